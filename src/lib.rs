@@ -1,0 +1,1 @@
+//! socket-protector: nobody's connection is ever lost because the program behind it changed.

@@ -1,0 +1,2 @@
+//! Index of the suite.
+fn main() {}
