@@ -1,0 +1,3 @@
+//! Supervision: a child in generations behind listeners that stay open.
+
+pub mod state;
