@@ -1,0 +1,19 @@
+//! The names of the environment variables by which a child learns what it was given.
+
+use std::os::fd::RawFd;
+
+/// The number of the descriptor that is the child's end of the channel.
+pub const SOCKET_PROTECTOR_CHANNEL: &str = "SOCKET_PROTECTOR_CHANNEL";
+/// The number of the generation that the child belongs to, from 1 up.
+pub const SOCKET_PROTECTOR_GENERATION: &str = "SOCKET_PROTECTOR_GENERATION";
+/// The name of the supervisor's instance.
+pub const SOCKET_PROTECTOR_NAME: &str = "SOCKET_PROTECTOR_NAME";
+/// How many listening sockets were passed; absent where connections are passed.
+pub const LISTEN_FDS: &str = "LISTEN_FDS";
+/// The process that the listening sockets are meant for.
+pub const LISTEN_PID: &str = "LISTEN_PID";
+/// The listening sockets' names, joined by colons, in the order of the descriptors.
+pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+
+/// The first listening socket's descriptor; the others follow it without a gap.
+pub const FIRST_LISTEN_FD: RawFd = 3;

@@ -1,0 +1,112 @@
+//! The system calls that nix does not offer in the form needed here; the only unsafe code of this crate.
+#![allow(
+    unsafe_code,
+    reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound"
+)]
+
+use crate::descriptors::MAX_DESCRIPTORS;
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Room for the descriptors of one record, aligned as `struct cmsghdr` wants it.
+type Control = [MaybeUninit<u64>; CONTROL_BYTES / 8 + 1];
+// SAFETY: arithmetic only, on a constant.
+const CONTROL_BYTES: usize =
+    unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize };
+
+/// One `sendmsg` without waiting and without SIGPIPE. At most [`MAX_DESCRIPTORS`] descriptors.
+pub(crate) fn send_message(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut control: Control = [MaybeUninit::uninit(); _];
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut message = message(&mut part);
+    if !descriptors.is_empty() {
+        let payload = mem::size_of_val(descriptors) as u32;
+        message.msg_control = control.as_mut_ptr().cast();
+        // SAFETY: the caller keeps to MAX_DESCRIPTORS, so header and payload lie within `control`, which is aligned
+        // for them; BorrowedFd has the layout of RawFd (its documentation says so).
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(payload) as _;
+            let header = libc::CMSG_FIRSTHDR(&message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(payload) as _;
+            ptr::copy_nonoverlapping(
+                descriptors.as_ptr().cast(),
+                libc::CMSG_DATA(header),
+                payload as usize,
+            );
+        }
+    }
+    // SAFETY: `message` points to `part`, `bytes` and `control`, which all outlive the call; nothing is written to them.
+    let sent = unsafe {
+        libc::sendmsg(
+            socket.as_raw_fd(),
+            &message,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// One `recvmsg`: how many bytes came and whether bytes or descriptors were cut off.
+pub(crate) fn receive_message(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+    wait: bool,
+) -> io::Result<(usize, bool)> {
+    let mut control: Control = [MaybeUninit::uninit(); _];
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let mut message = message(&mut part);
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL_BYTES as _;
+    let flags = libc::MSG_CMSG_CLOEXEC | if wait { 0 } else { libc::MSG_DONTWAIT };
+    // SAFETY: `message` points to `part`, `buffer` and `control`, which all outlive the call and may be written to.
+    let bytes = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, flags) };
+    if bytes < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel filled `control` up to msg_controllen with whole control messages, which the CMSG functions
+    // walk; the descriptors in them were made for this process by this call, so nobody else owns them.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let payload = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let first: *const RawFd = libc::CMSG_DATA(header).cast();
+                for index in 0..payload / mem::size_of::<RawFd>() {
+                    descriptors.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
+                }
+            }
+            header = libc::CMSG_NXTHDR(&message, header);
+        }
+    }
+    Ok((
+        bytes as usize,
+        message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0,
+    ))
+}
+
+fn message(part: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: a msghdr is numbers and pointers, for all of which zero is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message
+}
