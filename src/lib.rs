@@ -1,5 +1,6 @@
 //! socket-protector: nobody's connection is ever lost because the program behind it changed.
 
+pub mod control;
 pub mod logging;
 pub mod process;
 pub mod reactor;

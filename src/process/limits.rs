@@ -17,8 +17,8 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     Ok((soft, hard))
 }
 
-/// How many descriptors a start takes at the most, and a command that asks for one besides.
-const RESERVED: usize = 14;
+/// As many as one record of the channel carries, and as a start takes at the most, and a request that comes meanwhile.
+const RESERVED: usize = 24;
 
 /// Descriptors kept for what must work when clients have taken all the others: starting a child, being asked.
 #[derive(Debug)]

@@ -96,6 +96,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         }
         Ok(Registered {
             source,
+            token,
             registry: Rc::clone(&self.registry),
             _alive: alive,
         })
@@ -167,8 +168,20 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
 #[derive(Debug)]
 pub struct Registered<S: Source> {
     source: S,
+    token: Token,
     registry: Rc<Registry>,
     _alive: Rc<()>,
+}
+
+impl<S: Source> Registered<S> {
+    /// Watches for something else from now on; what is the case already is told at the next wait.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn watch_for(&mut self, interest: Interest) -> io::Result<()> {
+        self.registry
+            .reregister(&mut self.source, self.token, interest)
+    }
 }
 
 impl<S: Source> Deref for Registered<S> {
