@@ -1,0 +1,1 @@
+//! What one running instance is to its host: its pid file and the directory of its control socket.
