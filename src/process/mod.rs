@@ -1,8 +1,0 @@
-//! Processes: starting and ending children, becoming a daemon, limits, what a child writes.
-
-pub mod daemon;
-pub mod group;
-pub mod limits;
-pub mod output;
-pub mod spawn;
-pub mod stray;
