@@ -1,1 +1,3 @@
 //! The command line: what its words mean.
+
+pub mod value;
