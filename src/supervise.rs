@@ -13,6 +13,7 @@ pub mod state;
 pub mod status;
 mod worker;
 
+pub use conventions::without_managers;
 pub use driver::{Driver, DriverError, Ending, Equipment};
 pub use settings::{ChildLog, Pass, Settings};
 

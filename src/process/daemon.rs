@@ -8,10 +8,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The two processes that there are after [`daemonize`].
-#[derive(Debug)]
 pub enum Side {
-    /// The one that was started. It waits for the result and exits with it.
-    Starter(StartResult),
+    /// The one that was started, with the wait for the result, which it exits with.
+    Starter(Box<dyn FnOnce() -> StartResult>),
     /// The one that goes on in the background.
     Daemon(StatusPipe),
 }
@@ -83,9 +82,7 @@ pub fn daemonize() -> Result<Side, DaemonError> {
     {
         Outcome::Parent(Ok(_)) => {
             drop(write);
-            Ok(Side::Starter(wait_for_result(File::from(OwnedFd::from(
-                read,
-            )))))
+            { let pipe = File::from(OwnedFd::from(read)); Ok(Side::Starter(Box::new(|| wait_for_result(pipe)))) }
         }
         Outcome::Child(Ok(_)) => {
             drop(read);

@@ -136,7 +136,7 @@ fn watch(
     streams: Streams,
 ) -> Result<Started, StartError> {
     let pid = process.pid();
-    let mut watched = || -> io::Result<_> {
+    let watched = || -> io::Result<_> {
         let exit = reactor.register(
             Descriptor(process.exit_descriptor()?),
             Source::Exit(number),
