@@ -8,6 +8,7 @@ use crate::descriptors::MAX_DESCRIPTORS;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::fs::MetadataExt;
 use std::ptr;
 
 /// Room for the descriptors of one record, aligned as `struct cmsghdr` wants it.
@@ -101,6 +102,84 @@ pub(crate) fn receive_message(
         bytes as usize,
         message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0,
     ))
+}
+
+/// Takes the next connection of a listener, close-on-exec and in blocking mode whatever the listener's own mode is.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: no address is asked for, so the kernel writes nowhere; the descriptor is new and nobody else's.
+    unsafe {
+        let socket = libc::accept4(
+            listener.as_raw_fd(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            libc::SOCK_CLOEXEC,
+        );
+        if socket < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(socket))
+        }
+    }
+}
+
+/// An entry for [`poll`] that asks for these events.
+pub(crate) fn watch(descriptor: BorrowedFd<'_>, events: i16) -> libc::pollfd {
+    libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events,
+        revents: 0,
+    }
+}
+
+/// Waits until one of the entries has an event, at most `milliseconds` or, with -1, for ever. nix's poll hides the
+/// answer as soon as it carries POLLRDHUP, which is the one that matters here.
+pub(crate) fn poll(watched: &mut [libc::pollfd], milliseconds: i32) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of one slice, whose entries the kernel updates in place. A number
+    // that is no descriptor any more would only be answered with POLLNVAL.
+    let answered = unsafe {
+        libc::poll(
+            watched.as_mut_ptr(),
+            watched.len() as libc::nfds_t,
+            milliseconds,
+        )
+    };
+    if answered < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Looks at an inherited descriptor that is only a number yet, if it is open.
+pub(crate) fn with_inherited<T>(
+    number: RawFd,
+    look: fn(BorrowedFd<'_>) -> io::Result<T>,
+) -> io::Result<T> {
+    // SAFETY: asking for the flags of a number that is no descriptor fails and does nothing else.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open (just seen, and not -1), and the borrow ends with this call.
+    look(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Owns an inherited descriptor that was looked at with [`with_inherited`].
+pub(crate) fn own_inherited(number: RawFd) -> OwnedFd {
+    // SAFETY: it is open and is what the supervisor put there for this process; the environment that tells its number
+    // is taken only once, so there is one owner.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Removes variables from the environment, if nobody can be reading it: with a second thread they stay.
+pub(crate) fn remove_variables(names: &[&str]) {
+    // A directory has two links and one more for each directory in it, here one for each thread.
+    let alone = std::fs::metadata("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink() == 3);
+    if alone {
+        for name in names {
+            // SAFETY: this is the only thread, so no other can read or change the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
 }
 
 fn message(part: &mut libc::iovec) -> libc::msghdr {
