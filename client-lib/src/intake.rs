@@ -6,7 +6,7 @@
 use crate::connection::Connection;
 use crate::descriptors;
 use crate::error::Error;
-use crate::sys;
+use crate::sys::{self, Watched};
 use crate::wire::{self, MAX_CONNECTIONS, ToChild};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
@@ -71,7 +71,7 @@ impl Intake {
         &mut self,
         channel: Option<&OwnedFd>,
         listeners: &[OwnedFd],
-        answers: &[libc::pollfd],
+        answers: &[Watched],
     ) -> Result<(), Error> {
         let answers = match (channel, answers) {
             // Whatever the record was, the channel is asked again before a listener: a drain goes first.
@@ -204,10 +204,10 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
-    fn answered(listeners: &[OwnedFd]) -> Vec<libc::pollfd> {
+    fn answered(listeners: &[OwnedFd]) -> Vec<Watched> {
         let entry = |listener: &OwnedFd| libc::pollfd {
             revents: libc::POLLIN,
-            ..sys::watch(listener.as_fd(), 0)
+            ..sys::watch(listener.as_fd())
         };
         listeners.iter().map(entry).collect()
     }

@@ -33,7 +33,6 @@ pub mod environment;
 mod error;
 mod inherited;
 mod intake;
-mod pollable;
 mod protector;
 mod sys;
 pub mod wire;

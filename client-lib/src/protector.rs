@@ -9,16 +9,13 @@ use crate::environment::{
 use crate::error::Error;
 use crate::inherited::{Claims, Inherited, check_listener};
 use crate::intake::Intake;
-use crate::pollable::Pollable;
-use crate::sys;
+use crate::sys::{self, Pollable, Watched};
 use crate::wire::{FromChild, VERSION};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-
-const DRAIN: i16 = libc::POLLRDHUP | libc::POLLHUP;
 
 /// Set by the first [`Protector::from_env`] that found a supervisor: what it took has an owner.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -48,7 +45,7 @@ pub struct Protector {
 struct State {
     intake: Intake,
     /// The channel, if there is one, then the listeners; borrowed by the thread that polls, of which there is one.
-    watched: Option<Vec<libc::pollfd>>,
+    watched: Option<Vec<Watched>>,
     /// What the pollable was last told of the queue.
     queued: bool,
 }
@@ -83,9 +80,7 @@ impl Protector {
             LISTEN_PID,
             LISTEN_FDNAMES,
         ]);
-        nix::sys::prctl::set_pdeathsig(None).map_err(|errno| Error::ParentDeath {
-            source: errno.into(),
-        })?;
+        sys::switch_parent_death_signal_off().map_err(|source| Error::ParentDeath { source })?;
         Protector::from_inherited(inherited).map(Some)
     }
 
@@ -122,12 +117,12 @@ impl Protector {
         let mut watched = Vec::new();
         if let Some(channel) = &channel {
             close_on_exec(channel)?;
-            watched.push(sys::watch(channel.as_fd(), libc::POLLIN | libc::POLLRDHUP));
+            watched.push(sys::watch(channel.as_fd()));
         }
         for listener in &listeners {
             close_on_exec(listener)?;
             never_block(listener)?;
-            watched.push(sys::watch(listener.as_fd(), libc::POLLIN));
+            watched.push(sys::watch(listener.as_fd()));
         }
         let protector = Protector {
             channel,
@@ -153,7 +148,7 @@ impl Protector {
     /// Tells the supervisor that the daemon can serve. The first [`accept`](Protector::accept) says it by itself, so
     /// only a daemon that accepts elsewhere, or that is ready earlier, has to call it. Said once, however often called.
     pub fn ready(&self) -> Result<(), Error> {
-        if self.ready.swap(true, Ordering::AcqRel) {
+        if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         let told = self.tell(FromChild::Ready, "ready");
@@ -194,9 +189,8 @@ impl Protector {
         let Some(channel) = &self.channel else {
             return false;
         };
-        let mut watched = [sys::watch(channel.as_fd(), libc::POLLRDHUP)];
-        // A poll that failed has seen nothing; asking again is the caller's next call.
-        sys::poll(&mut watched, 0).is_ok() && watched[0].revents & DRAIN != 0
+        // A look that failed has seen nothing; looking again is the caller's next call.
+        sys::is_closed(channel.as_fd()).unwrap_or(false)
     }
 
     /// Switches between waiting in [`accept`](Protector::accept) and, for event loops, the error
@@ -355,10 +349,7 @@ impl Iterator for Incoming<'_> {
 }
 
 /// Polls once; an interruption counts as no answer.
-fn poll(
-    mut watched: Vec<libc::pollfd>,
-    nonblocking: bool,
-) -> (Vec<libc::pollfd>, Result<(), Error>) {
+fn poll(mut watched: Vec<Watched>, nonblocking: bool) -> (Vec<Watched>, Result<(), Error>) {
     let polled = match sys::poll(&mut watched, if nonblocking { 0 } else { -1 }) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             watched.iter_mut().for_each(|entry| entry.revents = 0);

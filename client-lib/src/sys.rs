@@ -1,8 +1,13 @@
-//! The system calls that nix does not offer in the form needed here; the only unsafe code of this crate.
+//! What is Linux's own, and the system calls that nix does not offer in the form needed here; the only unsafe code of
+//! this crate.
 #![allow(
     unsafe_code,
     reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound"
 )]
+
+mod pollable;
+
+pub(crate) use pollable::Pollable;
 
 use crate::descriptors::MAX_DESCRIPTORS;
 use std::io;
@@ -12,7 +17,8 @@ use std::os::linux::fs::MetadataExt;
 use std::ptr;
 
 /// Room for the descriptors of one record, aligned as `struct cmsghdr` wants it.
-type Control = [MaybeUninit<u64>; CONTROL_BYTES / 8 + 1];
+type Control = [MaybeUninit<u64>; CONTROL_WORDS];
+const CONTROL_WORDS: usize = CONTROL_BYTES.div_ceil(size_of::<u64>());
 // SAFETY: arithmetic only, on a constant.
 const CONTROL_BYTES: usize =
     unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize };
@@ -23,7 +29,7 @@ pub(crate) fn send_message(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut control: Control = [MaybeUninit::uninit(); _];
+    let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
     let mut part = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
@@ -69,7 +75,7 @@ pub(crate) fn receive_message(
     descriptors: &mut Vec<OwnedFd>,
     wait: bool,
 ) -> io::Result<(usize, bool)> {
-    let mut control: Control = [MaybeUninit::uninit(); _];
+    let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -122,18 +128,39 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
-/// An entry for [`poll`] that asks for these events.
-pub(crate) fn watch(descriptor: BorrowedFd<'_>, events: i16) -> libc::pollfd {
-    libc::pollfd {
+/// A descriptor to [`poll`], with what is asked and answered.
+pub(crate) type Watched = libc::pollfd;
+
+/// A socket whose other end closes, or stops sending, has an answer besides what there is to read.
+const CLOSED: i16 = libc::POLLRDHUP | libc::POLLHUP;
+
+/// An entry that is answered when there is something to read, be it end of file.
+pub(crate) fn watch(descriptor: BorrowedFd<'_>) -> Watched {
+    Watched {
         fd: descriptor.as_raw_fd(),
-        events,
+        events: libc::POLLIN,
         revents: 0,
     }
 }
 
+/// Whether the other end of a socket has closed or shut down its side. Reads nothing.
+pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut watched = [Watched {
+        events: libc::POLLRDHUP,
+        ..watch(socket)
+    }];
+    poll(&mut watched, 0)?;
+    Ok(watched[0].revents & CLOSED != 0)
+}
+
+/// The end of the channel tells this process that its supervisor has died; a signal is not wanted for it.
+pub(crate) fn switch_parent_death_signal_off() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(None)?)
+}
+
 /// Waits until one of the entries has an event, at most `milliseconds` or, with -1, for ever. nix's poll hides the
 /// answer as soon as it carries POLLRDHUP, which is the one that matters here.
-pub(crate) fn poll(watched: &mut [libc::pollfd], milliseconds: i32) -> io::Result<()> {
+pub(crate) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of one slice, whose entries the kernel updates in place. A number
     // that is no descriptor any more would only be answered with POLLNVAL.
     let answered = unsafe {

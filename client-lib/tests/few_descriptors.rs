@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Supervisor, clients};
+use common::{Supervisor, answers, clients, listener};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket_protector_client::{Connection, Error, Protector};
 use std::fs::File;
@@ -73,4 +73,25 @@ fn nothing_is_lost_unseen_and_nothing_hangs() {
     drop(supervisor);
     assert!(protector.accept().unwrap().is_none());
     drop((full, held));
+
+    // A listener's client waits in the backlog meanwhile, and a drain is noticed all the same.
+    let (listener, address) = listener();
+    let (supervisor, protector) = Supervisor::with(vec![listener.into()]);
+    let mut client = TcpStream::connect(address).unwrap();
+    let full = fill(0);
+    assert!(matches!(
+        failure(&protector),
+        Error::Accept { listener: 0, .. }
+    ));
+    drop(full);
+    answers(protector.accept().unwrap().unwrap(), &mut client);
+    let _unseen = TcpStream::connect(address).unwrap();
+    let full = fill(0);
+    assert!(matches!(
+        failure(&protector),
+        Error::Accept { listener: 0, .. }
+    ));
+    drop(supervisor);
+    assert!(protector.accept().unwrap().is_none());
+    drop(full);
 }
