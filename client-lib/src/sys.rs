@@ -1,17 +1,24 @@
-//! The system calls that nix does not offer in the form needed here; the only unsafe code of this crate.
+//! What is Linux's own, and the system calls that nix does not offer in the form needed here; the only unsafe code of
+//! this crate.
 #![allow(
     unsafe_code,
     reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound"
 )]
 
+mod pollable;
+
+pub(crate) use pollable::Pollable;
+
 use crate::descriptors::MAX_DESCRIPTORS;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::fs::MetadataExt;
 use std::ptr;
 
 /// Room for the descriptors of one record, aligned as `struct cmsghdr` wants it.
-type Control = [MaybeUninit<u64>; CONTROL_BYTES / 8 + 1];
+type Control = [MaybeUninit<u64>; CONTROL_WORDS];
+const CONTROL_WORDS: usize = CONTROL_BYTES.div_ceil(size_of::<u64>());
 // SAFETY: arithmetic only, on a constant.
 const CONTROL_BYTES: usize =
     unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize };
@@ -22,7 +29,7 @@ pub(crate) fn send_message(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let mut control: Control = [MaybeUninit::uninit(); _];
+    let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
     let mut part = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
@@ -68,7 +75,7 @@ pub(crate) fn receive_message(
     descriptors: &mut Vec<OwnedFd>,
     wait: bool,
 ) -> io::Result<(usize, bool)> {
-    let mut control: Control = [MaybeUninit::uninit(); _];
+    let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -101,6 +108,105 @@ pub(crate) fn receive_message(
         bytes as usize,
         message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0,
     ))
+}
+
+/// Takes the next connection of a listener, close-on-exec and in blocking mode whatever the listener's own mode is.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: no address is asked for, so the kernel writes nowhere; the descriptor is new and nobody else's.
+    unsafe {
+        let socket = libc::accept4(
+            listener.as_raw_fd(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            libc::SOCK_CLOEXEC,
+        );
+        if socket < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(socket))
+        }
+    }
+}
+
+/// A descriptor to [`poll`], with what is asked and answered.
+pub(crate) type Watched = libc::pollfd;
+
+/// A socket whose other end closes, or stops sending, has an answer besides what there is to read.
+const CLOSED: i16 = libc::POLLRDHUP | libc::POLLHUP;
+
+/// An entry that is answered when there is something to read, be it end of file.
+pub(crate) fn watch(descriptor: BorrowedFd<'_>) -> Watched {
+    Watched {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// Whether the other end of a socket has closed or shut down its side. Reads nothing.
+pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut watched = [Watched {
+        events: libc::POLLRDHUP,
+        ..watch(socket)
+    }];
+    poll(&mut watched, 0)?;
+    Ok(watched[0].revents & CLOSED != 0)
+}
+
+/// The end of the channel tells this process that its supervisor has died; a signal is not wanted for it.
+pub(crate) fn switch_parent_death_signal_off() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(None)?)
+}
+
+/// Waits until one of the entries has an event, at most `milliseconds` or, with -1, for ever. nix's poll hides the
+/// answer as soon as it carries POLLRDHUP, which is the one that matters here.
+pub(crate) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of one slice, whose entries the kernel updates in place. A number
+    // that is no descriptor any more would only be answered with POLLNVAL.
+    let answered = unsafe {
+        libc::poll(
+            watched.as_mut_ptr(),
+            watched.len() as libc::nfds_t,
+            milliseconds,
+        )
+    };
+    if answered < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Looks at an inherited descriptor that is only a number yet, if it is open.
+pub(crate) fn with_inherited<T>(
+    number: RawFd,
+    look: fn(BorrowedFd<'_>) -> io::Result<T>,
+) -> io::Result<T> {
+    // SAFETY: asking for the flags of a number that is no descriptor fails and does nothing else.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open (just seen, and not -1), and the borrow ends with this call.
+    look(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Owns an inherited descriptor that was looked at with [`with_inherited`].
+pub(crate) fn own_inherited(number: RawFd) -> OwnedFd {
+    // SAFETY: it is open and is what the supervisor put there for this process; the environment that tells its number
+    // is taken only once, so there is one owner.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Removes variables from the environment, if nobody can be reading it: with a second thread they stay.
+pub(crate) fn remove_variables(names: &[&str]) {
+    // A directory has two links and one more for each directory in it, here one for each thread.
+    let alone = std::fs::metadata("/proc/self/task").is_ok_and(|tasks| tasks.st_nlink() == 3);
+    if alone {
+        for name in names {
+            // SAFETY: this is the only thread, so no other can read or change the environment meanwhile.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
 }
 
 fn message(part: &mut libc::iovec) -> libc::msghdr {

@@ -15,7 +15,7 @@ pub const MAX_CONNECTIONS: usize = 16;
 /// The longest record. Version 1 sends far shorter ones; the room is for 64 KiB of a daemon's state, given back later.
 pub const MAX_RECORD: usize = 65_600;
 
-const CONNECTIONS: u8 = 0x01;
+pub(crate) const CONNECTIONS: u8 = 0x01;
 const HELLO: u8 = 0x81;
 const READY: u8 = 0x82;
 

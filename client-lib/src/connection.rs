@@ -1,0 +1,94 @@
+//! One client's connection.
+
+use nix::sys::socket::{
+    MsgFlags, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, send, sockopt,
+};
+use nix::unistd::read;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// A client's connection: a connected socket in blocking mode, closed when dropped.
+///
+/// It can be read and written as it is, or be turned into the type that the rest of the daemon works with.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    listener: usize,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd, listener: usize) -> Connection {
+        Connection { socket, listener }
+    }
+
+    /// The index of the listener that the client came to, in the order of the supervisor's command line.
+    pub fn listener(&self) -> usize {
+        self.listener
+    }
+
+    /// The connection as a [`TcpStream`], if it is one over IPv4 or IPv6.
+    pub fn into_tcp_stream(self) -> io::Result<TcpStream> {
+        let family = getsockname::<SockaddrStorage>(self.socket.as_raw_fd())?.family();
+        let internet = matches!(
+            family.map(|family| family as i32),
+            Some(libc::AF_INET | libc::AF_INET6)
+        );
+        if internet && getsockopt(&self.socket, sockopt::SockType)? == SockType::Stream {
+            return Ok(TcpStream::from(self.socket));
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the connection is not a TCP stream",
+        ))
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl From<Connection> for OwnedFd {
+    fn from(connection: Connection) -> OwnedFd {
+        connection.socket
+    }
+}
+
+impl Read for &Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(read(&self.socket, buffer)?)
+    }
+}
+
+impl Write for &Connection {
+    /// A client that has gone away is an error here, never a SIGPIPE.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(
+            self.socket.as_raw_fd(),
+            bytes,
+            MsgFlags::MSG_NOSIGNAL,
+        )?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self).flush()
+    }
+}

@@ -1,0 +1,147 @@
+//! What can go wrong between a daemon and its supervisor: the operation, its object, and the cause as `source()`.
+
+use crate::wire::DecodeError;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::RawFd;
+
+/// Why the daemon's side failed. As an [`io::Error`], which [`Protector::accept`](crate::Protector::accept) returns,
+/// it keeps the kind of its cause and is found again by [`io::Error::get_ref`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A variable that comes with the channel is not there.
+    #[error("environment variable {variable} is missing")]
+    Missing {
+        /// Its name.
+        variable: &'static str,
+    },
+    /// A variable says something that cannot be.
+    #[error("environment variable {variable} is {value:?}, which is not {expected}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What it says.
+        value: OsString,
+        /// What it should say.
+        expected: &'static str,
+    },
+    /// The listening sockets were passed to another process, for example to a shell that did not `exec`.
+    #[error(
+        "the listening sockets are meant for process {meant} and not for this one, {own}; a wrapper has to exec"
+    )]
+    OtherProcess {
+        /// The process that LISTEN_PID names.
+        meant: u32,
+        /// This process.
+        own: u32,
+    },
+    /// A descriptor is not open, or is something else than the environment claims.
+    #[error("descriptor {descriptor} is not {expected}")]
+    Inherited {
+        /// Its number.
+        descriptor: RawFd,
+        /// What it should be.
+        expected: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A descriptor could not be made close-on-exec or non-blocking.
+    #[error("cannot set the flags of descriptor {descriptor}")]
+    Flags {
+        /// Its number.
+        descriptor: RawFd,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The parent-death signal could not be switched off.
+    #[error("cannot switch the parent-death signal off")]
+    ParentDeath {
+        /// The cause.
+        source: io::Error,
+    },
+    /// A record could not be sent to the supervisor.
+    #[error("cannot send {record} to the supervisor")]
+    Send {
+        /// The record's name.
+        record: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Waiting for the channel and the listeners failed.
+    #[error("cannot wait for the next connection")]
+    Wait {
+        /// The cause.
+        source: io::Error,
+    },
+    /// A listener gave no connection, for example because this process has no descriptor left. Nothing is lost by it.
+    #[error("cannot accept a connection from listener {listener}")]
+    Accept {
+        /// The listener's index.
+        listener: usize,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The channel could not be read.
+    #[error("cannot read the channel")]
+    Receive {
+        /// The cause.
+        source: io::Error,
+    },
+    /// This process has too few descriptors left for the next record. It stays in the channel, so nothing is lost:
+    /// accept again when some are closed.
+    #[error("no descriptors left for the {connections} connections that wait in the channel")]
+    NoDescriptors {
+        /// How many connections wait in that record.
+        connections: usize,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Connections were lost on their way, because this process ran out of descriptors while it received them.
+    #[error("{count} connections were lost: no descriptors left to receive them")]
+    Lost {
+        /// How many.
+        count: usize,
+    },
+    /// The supervisor sent bytes that are no record.
+    #[error("the supervisor sent a malformed record")]
+    Record {
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The supervisor sent a record with more descriptors than connections.
+    #[error("the supervisor sent {found} descriptors with a record of {expected} connections")]
+    Surplus {
+        /// How many the record tells of.
+        expected: usize,
+        /// How many came.
+        found: usize,
+    },
+    /// The one descriptor to poll could not be made.
+    #[error("cannot make a descriptor to poll")]
+    Pollable {
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match &error {
+            Error::Missing { .. } | Error::Variable { .. } => io::ErrorKind::InvalidInput,
+            Error::OtherProcess { .. } => io::ErrorKind::PermissionDenied,
+            Error::Inherited { source, .. }
+            | Error::Flags { source, .. }
+            | Error::ParentDeath { source }
+            | Error::Send { source, .. }
+            | Error::Wait { source }
+            | Error::Accept { source, .. }
+            | Error::Receive { source }
+            | Error::NoDescriptors { source, .. }
+            | Error::Pollable { source } => source.kind(),
+            Error::Lost { .. } => io::ErrorKind::Other,
+            Error::Record { .. } | Error::Surplus { .. } => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}

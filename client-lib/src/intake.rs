@@ -1,0 +1,251 @@
+//! Where connections come in: from the channel's records and from the listeners, into one queue.
+//!
+//! The same for both ways of passing, because a child that was given listeners still has a channel, and one that gets
+//! connections has no listener. It never waits; [`Protector`](crate::Protector) does that and calls [`Intake::fill`].
+
+use crate::connection::Connection;
+use crate::descriptors;
+use crate::error::Error;
+use crate::sys::{self, Watched};
+use crate::wire::{self, MAX_CONNECTIONS, ToChild};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{MsgFlags, recv};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+/// Room for the longest record that is understood and one byte more; a longer one is unknown and skipped, cut or not.
+const RECORD: usize = 2 + 2 * MAX_CONNECTIONS + 1;
+/// So many numbers below the limit descriptors count as nearly used up: a few records, and what a daemon opens for
+/// each of their connections.
+const NEARLY: RawFd = 8 * MAX_CONNECTIONS as RawFd;
+
+/// Connections that came in and were not yet taken, and what is known of the sources.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    queue: VecDeque<Connection>,
+    /// Connections of which only the loss is left to tell.
+    lost: usize,
+    /// The channel was at its end.
+    ended: bool,
+    /// The listener to ask first, so that a busy one does not starve the others.
+    first: usize,
+    /// The number of the last descriptor that arrived. The kernel gives the lowest free number, so a high one tells
+    /// that few are left.
+    latest: RawFd,
+    arrived: Vec<OwnedFd>,
+}
+
+impl Intake {
+    pub(crate) fn new() -> Intake {
+        // Nothing arrived yet, so nothing is known: RawFd::MAX has the first record looked at closely.
+        let (queue, arrived) = (VecDeque::new(), Vec::new());
+        Intake {
+            queue,
+            lost: 0,
+            ended: false,
+            first: 0,
+            latest: RawFd::MAX,
+            arrived,
+        }
+    }
+
+    /// What there is to take without looking at a source; `None` if a source has to be asked.
+    pub(crate) fn take(&mut self) -> Option<Result<Option<Connection>, Error>> {
+        if let Some(connection) = self.queue.pop_front() {
+            return Some(Ok(Some(connection)));
+        }
+        match std::mem::take(&mut self.lost) {
+            0 => self.ended.then_some(Ok(None)),
+            count => Some(Err(Error::Lost { count })),
+        }
+    }
+
+    /// Whether there is something to take that the kernel knows nothing of.
+    pub(crate) fn is_queued(&self) -> bool {
+        !self.queue.is_empty() || self.lost > 0
+    }
+
+    /// Asks the sources for which poll has answered. Finding nothing is no error: somebody else was faster.
+    pub(crate) fn fill(
+        &mut self,
+        channel: Option<&OwnedFd>,
+        listeners: &[OwnedFd],
+        answers: &[Watched],
+    ) -> Result<(), Error> {
+        let answers = match (channel, answers) {
+            // Whatever the record was, the channel is asked again before a listener: a drain goes first.
+            (Some(channel), [answer, ..]) if answer.revents != 0 => return self.receive(channel),
+            (Some(_), [_, rest @ ..]) => rest,
+            (Some(_) | None, all) => all,
+        };
+        let answered = |index: usize| answers.get(index).is_some_and(|answer| answer.revents != 0);
+        for index in (self.first..listeners.len()).chain(0..self.first) {
+            if answered(index) && self.accept(index, &listeners[index])? {
+                self.first = (index + 1) % listeners.len();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, index: usize, listener: &OwnedFd) -> Result<bool, Error> {
+        match sys::accept(listener.as_fd()) {
+            Ok(socket) => {
+                self.queue.push_back(Connection::new(socket, index));
+                Ok(true)
+            }
+            Err(error) if is_of_the_client(&error) => Ok(false),
+            Err(source) => Err(Error::Accept {
+                listener: index,
+                source,
+            }),
+        }
+    }
+
+    /// Reads one record, if there is one.
+    fn receive(&mut self, channel: &OwnedFd) -> Result<(), Error> {
+        self.look_for_room(channel)?;
+        let mut buffer = [0; RECORD];
+        let received =
+            match descriptors::receive(channel.as_fd(), &mut buffer, &mut self.arrived, false) {
+                Ok(received) => received,
+                Err(error) if is_passing(&error) => return Ok(()),
+                Err(source) => return Err(Error::Receive { source }),
+            };
+        if received.bytes == 0 {
+            self.ended = true;
+            return Ok(());
+        }
+        let decoded = ToChild::decode(&buffer[..received.bytes]);
+        // Taken out whatever the record is, so that descriptors that do not belong to a connection are closed.
+        let arrived = std::mem::take(&mut self.arrived);
+        match decoded {
+            Ok(ToChild::Connections(indices)) => self.queue(&indices, arrived),
+            Ok(ToChild::Unknown(_)) => Ok(()),
+            Err(source) => Err(Error::Record { source }),
+        }
+    }
+
+    fn queue(&mut self, indices: &[u16], mut arrived: Vec<OwnedFd>) -> Result<(), Error> {
+        if arrived.len() > indices.len() {
+            return Err(Error::Surplus {
+                expected: indices.len(),
+                found: arrived.len(),
+            });
+        }
+        // The kernel installs them in order until none is left, so those that came are the first.
+        self.lost += indices.len() - arrived.len();
+        self.latest = arrived.last().map_or(RawFd::MAX, AsRawFd::as_raw_fd);
+        for (socket, listener) in arrived.drain(..).zip(indices) {
+            self.queue
+                .push_back(Connection::new(socket, usize::from(*listener)));
+        }
+        self.arrived = arrived;
+        Ok(())
+    }
+
+    /// Leaves a record in the channel for which there are not enough descriptors: reading it would lose connections,
+    /// while the supervisor can take an unread one back. Costs system calls only when few are left.
+    fn look_for_room(&mut self, channel: &OwnedFd) -> Result<(), Error> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+        if u64::from(self.latest.saturating_add(NEARLY).unsigned_abs()) < limit {
+            return Ok(());
+        }
+        let mut start = [0; 2];
+        match recv(
+            channel.as_raw_fd(),
+            &mut start,
+            MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
+        ) {
+            Ok(2) if start[0] == wire::CONNECTIONS => {}
+            Ok(_) | Err(_) => return Ok(()),
+        }
+        let connections = usize::from(start[1]).min(MAX_CONNECTIONS);
+        let trial: io::Result<Vec<OwnedFd>> =
+            (0..connections).map(|_| channel.try_clone()).collect();
+        trial.map(drop).map_err(|source| Error::NoDescriptors {
+            connections,
+            source,
+        })
+    }
+}
+
+/// The channel has nothing for us now, or tells once that the supervisor ended without reading what we sent; what it
+/// has sent before is still to be read then.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ECONNRESET))
+}
+
+/// The next connection is gone again, somebody else took it, or its network failed: accept(2) says to go on with the
+/// following one.
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EAGAIN
+                | libc::EINTR
+                | libc::ECONNABORTED
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn answered(listeners: &[OwnedFd]) -> Vec<Watched> {
+        let entry = |listener: &OwnedFd| libc::pollfd {
+            revents: libc::POLLIN,
+            ..sys::watch(listener.as_fd())
+        };
+        listeners.iter().map(entry).collect()
+    }
+
+    fn listener() -> (OwnedFd, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener.into(), address)
+    }
+
+    #[test]
+    fn a_connection_that_another_process_took_is_no_error() {
+        let listeners = [listener().0];
+        let mut intake = Intake::new();
+        intake
+            .fill(None, &listeners, &answered(&listeners))
+            .unwrap();
+        assert!(intake.take().is_none());
+    }
+
+    #[test]
+    fn listeners_take_turns() {
+        let (listeners, addresses): (Vec<OwnedFd>, Vec<_>) =
+            [listener(), listener(), listener()].into_iter().unzip();
+        let clients: Vec<TcpStream> = addresses
+            .iter()
+            .chain(&addresses)
+            .map(|address| TcpStream::connect(address).unwrap())
+            .collect();
+        let mut intake = Intake::new();
+        let mut order = Vec::new();
+        for _ in &clients {
+            intake
+                .fill(None, &listeners, &answered(&listeners))
+                .unwrap();
+            order.push(intake.take().unwrap().unwrap().unwrap().listener());
+        }
+        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    }
+}

@@ -1,0 +1,385 @@
+//! What a daemon is given by its supervisor, and how it takes its connections.
+
+use crate::connection::Connection;
+use crate::descriptors;
+use crate::environment::{
+    LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
+    SOCKET_PROTECTOR_NAME,
+};
+use crate::error::Error;
+use crate::inherited::{Claims, Inherited, check_listener};
+use crate::intake::Intake;
+use crate::sys::{self, Pollable, Watched};
+use crate::wire::{FromChild, VERSION};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Set by the first [`Protector::from_env`] that found a supervisor: what it took has an owner.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The daemon's end: gives it each connection, the same way whether the supervisor passed listening sockets or passes
+/// connections, and tells it when to drain.
+///
+/// All methods take `&self`, and several threads may accept from one `Protector`; each connection goes to one of them,
+/// and a drain ends the waiting of all. Dropping it closes the listeners and the channel of this process only.
+#[derive(Debug)]
+pub struct Protector {
+    channel: Option<OwnedFd>,
+    listeners: Vec<OwnedFd>,
+    listener_names: Vec<String>,
+    generation: u64,
+    name: String,
+    ready: AtomicBool,
+    nonblocking: AtomicBool,
+    state: Mutex<State>,
+    /// Threads that wait for the one that polls.
+    waiting: AtomicUsize,
+    turn: Condvar,
+    pollable: OnceLock<Pollable>,
+}
+
+#[derive(Debug)]
+struct State {
+    intake: Intake,
+    /// The channel, if there is one, then the listeners; borrowed by the thread that polls, of which there is one.
+    watched: Option<Vec<Watched>>,
+    /// What the pollable was last told of the queue.
+    queued: bool,
+}
+
+impl Protector {
+    /// Takes what the supervisor passed to this process; `None` if there is no supervisor, or if it was taken before.
+    ///
+    /// To be called at the start of `main`, before there are other threads: it then also removes the variables, so
+    /// that the daemon's own children do not mistake them for theirs. (With other threads running they stay, because
+    /// changing the environment would not be safe.)
+    ///
+    /// The descriptors are made close-on-exec. The listening sockets become non-blocking, which other generations
+    /// share with this one: a process that is woken for a connection that another took must not wait in `accept` while
+    /// it is told to drain. The parent-death signal is switched off, because the end of the channel replaces it.
+    /// The supervisor is told hello, and from then on waits for [`ready`](Protector::ready).
+    pub fn from_env() -> Result<Option<Protector>, Error> {
+        let Some(claims) = Claims::read(std::env::var_os, std::process::id())? else {
+            return Ok(None);
+        };
+        if TAKEN.swap(true, Ordering::AcqRel) {
+            return Ok(None);
+        }
+        // On an error nothing was taken, and asking again gives the same error.
+        let inherited = claims
+            .take()
+            .inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
+        sys::remove_variables(&[
+            SOCKET_PROTECTOR_CHANNEL,
+            SOCKET_PROTECTOR_GENERATION,
+            SOCKET_PROTECTOR_NAME,
+            LISTEN_FDS,
+            LISTEN_PID,
+            LISTEN_FDNAMES,
+        ]);
+        sys::switch_parent_death_signal_off().map_err(|source| Error::ParentDeath { source })?;
+        Protector::from_inherited(inherited).map(Some)
+    }
+
+    /// Serves from a listening socket of the daemon's own, for the times when no supervisor is there: [`accept`]
+    /// waits for the next client and is never told to drain.
+    ///
+    /// [`accept`]: Protector::accept
+    pub fn standalone(listener: impl Into<OwnedFd>) -> Result<Protector, Error> {
+        let listener = listener.into();
+        check_listener(listener.as_fd()).map_err(|source| Error::Inherited {
+            descriptor: listener.as_raw_fd(),
+            expected: "a listening stream socket",
+            source,
+        })?;
+        Protector::from_inherited(Inherited {
+            channel: None,
+            listeners: vec![listener],
+            listener_names: vec!["standalone".to_owned()],
+            generation: 0,
+            name: "standalone".to_owned(),
+        })
+    }
+
+    /// What [`from_env`](Protector::from_env) makes of the environment, without the environment.
+    #[doc(hidden)]
+    pub fn from_inherited(inherited: Inherited) -> Result<Protector, Error> {
+        let Inherited {
+            channel,
+            listeners,
+            listener_names,
+            generation,
+            name,
+        } = inherited;
+        let mut watched = Vec::new();
+        if let Some(channel) = &channel {
+            close_on_exec(channel)?;
+            watched.push(sys::watch(channel.as_fd()));
+        }
+        for listener in &listeners {
+            close_on_exec(listener)?;
+            never_block(listener)?;
+            watched.push(sys::watch(listener.as_fd()));
+        }
+        let protector = Protector {
+            channel,
+            listeners,
+            listener_names,
+            generation,
+            name,
+            ready: AtomicBool::new(false),
+            nonblocking: AtomicBool::new(false),
+            state: Mutex::new(State {
+                intake: Intake::new(),
+                watched: Some(watched),
+                queued: false,
+            }),
+            waiting: AtomicUsize::new(0),
+            turn: Condvar::new(),
+            pollable: OnceLock::new(),
+        };
+        protector.tell(FromChild::Hello { version: VERSION }, "hello")?;
+        Ok(protector)
+    }
+
+    /// Tells the supervisor that the daemon can serve. The first [`accept`](Protector::accept) says it by itself, so
+    /// only a daemon that accepts elsewhere, or that is ready earlier, has to call it. Said once, however often called.
+    pub fn ready(&self) -> Result<(), Error> {
+        if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let told = self.tell(FromChild::Ready, "ready");
+        if told.is_err() {
+            self.ready.store(false, Ordering::Release);
+        }
+        told
+    }
+
+    /// Waits for the next connection and takes it; `None` when it is time to drain and nothing is left to take: finish
+    /// what is in progress, and exit.
+    ///
+    /// With listeners passed, a drain ends the wait at once; what has not been accepted is the next generation's. With
+    /// connections passed, those that are already in the channel still come, in order, and then `None`.
+    ///
+    /// Non-blocking (see [`set_nonblocking`](Protector::set_nonblocking)), nothing to take is
+    /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a
+    /// pause if this process has no descriptors left.
+    pub fn accept(&self) -> io::Result<Option<Connection>> {
+        self.ready()?;
+        let taken = self.take_next();
+        // Whoever leaves passes the turn on, be it to take from the queue, to poll, or to learn of the drain.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.turn.notify_one();
+        }
+        taken
+    }
+
+    /// The connections one after the other, until it is time to drain.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { protector: self }
+    }
+
+    /// Whether the supervisor has closed the channel. Connections that were passed before may still be waiting, so go
+    /// on with [`accept`](Protector::accept) until `None`; but a connection that could go on for long (keep-alive)
+    /// should be ended at the next occasion.
+    pub fn is_draining(&self) -> bool {
+        let Some(channel) = &self.channel else {
+            return false;
+        };
+        // A look that failed has seen nothing; looking again is the caller's next call.
+        sys::is_closed(channel.as_fd()).unwrap_or(false)
+    }
+
+    /// Switches between waiting in [`accept`](Protector::accept) and, for event loops, the error
+    /// [`io::ErrorKind::WouldBlock`]. The connections are in blocking mode either way.
+    ///
+    /// Also prepares the descriptor that [`as_fd`](AsFd::as_fd) gives, and says if that fails.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        if nonblocking {
+            self.pollable()?;
+        }
+        self.nonblocking.store(nonblocking, Ordering::Release);
+        Ok(())
+    }
+
+    /// The number of this generation, from 1 up; 0 without a supervisor.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The name of the supervisor's instance; `standalone` without a supervisor.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of the listeners that were passed; none where connections are passed.
+    pub fn listener_names(&self) -> &[String] {
+        &self.listener_names
+    }
+
+    /// The listening sockets that were passed, for a daemon that accepts in its own way; none where connections are
+    /// passed. They are non-blocking.
+    pub fn listeners(&self) -> &[OwnedFd] {
+        &self.listeners
+    }
+
+    fn take_next(&self) -> io::Result<Option<Connection>> {
+        let mut state = self.state();
+        loop {
+            if let Some(taken) = state.intake.take() {
+                self.tell_pollable(&mut state);
+                return Ok(taken?);
+            }
+            let nonblocking = self.nonblocking.load(Ordering::Acquire);
+            let Some(watched) = state.watched.take() else {
+                if nonblocking {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                state = self.wait_for_turn(state);
+                continue;
+            };
+            drop(state);
+            let (watched, polled) = poll(watched, nonblocking);
+            state = self.state();
+            let filled = polled.and_then(|()| {
+                state
+                    .intake
+                    .fill(self.channel.as_ref(), &self.listeners, &watched)
+            });
+            let answered = watched.iter().any(|entry| entry.revents != 0);
+            state.watched = Some(watched);
+            self.tell_pollable(&mut state);
+            filled?;
+            if nonblocking && !answered {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+    }
+
+    fn wait_for_turn<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let state = self
+            .turn
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        state
+    }
+
+    /// Every change of the state is complete before anything can panic, so it is sound after a panic too.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pollable(&self) -> Result<&Pollable, Error> {
+        // Made under the lock, so that two threads do not both make one.
+        let mut state = self.state();
+        if self.pollable.get().is_none() {
+            let made = Pollable::new(self.channel.as_ref(), &self.listeners);
+            let made = made.map_err(|source| Error::Pollable { source })?;
+            self.pollable.get_or_init(|| made);
+            self.tell_pollable(&mut state);
+        }
+        self.pollable.get().ok_or_else(|| Error::Pollable {
+            source: io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    fn tell_pollable(&self, state: &mut State) {
+        let queued = state.intake.is_queued();
+        if let Some(pollable) = self.pollable.get()
+            && queued != state.queued
+        {
+            pollable.set_queued(queued);
+            state.queued = queued;
+        }
+    }
+
+    /// Sends a record. That the supervisor has closed the channel is no error: it is the message to drain, and the
+    /// reading side says so.
+    fn tell(&self, record: FromChild, name: &'static str) -> Result<(), Error> {
+        let Some(channel) = &self.channel else {
+            return Ok(());
+        };
+        match descriptors::send(channel.as_fd(), &record.encode(), &[]) {
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                Err(Error::Send {
+                    record: name,
+                    source: error,
+                })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Readable whenever [`Protector::accept`] would not wait, and also when it is time to drain. Level-triggered in
+/// itself; a loop that registers it edge-triggered accepts until [`io::ErrorKind::WouldBlock`].
+///
+/// It is made at first use. Should that fail, the channel (or a listener) is given instead, which does not tell of
+/// connections that were already read; [`Protector::set_nonblocking`] makes it beforehand and reports the failure.
+impl AsFd for Protector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.pollable() {
+            Ok(pollable) => pollable.as_fd(),
+            Err(_) => self
+                .channel
+                .as_ref()
+                .unwrap_or_else(|| &self.listeners[0])
+                .as_fd(),
+        }
+    }
+}
+
+/// The connections of a [`Protector`]; ends when it is time to drain.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    protector: &'a Protector,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<Connection>;
+
+    fn next(&mut self) -> Option<io::Result<Connection>> {
+        self.protector.accept().transpose()
+    }
+}
+
+/// Polls once; an interruption counts as no answer.
+fn poll(mut watched: Vec<Watched>, nonblocking: bool) -> (Vec<Watched>, Result<(), Error>) {
+    let polled = match sys::poll(&mut watched, if nonblocking { 0 } else { -1 }) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            watched.iter_mut().for_each(|entry| entry.revents = 0);
+            Ok(())
+        }
+        Err(source) => Err(Error::Wait { source }),
+        Ok(()) => Ok(()),
+    };
+    (watched, polled)
+}
+
+fn close_on_exec(descriptor: &OwnedFd) -> Result<(), Error> {
+    let set = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    set.map(drop)
+        .map_err(|errno| flags(descriptor, errno.into()))
+}
+
+fn never_block(listener: &OwnedFd) -> Result<(), Error> {
+    let set = fcntl(listener, FcntlArg::F_GETFL).and_then(|now| {
+        fcntl(
+            listener,
+            FcntlArg::F_SETFL(OFlag::from_bits_retain(now) | OFlag::O_NONBLOCK),
+        )
+    });
+    set.map(drop).map_err(|errno| flags(listener, errno.into()))
+}
+
+fn flags(descriptor: &OwnedFd, source: io::Error) -> Error {
+    Error::Flags {
+        descriptor: descriptor.as_raw_fd(),
+        source,
+    }
+}

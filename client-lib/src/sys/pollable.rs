@@ -1,0 +1,44 @@
+//! One descriptor that is readable whenever there is something to accept.
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// An epoll descriptor over the channel, the listeners, and an event for connections that have already been read.
+#[derive(Debug)]
+pub(crate) struct Pollable {
+    all: Epoll,
+    /// Readable while the queue holds something, of which the kernel knows nothing.
+    queued: EventFd,
+}
+
+impl Pollable {
+    pub(crate) fn new(channel: Option<&OwnedFd>, listeners: &[OwnedFd]) -> io::Result<Pollable> {
+        let all = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let queued = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        // Level-triggered, so that a drain keeps it readable: what closed stays closed.
+        let readable = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
+        all.add(&queued, readable())?;
+        for source in channel.into_iter().chain(listeners) {
+            all.add(source, readable())?;
+        }
+        Ok(Pollable { all, queued })
+    }
+
+    /// Tells of a change: whether the queue now holds something. The event counts 0 or 1, so neither call can fail: a
+    /// write has room, a read finds the one.
+    pub(crate) fn set_queued(&self, queued: bool) {
+        let _ = if queued {
+            self.queued.write(1).map(drop)
+        } else {
+            self.queued.read().map(drop)
+        };
+    }
+}
+
+impl AsFd for Pollable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.all.0.as_fd()
+    }
+}

@@ -1,0 +1,55 @@
+//! No descriptor stays behind. Alone in its file, because it counts those of the whole process.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use common::{Supervisor, clients, is_readable, listener};
+use socket_protector_client::{Protector, descriptors};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+
+fn open() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn live() {
+    let clients = clients(16);
+    let batch: Vec<_> = clients
+        .iter()
+        .map(|(_, server)| (0, server.as_fd()))
+        .collect();
+    let (supervisor, protector) = Supervisor::with(Vec::new());
+    // Served, queued and unread ones, and those of records that are refused or skipped.
+    supervisor.pass(&batch);
+    protector.accept().unwrap().unwrap();
+    assert!(is_readable(&protector));
+    for record in [&[0x01, 0x07, 0, 0][..], &[0x02], &[0x01, 0x01, 0, 0]] {
+        descriptors::send(supervisor.end.as_fd(), record, &[batch[0].1; 16]).unwrap();
+    }
+    let refused = protector
+        .incoming()
+        .skip(15)
+        .take(2)
+        .filter(Result::is_err)
+        .count();
+    assert_eq!(refused, 2);
+    supervisor.pass(&batch);
+    drop(protector);
+
+    let (listener, address) = listener();
+    let (_supervisor, protector) = Supervisor::with(vec![listener.try_clone().unwrap().into()]);
+    let _client = TcpStream::connect(address).unwrap();
+    protector.accept().unwrap().unwrap();
+    assert!(!is_readable(&protector));
+    Protector::standalone(listener).unwrap();
+}
+
+#[test]
+fn every_descriptor_is_closed_again() {
+    live();
+    let before = open();
+    for _ in 0..50 {
+        live();
+    }
+    assert_eq!(open(), before);
+}

@@ -1,0 +1,191 @@
+//! `Protector::from_env` in a real child process: this binary starts itself as the daemon, with descriptors and
+//! variables as a supervisor sets them. Without the test harness, because a daemon calls it before it has threads.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use common::{Supervisor, clients, listener};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use socket_protector_client::Protector;
+use socket_protector_client::wire::FromChild;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Output, Stdio};
+
+const DAEMON: &str = "SOCKET_PROTECTOR_TEST_DAEMON";
+/// The listener as 3 and the channel as 9, and then `exec`, which keeps the process number that LISTEN_PID names.
+const LISTENER: &str = "LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=web SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" \
+                        3<&0 9<&1 0</dev/null 1>&2";
+const CONNECTIONS: &str = "SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" 9<&1 1>&2";
+
+fn main() {
+    if std::env::var_os(DAEMON).is_some() {
+        return daemon();
+    }
+    listeners_are_taken();
+    connections_are_taken();
+    a_channel_that_is_none_is_left_alone();
+    a_listener_that_is_none_is_left_alone();
+    a_wrapper_without_exec_is_told_so();
+    outside_a_supervisor_there_is_nothing();
+}
+
+fn daemon() {
+    prctl::set_pdeathsig(Signal::SIGTERM).unwrap();
+    let protector = match Protector::from_env() {
+        Ok(Some(protector)) => protector,
+        Ok(None) => return eprint("none\n"),
+        Err(error) => {
+            eprint(&format!("{error}\n"));
+            // What was not taken is still open, and as it was.
+            return eprint(&format!(
+                "{}\n",
+                fcntl(std::io::stdin(), FcntlArg::F_GETFD).unwrap()
+            ));
+        }
+    };
+    assert!(Protector::from_env().unwrap().is_none(), "taken twice");
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        assert!(
+            name == DAEMON
+                || !name.starts_with("SOCKET_PROTECTOR_") && !name.starts_with("LISTEN_"),
+            "{name}"
+        );
+    }
+    assert_eq!(prctl::get_pdeathsig().unwrap(), None);
+    assert_eq!((protector.generation(), protector.name()), (12, "web.1"));
+    for listener in protector.listeners() {
+        assert_eq!(protector.listener_names(), ["web"]);
+        let flags = OFlag::from_bits_retain(fcntl(listener, FcntlArg::F_GETFL).unwrap());
+        assert!(flags.contains(OFlag::O_NONBLOCK));
+    }
+    for descriptor in [3, 9] {
+        let flags =
+            std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+        let flags = flags
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .map(str::trim);
+        let flags = flags.map(|octal| i32::from_str_radix(octal, 8).unwrap());
+        assert!(
+            flags.is_none_or(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_CLOEXEC))
+        );
+    }
+    for connection in protector.incoming() {
+        connection.unwrap().write_all(b"served").unwrap();
+    }
+    eprint("drained\n");
+}
+
+fn eprint(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
+/// Starts the daemon by a shell line whose standard input and output are these descriptors.
+fn start(line: &str, input: impl Into<Stdio>, output: impl Into<Stdio>) -> Child {
+    Command::new("/bin/sh")
+        .args(["-c", line])
+        .arg(std::env::current_exe().unwrap())
+        .envs([
+            (DAEMON, "1"),
+            ("SOCKET_PROTECTOR_GENERATION", "12"),
+            ("SOCKET_PROTECTOR_NAME", "web.1"),
+        ])
+        .stdin(input)
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn ends_with(child: Child, last: &str) {
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && stderr == last, "{status}: {stderr}");
+}
+
+fn says_hello_and_ready(supervisor: &Supervisor) {
+    let next = || {
+        let mut heard = None;
+        common::eventually(|| {
+            heard = supervisor.heard();
+            heard.is_some()
+        });
+        heard
+    };
+    assert_eq!(next(), Some(FromChild::Hello { version: 1 }));
+    assert_eq!(next(), Some(FromChild::Ready));
+}
+
+fn listeners_are_taken() {
+    let (listener, address) = listener();
+    let (supervisor, channel) = Supervisor::new();
+    let child = start(LISTENER, OwnedFd::from(listener), channel);
+    says_hello_and_ready(&supervisor);
+    let mut answer = String::new();
+    TcpStream::connect(address)
+        .unwrap()
+        .read_to_string(&mut answer)
+        .unwrap();
+    assert_eq!(answer, "served");
+    drop(supervisor);
+    ends_with(child, "drained\n");
+}
+
+fn connections_are_taken() {
+    let (supervisor, channel) = Supervisor::new();
+    let child = start(CONNECTIONS, Stdio::null(), channel);
+    let (mut client, server) = clients(1).remove(0);
+    supervisor.pass(&[(0, server.as_fd())]);
+    drop(server);
+    says_hello_and_ready(&supervisor);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "served");
+    drop(supervisor);
+    ends_with(child, "drained\n");
+}
+
+fn a_channel_that_is_none_is_left_alone() {
+    let line = "SOCKET_PROTECTOR_CHANNEL=0 exec \"$0\" 1>&2";
+    let child = start(line, Stdio::null(), Stdio::null());
+    ends_with(
+        child,
+        "descriptor 0 is not a unix socket that keeps record boundaries (the channel)\n0\n",
+    );
+    let line = "SOCKET_PROTECTOR_CHANNEL=44 exec \"$0\" 1>&2";
+    let child = start(line, Stdio::null(), Stdio::null());
+    ends_with(
+        child,
+        "descriptor 44 is not a unix socket that keeps record boundaries (the channel)\n0\n",
+    );
+}
+
+fn a_listener_that_is_none_is_left_alone() {
+    let (_supervisor, channel) = Supervisor::new();
+    let child = start(LISTENER, OwnedFd::from(clients(1).remove(0).0), channel);
+    ends_with(child, "descriptor 3 is not a listening stream socket\n0\n");
+}
+
+fn a_wrapper_without_exec_is_told_so() {
+    let (_supervisor, channel) = Supervisor::new();
+    let child = start(
+        &LISTENER.replace("$$", "1"),
+        OwnedFd::from(listener().0),
+        channel,
+    );
+    let own = child.id();
+    let problem = "the listening sockets are meant for process 1 and not for this one";
+    ends_with(
+        child,
+        &format!("{problem}, {own}; a wrapper has to exec\n0\n"),
+    );
+}
+
+fn outside_a_supervisor_there_is_nothing() {
+    ends_with(start("exec \"$0\"", Stdio::null(), Stdio::null()), "none\n");
+}
