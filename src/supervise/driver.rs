@@ -222,7 +222,7 @@ impl Driver {
             Action::Spawn(number) => self.spawn(number),
             Action::Serve(number) => self.serves(number),
             Action::Pass(number) => self.pass(number),
-            Action::Park(number) => info!("generation {number} is parked"),
+            Action::Park(number) => self.park(number),
             Action::Drain { number, signal } => self.drain(number, signal),
             Action::Terminate(number) => self.terminate(number),
             Action::Kill(number) => self.kill(number),
