@@ -113,7 +113,8 @@ impl Service {
 }
 
 fn the_life_of_a_service() {
-    for shell in SHELLS {
+    let is_there = |shell: &&[&str]| Command::new(shell[0]).args(["-c", ":"]).status().is_ok();
+    for shell in SHELLS.into_iter().filter(is_there) {
         let service = Service { shell, ..Service::new() };
         service.run(&["status"]).expect(3);
         service.run(&["start"]).expect(0);
