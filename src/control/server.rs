@@ -1,0 +1,265 @@
+//! The instance's side: clients that may be slow, silent or hostile, and cost nothing but their own answer.
+
+use super::wire::{LONGEST_LINE, Reply, Request};
+use crate::reactor::{BOTH, READABLE, Reactor, Registered};
+use log::{debug, warn};
+use mio::net::{UnixListener, UnixStream};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::Uid;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// More clients than that at once are turned away.
+const MOST_CLIENTS: usize = 64;
+/// A client that has not said its whole request, or not read its whole answer, by then is turned away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Identifies a client; none is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId(u64);
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// It cannot be made.
+    #[error("cannot make the control socket {}", .path.display())]
+    Bind {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A control socket and its clients.
+#[derive(Debug)]
+pub struct Server<K> {
+    listener: Registered<UnixListener>,
+    path: PathBuf,
+    clients: HashMap<ClientId, Client>,
+    next: u64,
+    key: K,
+    client_key: fn(ClientId) -> K,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: Registered<UnixStream>,
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    /// It has asked and waits for an answer, which may take its time.
+    asked: bool,
+}
+
+impl<K: Copy + Eq + Hash> Server<K> {
+    /// Listens at `path`, which is the caller's by its lock: what is found there is left over and replaced.
+    ///
+    /// # Errors
+    /// The path and what the system said.
+    pub fn open(
+        reactor: &mut Reactor<K>,
+        path: PathBuf,
+        key: K,
+        client_key: fn(ClientId) -> K,
+    ) -> Result<Self, ControlError> {
+        let listener = bind(&path).and_then(|listener| reactor.register(listener, key, READABLE));
+        match listener {
+            Ok(listener) => Ok(Server {
+                listener,
+                path,
+                clients: HashMap::new(),
+                next: 0,
+                key,
+                client_key,
+            }),
+            Err(source) => Err(ControlError::Bind { path, source }),
+        }
+    }
+
+    /// Takes in new clients. Only root and whoever runs the instance may talk to it.
+    pub fn accept(&mut self, reactor: &mut Reactor<K>) {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    debug!("cannot accept on the control socket: {error}");
+                    reactor
+                        .set_deadline(self.key, Some(Instant::now() + Duration::from_millis(100)));
+                    return;
+                }
+            };
+            let uid =
+                getsockopt(&stream, sockopt::PeerCredentials).map(|peer| Uid::from_raw(peer.uid()));
+            if !uid.is_ok_and(|uid| uid.is_root() || uid == Uid::effective()) {
+                warn!("a control client of another user was turned away");
+            } else if self.clients.len() >= MOST_CLIENTS {
+                warn!("a control client was turned away: there are {MOST_CLIENTS} already");
+            } else {
+                self.add(reactor, stream);
+            }
+        }
+    }
+
+    fn add(&mut self, reactor: &mut Reactor<K>, stream: UnixStream) {
+        let id = ClientId(self.next);
+        self.next += 1;
+        let key = (self.client_key)(id);
+        match reactor.register(stream, key, BOTH) {
+            Ok(stream) => {
+                self.clients.insert(
+                    id,
+                    Client {
+                        stream,
+                        request: Vec::new(),
+                        reply: Vec::new(),
+                        asked: false,
+                    },
+                );
+                reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
+            }
+            Err(error) => warn!("cannot watch a control client: {error}"),
+        }
+    }
+
+    /// What a client has asked, when its line is whole. Answer with [`Server::reply`], now or later.
+    pub fn read(&mut self, reactor: &mut Reactor<K>, id: ClientId) -> Option<Request> {
+        let client = self.clients.get_mut(&id)?;
+        match client.read() {
+            Ok(Some(line)) => {
+                let request = serde_json::from_slice(&line);
+                client.asked = true;
+                reactor.set_deadline((self.client_key)(id), None);
+                match request {
+                    Ok(request) => Some(request),
+                    Err(error) => {
+                        self.reply(
+                            reactor,
+                            id,
+                            &Reply::failed(format!("not a request: {error}")),
+                        );
+                        None
+                    }
+                }
+            }
+            Ok(None) => None,
+            Err(_) => {
+                self.forget(reactor, id);
+                None
+            }
+        }
+    }
+
+    /// Answers a client; one that has gone needs no answer.
+    pub fn reply(&mut self, reactor: &mut Reactor<K>, id: ClientId, reply: &Reply) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let mut line = serde_json::to_vec(reply).unwrap_or_default();
+        line.push(b'\n');
+        client.reply.append(&mut line);
+        client.asked = false;
+        reactor.set_deadline((self.client_key)(id), Some(Instant::now() + PATIENCE));
+        self.write(reactor, id);
+        // Its next request may be here already.
+        reactor.again((self.client_key)(id));
+    }
+
+    /// Goes on with an answer that was not taken whole.
+    pub fn write(&mut self, reactor: &mut Reactor<K>, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        if client.write().is_err() {
+            self.forget(reactor, id);
+        }
+    }
+
+    /// A client's patience, or the time after which the socket is tried again, is over.
+    pub fn due(&mut self, reactor: &mut Reactor<K>, id: ClientId) {
+        debug!("a control client that said or read nothing was turned away");
+        self.forget(reactor, id);
+    }
+
+    /// Whether the client is still there.
+    pub fn has(&self, id: ClientId) -> bool {
+        self.clients.contains_key(&id)
+    }
+
+    fn forget(&mut self, reactor: &mut Reactor<K>, id: ClientId) {
+        self.clients.remove(&id);
+        reactor.set_deadline((self.client_key)(id), None);
+    }
+}
+
+impl<K> Drop for Server<K> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // From birth, not by a chmod that comes too late.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener
+}
+
+impl Client {
+    /// A whole line, when there is one and no answer is under way.
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.asked || !self.reply.is_empty() {
+            // One request at a time. The rest waits in the socket; only a client that has gone is noticed.
+            return self.gone();
+        }
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(end) = self.request.iter().position(|byte| *byte == b'\n') {
+                let rest = self.request.split_off(end + 1);
+                return Ok(Some(std::mem::replace(&mut self.request, rest)));
+            }
+            if self.request.len() > LONGEST_LINE {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.request.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn gone(&self) -> io::Result<Option<Vec<u8>>> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut asked = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        match poll(&mut asked, PollTimeout::ZERO) {
+            Ok(0) => Ok(None),
+            Ok(_) | Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while !self.reply.is_empty() {
+            match self.stream.write(&self.reply) {
+                Ok(count) => drop(self.reply.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

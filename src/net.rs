@@ -1,0 +1,4 @@
+//! Addresses and the sockets made from them. What travels over a socket is the business of others.
+
+pub mod endpoint;
+pub mod listener;

@@ -1,0 +1,242 @@
+//! One loop that asks: sources are registered with the key that shall come back, times are set for keys, and
+//! [`Reactor::wait`] says which keys have something to do. No callback, and no token appears outside.
+//!
+//! Readiness is edge-triggered, as mio's: whoever gets a key works until the operation would block, or asks to be
+//! given the key [`again`](Reactor::again).
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+mod signals;
+mod timers;
+
+pub use signals::Signals;
+use timers::Timers;
+
+/// Readable.
+pub const READABLE: Interest = Interest::READABLE;
+/// Readable and writable.
+pub const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+/// Nothing but the errors and hang-ups that are always reported.
+pub const CLOSED: Interest = Interest::PRIORITY;
+
+/// What a key has to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<K> {
+    /// The key of the source or of the time.
+    pub key: K,
+    /// Reading may not block. Also at end of file and on errors.
+    pub readable: bool,
+    /// Writing may not block. Also on errors.
+    pub writable: bool,
+    /// Its time has come.
+    pub due: bool,
+}
+
+/// The loop's sources and times, each with a key of the role's own.
+#[derive(Debug)]
+pub struct Reactor<K> {
+    poll: Poll,
+    registry: Rc<Registry>,
+    events: Events,
+    /// Tokens count up and are never used twice, so a late event of a source that is gone meets no other.
+    next: usize,
+    keys: HashMap<Token, (K, Weak<()>)>,
+    sweep_at: usize,
+    timers: Timers<K>,
+    again: Vec<K>,
+}
+
+impl<K: Copy + Eq + Hash> Reactor<K> {
+    /// A reactor without sources.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2).
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = Rc::new(poll.registry().try_clone()?);
+        Ok(Reactor {
+            poll,
+            registry,
+            events: Events::with_capacity(256),
+            next: 0,
+            keys: HashMap::new(),
+            sweep_at: 64,
+            timers: Timers::new(),
+            again: Vec::new(),
+        })
+    }
+
+    /// Watches a source until what is returned is dropped.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn register<S: Source>(
+        &mut self,
+        mut source: S,
+        key: K,
+        interest: Interest,
+    ) -> io::Result<Registered<S>> {
+        let token = Token(self.next);
+        self.registry.register(&mut source, token, interest)?;
+        self.next += 1;
+        let alive = Rc::new(());
+        self.keys.insert(token, (key, Rc::downgrade(&alive)));
+        if self.keys.len() >= self.sweep_at {
+            self.keys.retain(|_, (_, alive)| alive.strong_count() > 0);
+            self.sweep_at = (self.keys.len() * 2).max(64);
+        }
+        Ok(Registered {
+            source,
+            token,
+            registry: Rc::clone(&self.registry),
+            _alive: alive,
+        })
+    }
+
+    /// Gives the key back as due at that time, instead of any time set for it before; `None`: not at all.
+    pub fn set_deadline(&mut self, key: K, at: Option<Instant>) {
+        self.timers.set(key, at);
+    }
+
+    /// Gives the key back at the next wait as readable and writable: its source was left before it would have blocked.
+    pub fn again(&mut self, key: K) {
+        if !self.again.contains(&key) {
+            self.again.push(key);
+        }
+    }
+
+    /// Waits until a source is ready or a time has come, and puts what has something to do into `events`.
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2); a signal is none.
+    pub fn wait(&mut self, events: &mut Vec<Event<K>>) -> io::Result<()> {
+        events.clear();
+        let timeout = if self.again.is_empty() {
+            self.timers.time_left(Instant::now())
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error),
+        }
+        for event in &self.events {
+            if let Some((key, alive)) = self.keys.get(&event.token())
+                && alive.strong_count() > 0
+            {
+                let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
+                let readable = event.is_readable() || closed;
+                let writable = event.is_writable() || event.is_error() || event.is_write_closed();
+                events.push(Event {
+                    key: *key,
+                    readable,
+                    writable,
+                    due: false,
+                });
+            }
+        }
+        events.extend(self.again.drain(..).map(|key| Event {
+            key,
+            readable: true,
+            writable: true,
+            due: false,
+        }));
+        let now = Instant::now();
+        while let Some(key) = self.timers.pop(now) {
+            events.push(Event {
+                key,
+                readable: false,
+                writable: false,
+                due: true,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A watched source, which is watched no more when this is dropped.
+#[derive(Debug)]
+pub struct Registered<S: Source> {
+    source: S,
+    token: Token,
+    registry: Rc<Registry>,
+    _alive: Rc<()>,
+}
+
+impl<S: Source> Registered<S> {
+    /// Watches for something else from now on; what is the case already is told at the next wait.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn watch_for(&mut self, interest: Interest) -> io::Result<()> {
+        self.registry
+            .reregister(&mut self.source, self.token, interest)
+    }
+}
+
+impl<S: Source> Deref for Registered<S> {
+    type Target = S;
+    fn deref(&self) -> &S {
+        &self.source
+    }
+}
+
+impl<S: Source> DerefMut for Registered<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+}
+
+impl<S: Source> Drop for Registered<S> {
+    fn drop(&mut self) {
+        // Fails only when the source was never watched or is closed, and then there is nothing left to do.
+        let _ = self.registry.deregister(&mut self.source);
+    }
+}
+
+/// Any owned descriptor as a source.
+#[derive(Debug)]
+pub struct Descriptor<T>(pub T);
+
+impl<T: AsFd> AsFd for Descriptor<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl<T: AsFd> Source for Descriptor<T> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.0.as_fd().as_raw_fd()).register(registry, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        SourceFd(&self.0.as_fd().as_raw_fd()).reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.0.as_fd().as_raw_fd()).deregister(registry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

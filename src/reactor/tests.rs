@@ -1,0 +1,86 @@
+use super::{Descriptor, Event, READABLE, Reactor, Registered};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Left,
+    Right,
+    Time,
+}
+
+fn watched(
+    reactor: &mut Reactor<Key>,
+    key: Key,
+) -> (Registered<Descriptor<UnixStream>>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (
+        reactor.register(Descriptor(ours), key, READABLE).unwrap(),
+        theirs,
+    )
+}
+
+fn keys(events: &[Event<Key>]) -> Vec<Key> {
+    events.iter().map(|event| event.key).collect()
+}
+
+#[test]
+fn a_source_comes_back_with_its_key_and_end_of_file_is_readable() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (left, mut left_peer) = watched(&mut reactor, Key::Left);
+    let (_right, right_peer) = watched(&mut reactor, Key::Right);
+    left_peer.write_all(b"x").unwrap();
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Left]);
+    let mut byte = [0];
+    (&left.0).read_exact(&mut byte).unwrap();
+    drop(right_peer);
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Right]);
+    assert!(events[0].readable && !events[0].due);
+}
+
+#[test]
+fn a_dropped_source_is_watched_no_more() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (left, mut peer) = watched(&mut reactor, Key::Left);
+    peer.write_all(b"x").unwrap();
+    drop(left);
+    reactor.set_deadline(Key::Time, Some(Instant::now() + Duration::from_millis(1)));
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Time]);
+    assert!(events[0].due);
+}
+
+#[test]
+fn a_descriptor_number_that_is_used_again_brings_no_event_of_its_former_source() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    for _ in 0..300 {
+        let (left, mut left_peer) = watched(&mut reactor, Key::Left);
+        left_peer.write_all(b"x").unwrap();
+        drop((left, left_peer));
+        let (_right, mut right_peer) = watched(&mut reactor, Key::Right);
+        right_peer.write_all(b"x").unwrap();
+        reactor.wait(&mut events).unwrap();
+        assert_eq!(keys(&events), [Key::Right]);
+    }
+    assert!(reactor.keys.len() <= 64, "dead keys are swept");
+}
+
+#[test]
+fn a_key_asked_for_again_comes_at_the_next_wait_once() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    reactor.again(Key::Left);
+    reactor.again(Key::Left);
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Left]);
+    reactor.set_deadline(Key::Time, Some(Instant::now()));
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Time]);
+}

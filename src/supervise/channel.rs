@@ -1,0 +1,166 @@
+//! Our end of a child's channel, and the duplicate of the child's end by which unread connections are taken back.
+//!
+//! The child learns its end of file from our `shutdown(2)`, so holding the duplicate does not hide it; that the child
+//! is dead we learn from its pidfd, since holding the duplicate does hide that. `docs/protocol.md` has the records.
+
+use super::Source;
+use super::hold::Hold;
+use super::state::Number;
+use crate::reactor::{BOTH, Descriptor, READABLE, Reactor, Registered};
+use log::warn;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use socket_protector_client::descriptors;
+use socket_protector_client::wire::{
+    self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild,
+};
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// How far passing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// All that was held has been passed.
+    All,
+    /// The child is slower than its clients; the reactor tells when there is room again.
+    Full,
+    /// Too many descriptors are under way in the system; nobody tells when that changes.
+    TooMany,
+}
+
+/// A child's channel, seen from us.
+#[derive(Debug)]
+pub struct Channel {
+    ours: Registered<Descriptor<OwnedFd>>,
+    /// The duplicate of the child's end; none once nothing can be unread any more.
+    theirs: Option<OwnedFd>,
+    watched_for_room: bool,
+    record: Vec<u8>,
+}
+
+impl Channel {
+    /// A new channel. Its child's end is lent by [`Channel::child_end`].
+    ///
+    /// # Errors
+    /// Those of socketpair(2) and epoll_ctl(2).
+    pub fn open(reactor: &mut Reactor<Source>, number: Number) -> io::Result<Channel> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        // Not for writing: the child would wake us with every record that it reads.
+        let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
+        Ok(Channel {
+            ours,
+            theirs: Some(theirs),
+            watched_for_room: false,
+            record: Vec::new(),
+        })
+    }
+
+    /// The end that the child inherits.
+    pub fn child_end(&self) -> Option<BorrowedFd<'_>> {
+        self.theirs.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Our end: a child that shall outlive us holds it too, so that our death is no end of file to it.
+    pub fn our_end(&self) -> BorrowedFd<'_> {
+        self.ours.as_fd()
+    }
+
+    /// Passes what is held, oldest first, as far as the child takes it, and counts what was passed.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2), when nothing can be passed to this child any more.
+    pub fn pass(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
+        while !hold.is_empty() {
+            let mut listeners = [0; MAX_CONNECTIONS];
+            let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
+            let mut count = 0;
+            for (listener, connection) in hold.next().take(MAX_CONNECTIONS) {
+                (listeners[count], connections[count]) = (listener, connection.as_fd());
+                count += 1;
+            }
+            wire::encode_connections(&listeners[..count], &mut self.record);
+            match descriptors::send(self.ours.as_fd(), &self.record, &connections[..count]) {
+                Ok(()) => {
+                    *passed += count as u64;
+                    drop(hold.release(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.wait_for_room();
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
+                    return Ok(Passed::TooMany);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.watched_for_room {
+            self.ours.watch_for(READABLE)?;
+            self.watched_for_room = false;
+        }
+        Ok(Passed::All)
+    }
+
+    fn wait_for_room(&mut self) -> io::Result<Passed> {
+        if !self.watched_for_room {
+            self.ours.watch_for(BOTH)?;
+            self.watched_for_room = true;
+        }
+        Ok(Passed::Full)
+    }
+
+    /// The next record of the child's; `None` when there is none now.
+    ///
+    /// # Errors
+    /// A record that is none of the protocol's, or that carries descriptors: none does yet.
+    pub fn receive(&mut self) -> Option<Result<FromChild, DecodeError>> {
+        self.record.resize(MAX_RECORD, 0);
+        let mut unasked = Vec::new();
+        let received =
+            descriptors::receive(self.ours.as_fd(), &mut self.record, &mut unasked, false).ok()?;
+        // End of file: the child has gone or closed its end. The pidfd tells the first; the second harms only itself.
+        (received.bytes > 0).then(|| FromChild::decode(&self.record[..received.bytes]))
+    }
+
+    /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
+    pub fn close(&mut self) {
+        let _ = shutdown(self.ours.as_fd().as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Takes one record back that the child has not read; `None` when there is none.
+    ///
+    /// The caller has [`MAX_CONNECTIONS`] descriptors free, or connections would be lost here.
+    pub fn take_back(&mut self) -> Option<Vec<(u16, TcpStream)>> {
+        loop {
+            let theirs = self.theirs.as_ref()?;
+            self.record.resize(MAX_RECORD, 0);
+            let mut connections: Vec<OwnedFd> = Vec::with_capacity(MAX_CONNECTIONS);
+            let received =
+                descriptors::receive(theirs.as_fd(), &mut self.record, &mut connections, false)
+                    .ok()?;
+            if received.bytes == 0 {
+                return None;
+            }
+            match ToChild::decode(&self.record[..received.bytes]) {
+                Ok(ToChild::Connections(listeners)) => {
+                    if listeners.len() != connections.len() {
+                        let lost = listeners.len().saturating_sub(connections.len());
+                        warn!("{lost} connections could not be taken back: no descriptor was left");
+                    }
+                    return Some(
+                        listeners
+                            .into_iter()
+                            .zip(connections.into_iter().map(TcpStream::from))
+                            .collect(),
+                    );
+                }
+                Ok(ToChild::Unknown(_)) | Err(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The only unsafe code of this package: system calls that the safe crates do not offer.
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::ffi::{CStr, c_int, c_void};
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// What the child does between the fork and the program; made by `process::spawn`, which owns what is pointed to.
+pub(crate) struct ChildSteps<'a> {
+    /// The paths to try, in order.
+    pub(crate) candidates: &'a [&'a CStr],
+    /// NULL-terminated.
+    pub(crate) argv: &'a [*const libc::c_char],
+    /// NULL-terminated.
+    pub(crate) envp: &'a [*const libc::c_char],
+    /// Where in the environment the child's own pid is to be written, as decimal text with a final NUL.
+    pub(crate) pid_text: Option<&'a mut [u8]>,
+    /// From where to where descriptors go. No source is among the targets.
+    pub(crate) descriptors: &'a [(RawFd, RawFd)],
+    /// The working directory; where it is gone, the caller's.
+    pub(crate) directory: Option<&'a CStr>,
+    /// The soft and the hard limit of open files.
+    pub(crate) open_files: Option<(u64, u64)>,
+    /// The signal that the child gets when its parent dies; 0 for none.
+    pub(crate) death_signal: c_int,
+}
+
+/// The step that failed in the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Fork,
+    Prepare,
+    Execute,
+}
+
+struct Shared<'a, 'b> {
+    steps: &'b mut ChildSteps<'a>,
+    parent: libc::pid_t,
+    failed: Option<(Step, Errno)>,
+}
+
+const CHILD_STACK: usize = 64 * 1024;
+
+/// Starts a child in a process group of its own with the caller suspended until its program runs or has failed to
+/// (vfork(2) semantics: nothing is copied, so the size of the caller does not matter, and an error comes back through
+/// shared memory). All signals are at their default and none is blocked in the program.
+///
+/// # Errors
+/// The step that failed and why. The child is reaped then.
+pub(crate) fn spawn(steps: &mut ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
+    let mut stack = vec![0_u8; CHILD_STACK];
+    let mut shared = Shared {
+        steps,
+        parent: Pid::this().as_raw(),
+        failed: None,
+    };
+    // No handler of ours may run in the child, which shares our memory, before its dispositions are reset.
+    let blocked = block_all_signals();
+    // SAFETY: the child runs on a stack of its own, which outlives it: CLONE_VFORK suspends this thread, the only one,
+    // until the child has left for its program or exited. The top is 16-byte aligned, as the ABI asks.
+    let result = unsafe {
+        let top = stack.as_mut_ptr().add(CHILD_STACK);
+        let top = top.sub(top as usize % 16);
+        let argument = ptr::from_mut(&mut shared).cast::<c_void>();
+        libc::clone(
+            child_main,
+            top.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            argument,
+        )
+    };
+    let result = Errno::result(result);
+    restore_signals(&blocked);
+    let pid = Pid::from_raw(result.map_err(|errno| (Step::Fork, errno))?);
+    match shared.failed {
+        None => Ok(pid),
+        Some(failed) => {
+            // It has exited, so this does not wait.
+            while nix::sys::wait::waitpid(pid, None) == Err(Errno::EINTR) {}
+            Err(failed)
+        }
+    }
+}
+
+/// The child's side of [`spawn`]: async-signal-safe calls only, no allocation.
+extern "C" fn child_main(argument: *mut c_void) -> c_int {
+    // SAFETY: the argument is the `Shared` of `spawn`, whose thread is suspended, so nothing else uses it.
+    let shared = unsafe { &mut *argument.cast::<Shared<'_, '_>>() };
+    shared.failed = Some(match prepare_child(shared) {
+        Ok(()) => (Step::Execute, execute(shared.steps)),
+        Err(errno) => (Step::Prepare, errno),
+    });
+    // SAFETY: ends the child without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+fn prepare_child(shared: &mut Shared<'_, '_>) -> Result<(), Errno> {
+    let steps = &mut *shared.steps;
+    reset_signals();
+    // SAFETY: plain system calls on values; `directory` is a NUL-terminated string that outlives the call.
+    unsafe {
+        Errno::result(libc::setpgid(0, 0))?;
+        if steps.death_signal != 0 {
+            Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, steps.death_signal))?;
+            if libc::getppid() != shared.parent {
+                // The parent died before the line above took effect.
+                libc::_exit(1);
+            }
+        }
+        if let Some((soft, hard)) = steps.open_files {
+            let limit = libc::rlimit {
+                rlim_cur: soft,
+                rlim_max: hard,
+            };
+            Errno::result(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
+        }
+        if let Some(directory) = steps.directory {
+            // A directory that is gone is no reason not to serve: the one that we hold open as ours stays.
+            libc::chdir(directory.as_ptr());
+        }
+        for &(from, to) in steps.descriptors {
+            Errno::result(libc::dup2(from, to))?;
+        }
+        if let Some(text) = &mut steps.pid_text {
+            write_decimal(libc::getpid().unsigned_abs(), text);
+        }
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&mut none);
+        Errno::result(libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut()))?;
+    }
+    Ok(())
+}
+
+/// Tries the candidates as execvp(3) does, but never a shell for a file of unknown format.
+fn execute(steps: &ChildSteps<'_>) -> Errno {
+    let mut result = Errno::ENOENT;
+    for candidate in steps.candidates {
+        // SAFETY: both arrays are NULL-terminated arrays of NUL-terminated strings that outlive the call.
+        unsafe { libc::execve(candidate.as_ptr(), steps.argv.as_ptr(), steps.envp.as_ptr()) };
+        match Errno::last() {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => result = Errno::EACCES,
+            errno => return errno,
+        }
+    }
+    result
+}
+
+fn reset_signals() {
+    // The system call itself, since glibc keeps two signals for itself and those may be ignored too. All zero is the
+    // default disposition without flags and mask, in the kernel's layout of every architecture.
+    let default = [0_u64; 4];
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: reads `default` only; numbers that cannot be set fail without effect.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                8_usize,
+            )
+        };
+    }
+}
+
+fn write_decimal(mut value: u32, text: &mut [u8]) {
+    let mut digits = [0_u8; 10];
+    let mut count = 0;
+    while count == 0 || value > 0 {
+        digits[count] = b'0' + (value % 10) as u8;
+        value /= 10;
+        count += 1;
+    }
+    for (place, digit) in text
+        .iter_mut()
+        .zip(digits[..count].iter().rev().chain(&[0]))
+    {
+        *place = *digit;
+    }
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    // SAFETY: both sets are ours and initialised by the calls.
+    unsafe {
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        let mut before = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    }
+}
+
+fn restore_signals(set: &libc::sigset_t) {
+    // SAFETY: a set that sigprocmask(2) itself gave.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, ptr::null_mut()) };
+}
+
+/// Gives signals their default disposition: for commands that a terminal's ^C shall end.
+pub(crate) fn default_signals(signals: &[c_int]) {
+    for &signal in signals {
+        // SAFETY: the default disposition needs no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// A descriptor that becomes readable when the process exits; see pidfd_open(2). Close-on-exec.
+///
+/// # Errors
+/// Those of pidfd_open(2).
+pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: a system call on values; on success the result is a new descriptor, which nobody else owns.
+    unsafe {
+        let result = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        match RawFd::try_from(result) {
+            Ok(descriptor) if descriptor >= 0 => Ok(OwnedFd::from_raw_fd(descriptor)),
+            Ok(_) | Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Marks every descriptor from `first` on close-on-exec; see close_range(2), Linux 5.11.
+///
+/// # Errors
+/// Those of close_range(2); `Unsupported` kernels are the caller's business.
+pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    let first = libc::c_uint::try_from(first).unwrap_or(0);
+    // SAFETY: sets a flag on descriptors, closes none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Takes over a descriptor that a system call has just made for the caller alone.
+pub(crate) fn own(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the caller has it from a call that makes a new descriptor, and gives it to nobody else.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Borrows a descriptor by its number.
+///
+/// The caller names a descriptor that the process was started with, or that it has just listed; it stays open while
+/// the borrow is in use.
+pub(crate) fn borrow<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: see above; a number that is not open makes calls fail with EBADF and harms no memory.
+    unsafe { BorrowedFd::borrow_raw(descriptor) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_decimal;
+
+    #[test]
+    fn decimal_text_has_no_leading_zero_and_ends_with_nul() {
+        for (value, text) in [
+            (0, "0\0"),
+            (7, "7\0"),
+            (4_194_304, "4194304\0"),
+            (u32::MAX, "4294967295\0"),
+        ] {
+            let mut place = [b'x'; 11];
+            write_decimal(value, &mut place);
+            assert_eq!(&place[..text.len()], text.as_bytes());
+        }
+    }
+}
