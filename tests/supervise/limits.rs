@@ -1,0 +1,158 @@
+//! Where the machine gives no more: descriptors, processes.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::client::{Client, ask};
+use crate::harness::process::{self, processor_time};
+use crate::harness::scene::{binary, suite};
+use crate::harness::{PATIENCE, Scene, Setup, trials, trials_of_root};
+
+trials![
+    short_of_descriptors_it_waits_and_goes_on,
+    our_soft_limit_is_raised_and_the_childs_is_the_callers,
+    a_reload_without_descriptors_fails_and_says_so,
+];
+trials_of_root![a_fork_that_fails_leaves_the_old_one_serving];
+
+/// Trials that need another user, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    trials().into_iter().chain(trials_of_root()).collect()
+}
+
+fn short_of_descriptors_it_waits_and_goes_on() {
+    let setup = Setup::alone()
+        .connections()
+        .wrap("nofile 64")
+        .with("--respawn-delay 10ms..1s");
+    let supervisor = setup.start();
+    let address = supervisor.address();
+    supervisor.scene.role("slow_start 3000");
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    supervisor.wait_status("nothing serves", |status| {
+        crate::harness::supervisor::serving(status).is_none()
+    });
+    let before = processor_time(supervisor.pid());
+    let mut clients: Vec<_> = (0..150)
+        .map(|number| {
+            let mut client = Client::connect(address).unwrap();
+            client.send(Duration::ZERO, &number.to_string()).unwrap();
+            client
+        })
+        .collect();
+    // Whoever waits for the first answer has waited for the slow start, short of descriptors all along.
+    for (number, client) in clients.iter_mut().enumerate() {
+        client
+            .receive(&number.to_string())
+            .unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
+    }
+    let used = processor_time(supervisor.pid()) - before;
+    assert!(
+        used < Duration::from_millis(600),
+        "it spins: {used:?} of processor time"
+    );
+    drop(clients);
+    supervisor.scene.role("echo");
+    supervisor.reload().expect(0);
+    ask(address);
+}
+
+fn our_soft_limit_is_raised_and_the_childs_is_the_callers() {
+    let setup = Setup::alone().wrap("nofile_soft 100");
+    let file = setup.scene().path("probe.json");
+    let supervisor = setup.role(&format!("probe {}", file.display())).start();
+    let soft = |limits: &str| {
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap();
+        line.split_whitespace().nth(3).unwrap().to_owned()
+    };
+    let own = fs::read_to_string(format!("/proc/{}/limits", supervisor.pid())).unwrap();
+    let line = own
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "soft is hard: {line}");
+    let probe: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(soft(probe["limits"].as_str().unwrap()), "100");
+}
+
+fn a_reload_without_descriptors_fails_and_says_so() {
+    let setup = Setup::alone()
+        .connections()
+        .wrap("nofile 40")
+        .role("stops_reading")
+        .with("--respawn-delay 10ms..1s");
+    let supervisor = setup.start();
+    let address = supervisor.address();
+    supervisor.scene.role("slow_start 1500");
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    supervisor.wait_status("nothing serves", |status| {
+        crate::harness::supervisor::serving(status).is_none()
+    });
+    let mut clients: Vec<_> = (0..60)
+        .map(|number| {
+            let mut client = Client::connect(address).unwrap();
+            client.send(Duration::ZERO, &number.to_string()).unwrap();
+            client
+        })
+        .collect();
+    // Whatever becomes of this one, nothing is lost and the instance lives.
+    supervisor.hup();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client
+            .receive(&number.to_string())
+            .unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
+    }
+    drop(clients);
+    supervisor.scene.role("echo");
+    supervisor.wait_settled();
+    supervisor.reload().expect(0);
+}
+
+fn a_fork_that_fails_leaves_the_old_one_serving() {
+    const USER: u32 = 61_234;
+    let scene = Scene::new();
+    scene.open_to_all();
+    chown(scene.path("run"), Some(USER), Some(USER)).unwrap();
+    let (program, child) = (scene.path("program"), scene.path("child"));
+    fs::copy(binary(), &program).unwrap();
+    fs::copy(suite(), &child).unwrap();
+    let mut command = scene.child();
+    command[0] = child.to_str().unwrap().to_owned();
+    let supervisor = scene
+        .setup()
+        .wrap("user 61234")
+        .program(&program)
+        .command(&command)
+        .start();
+    let old = supervisor.serving_pid();
+    crate::sys::limit_processes(supervisor.pid(), 1);
+    let ran = supervisor.reload().expect(1).complains();
+    ran.says("(os error 11)");
+    assert_eq!(ask(supervisor.address()).pid, old.as_raw());
+    crate::sys::limit_processes(supervisor.pid(), 10_000);
+    supervisor.reload().expect(0);
+    supervisor.wait_settled();
+    assert_ne!(ask(supervisor.address()).pid, old.as_raw());
+    // A crash while no process can be made is tried again until one can.
+    crate::sys::limit_processes(supervisor.pid(), 1);
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    supervisor.wait_status("nothing serves", |status| {
+        crate::harness::supervisor::serving(status).is_none()
+    });
+    crate::sys::limit_processes(supervisor.pid(), 10_000);
+    crate::harness::until("a child serves again", PATIENCE, || {
+        let status = supervisor.try_status()?;
+        crate::harness::supervisor::serving(&status)
+            .map(drop)
+            .ok_or_else(|| status.to_string())
+    });
+    ask(supervisor.address());
+}

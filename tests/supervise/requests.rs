@@ -1,0 +1,241 @@
+//! Many requests at once: what is coalesced, what is superseded, what waits.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::client::ask;
+use crate::harness::process::Exit;
+use crate::harness::{PATIENCE, Setup, Supervisor, trials};
+
+trials![
+    a_thousand_hups_in_one_burst,
+    a_hup_before_the_first_child_is_ready,
+    a_hup_in_the_first_moments_never_kills,
+    a_hup_during_a_stop_changes_nothing,
+    a_superseded_reload_says_so,
+    a_reload_that_is_waited_for_too_long,
+    an_unready_generation_gives_way_to_the_next_request,
+    reloads_one_after_the_other_number_the_generations,
+    a_reload_with_a_new_command,
+    a_reload_during_a_stop_is_refused,
+];
+
+fn highest(supervisor: &Supervisor) -> u64 {
+    let status = supervisor.status();
+    let numbers = status["generations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["number"].as_u64().unwrap());
+    numbers.max().unwrap_or(0)
+}
+
+#[track_caller]
+fn wait_starting(supervisor: &Supervisor) {
+    supervisor.wait_status("a generation starts", |status| {
+        status["generations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["phase"] == "starting")
+    });
+}
+
+fn a_thousand_hups_in_one_burst() {
+    let supervisor = Setup::alone().start();
+    // Starting takes longer than the burst, so that the burst is one.
+    supervisor.scene.role("slow_start 800");
+    for sent in 0..1000 {
+        supervisor.hup();
+        if sent % 250 == 0 {
+            supervisor.status();
+        }
+    }
+    supervisor.status();
+    supervisor.wait_status("the reloads are done", |status| {
+        let generations = status["generations"].as_array().unwrap();
+        status["counters"]["reloads"]
+            .as_u64()
+            .is_some_and(|count| count >= 1)
+            && generations.iter().all(|it| it["phase"] != "starting")
+    });
+    supervisor.wait_status("nothing is pending", |status| {
+        let reloads = status["counters"]["reloads"].as_u64().unwrap();
+        let last = status["last_reload"]["generation"].as_u64().unwrap();
+        status["generations"].as_array().unwrap().len() == 1 && reloads + 1 >= last
+    });
+    let generations = highest(&supervisor) - 1;
+    assert!(
+        (1..=2).contains(&generations),
+        "{generations} new generations"
+    );
+    ask(supervisor.address());
+}
+
+fn a_hup_before_the_first_child_is_ready() {
+    let mut supervisor = Setup::alone().role("slow_start 600").launch();
+    crate::harness::until("there is a status", PATIENCE, || supervisor.try_status());
+    supervisor.hup();
+    supervisor.wait_serving();
+    supervisor.wait_status("the reload is done", |status| {
+        status["counters"]["reloads"] == 1
+    });
+    supervisor.wait_settled();
+    assert_eq!(highest(&supervisor), 2);
+    ask(supervisor.address());
+}
+
+/// A signal may come before the program has installed anything of its own; then it ends it, as it
+/// ends every program. From the first moment on that the program can be told from its starter, it is
+/// a reload. That moment is not visible from outside, so the signals come all the time.
+fn a_hup_in_the_first_moments_never_kills() {
+    for turn in 0..10 {
+        let mut supervisor = Setup::alone().wrap("block SIGHUP").launch();
+        for _ in 0..50 {
+            supervisor.hup();
+        }
+        supervisor.wait_serving();
+        ask(supervisor.address());
+        assert!(supervisor.ended().is_none(), "ended in turn {turn}");
+        // A blocked signal that we were started with must not stay blocked.
+        supervisor.hup();
+        supervisor.wait_status("there was a reload", |status| {
+            status["counters"]["reloads"].as_u64() > Some(0)
+        });
+        supervisor.signal(Signal::SIGTERM);
+        assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+    }
+}
+
+fn a_hup_during_a_stop_changes_nothing() {
+    let mut supervisor = Setup::alone().role("slow_drain 1000").start();
+    supervisor.signal(Signal::SIGTERM);
+    for _ in 0..20 {
+        supervisor.hup();
+    }
+    assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+    assert!(
+        supervisor.scene.processes().is_empty(),
+        "a child was started during the stop"
+    );
+}
+
+fn a_superseded_reload_says_so() {
+    let supervisor = Setup::alone().start();
+    supervisor.scene.role("slow_start 1500");
+    let first = supervisor.begin_reload();
+    wait_starting(&supervisor);
+    let second = supervisor.begin_reload();
+    // Only once the second waits can the third replace it.
+    crate::harness::eventually("the second reload is connected", || {
+        control_clients(&supervisor) >= 2
+    });
+    let third = supervisor.begin_reload();
+    second
+        .finish(PATIENCE)
+        .expect(1)
+        .complains()
+        .says("replaced by a later reload");
+    first.finish(PATIENCE).expect(0);
+    third.finish(PATIENCE).expect(0);
+    supervisor.wait_settled();
+    assert_eq!(highest(&supervisor), 3, "one in flight, one pending");
+}
+
+/// Connections to the control socket that the supervisor holds, the listening one not counted.
+fn control_clients(supervisor: &Supervisor) -> usize {
+    let path = supervisor.scene.path("run/t.sock");
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+    // State 03 is an established connection; the listening socket is in state 01.
+    table
+        .lines()
+        .filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 "))
+        .count()
+}
+
+fn a_reload_that_is_waited_for_too_long() {
+    let supervisor = Setup::alone().start();
+    supervisor.scene.role("slow_start 2500");
+    let ran = supervisor
+        .scene
+        .cli(&["reload", "t", "--timeout", "300ms"])
+        .expect(3)
+        .complains();
+    assert!(ran.took < Duration::from_millis(2400), "{ran:?}");
+    // Who waits no longer does not undo what was asked.
+    supervisor.wait_status("the reload is done all the same", |status| {
+        status["counters"]["reloads"] == 1
+    });
+    supervisor.scene.role("echo");
+    supervisor
+        .scene
+        .cli(&["reload", "t", "--timeout", "15s"])
+        .expect(0);
+}
+
+fn an_unready_generation_gives_way_to_the_next_request() {
+    let supervisor = Setup::alone().with("--ready channel").start();
+    let old = supervisor.serving_pid();
+    supervisor.scene.role("never_ready");
+    let first = supervisor.begin_reload();
+    wait_starting(&supervisor);
+    supervisor.scene.role("echo");
+    let second = supervisor.begin_reload().finish(PATIENCE).expect(0);
+    assert!(second.took < Duration::from_secs(15), "{second:?}");
+    first.finish(PATIENCE).expect(1).complains();
+    supervisor.wait_settled();
+    assert_ne!(ask(supervisor.address()).pid, old.as_raw());
+    assert_eq!(supervisor.status()["counters"]["reloads_failed"], 1);
+}
+
+fn reloads_one_after_the_other_number_the_generations() {
+    let supervisor = Setup::alone().start();
+    for number in 2..6 {
+        assert_eq!(ask(supervisor.address()).generation, number - 1);
+        let ran = supervisor.reload().expect(0);
+        assert!(
+            ran.out.contains(&number.to_string()),
+            "the result names the generation: {ran:?}"
+        );
+        assert_eq!(supervisor.generation(), number);
+    }
+}
+
+fn a_reload_with_a_new_command() {
+    let supervisor = Setup::alone().start();
+    let scene = &supervisor.scene;
+    let mut command = vec!["reload".to_owned(), "t".to_owned(), "--".to_owned()];
+    let new = [
+        scene.child()[0].clone(),
+        "child".to_owned(),
+        "slow_start".to_owned(),
+        "1".to_owned(),
+    ];
+    command.extend(new.iter().cloned());
+    scene
+        .cli(&command.iter().map(String::as_str).collect::<Vec<_>>())
+        .expect(0);
+    supervisor.wait_settled();
+    assert_eq!(
+        supervisor.status()["generations"][0]["command"],
+        serde_json::json!(new)
+    );
+    // It is the command from now on.
+    supervisor.reload().expect(0);
+    supervisor.wait_settled();
+    assert_eq!(
+        supervisor.status()["generations"][0]["command"],
+        serde_json::json!(new)
+    );
+    scene.cli(&["reload", "t", "--"]).expect(2).complains();
+}
+
+fn a_reload_during_a_stop_is_refused() {
+    let mut supervisor = Setup::alone().role("slow_drain 1500").start();
+    supervisor.signal(Signal::SIGTERM);
+    let ran = supervisor.reload();
+    // Whether it came before or after the socket was closed, it fails and says so.
+    ran.expect(1).complains();
+    assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+}
