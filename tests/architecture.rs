@@ -209,9 +209,8 @@ fn imported(line: &str) -> Option<&str> {
 }
 
 fn impure(source: &Source) -> Vec<String> {
-    let pure = |pure: &str| {
-        source.path == pure || (pure.ends_with('/') && source.path.starts_with(pure))
-    };
+    let pure =
+        |pure: &str| source.path == pure || (pure.ends_with('/') && source.path.starts_with(pure));
     if !PURE.iter().any(|path| pure(path)) || source.path.ends_with("/tests.rs") {
         return Vec::new();
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -28,7 +29,14 @@ pub(super) fn with_library() -> ExitCode {
     let protector = Protector::from_env().unwrap().expect("a supervisor");
     let service = Service::new(protector.generation());
     for connection in protector.incoming() {
-        service.take(connection.unwrap().into());
+        match connection {
+            Ok(connection) => service.take(connection.into()),
+            // Short of descriptors: until connections that end make room.
+            Err(error) => {
+                eprintln!("cannot take a connection: {error}");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
     }
     service.finish();
     ExitCode::SUCCESS

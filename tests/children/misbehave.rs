@@ -21,6 +21,15 @@ pub(super) fn park() -> ! {
     }
 }
 
+/// Starts a process that nobody here will ever wait for.
+#[expect(
+    clippy::zombie_processes,
+    reason = "that is what these children do wrong"
+)]
+fn leave_behind(command: &mut Command) {
+    command.spawn().unwrap();
+}
+
 fn channel() -> Channel {
     Channel::from_env().expect("a channel")
 }
@@ -64,10 +73,7 @@ pub(super) fn ignores_drain() -> ! {
     ] {
         ignore(signal);
     }
-    Command::new(std::env::current_exe().unwrap())
-        .args(["child", "silent_alive"])
-        .spawn()
-        .unwrap();
+    leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     let service = Service::new(generation());
     serve(&ready_channel(), &listeners(), &service);
     park()
@@ -122,28 +128,19 @@ pub(super) fn leaks_fd() -> ExitCode {
         // Numbers that are not open cannot be leaked.
         let _ = fcntl(&*kept, FcntlArg::F_SETFD(FdFlag::empty()));
     }
-    Command::new(std::env::current_exe().unwrap())
-        .args(["child", "silent_alive"])
-        .spawn()
-        .unwrap();
+    leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     super::echo::run()
 }
 
 /// Serves, and has a process in its group that outlives it.
 pub(super) fn grandchild() -> ExitCode {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["child", "silent_alive"])
-        .spawn()
-        .unwrap();
+    leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     super::echo::run()
 }
 
 /// Starts a process in its group that ignores TERM, and fails at once.
 pub(super) fn leader_leaves() -> ExitCode {
-    Command::new("sh")
-        .args(["-c", "trap '' TERM; while :; do sleep 1000; done"])
-        .spawn()
-        .unwrap();
+    leave_behind(Command::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1000; done"]));
     ExitCode::from(9)
 }
 
