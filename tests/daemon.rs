@@ -28,6 +28,7 @@ trials![
     a_second_instance_of_the_same_name_is_refused,
     a_relative_pid_file_is_the_callers,
     hup_right_after_the_pid_file_appears_is_a_reload,
+    without_syslog_it_serves_all_the_same,
 ];
 
 /// Trials that need another user.
@@ -279,6 +280,18 @@ fn hup_right_after_the_pid_file_appears_is_a_reload() {
     supervisor.wait_settled();
     ask(supervisor.address());
     assert!(alive(supervisor.pid()));
+}
+
+fn without_syslog_it_serves_all_the_same() {
+    // Whether there is a syslog here or not: nobody's connection depends on it.
+    let daemon = Setup::alone()
+        .daemon_with_syslog()
+        .role("prints lines 2000")
+        .start();
+    ask(daemon.address());
+    daemon.signal(Signal::SIGUSR1);
+    daemon.reload().expect(0);
+    assert_eq!(ask(daemon.address()).generation, 2);
 }
 
 fn a_privileged_port_is_a_failure() {

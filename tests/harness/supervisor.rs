@@ -141,10 +141,14 @@ impl Setup {
     }
 
     /// In the background, with a pid file and a log file.
-    pub(crate) fn daemon(mut self) -> Setup {
+    pub(crate) fn daemon(self) -> Setup {
+        self.daemon_with_syslog().with_path("--log-file", "log")
+    }
+
+    /// In the background, with a pid file; what it says goes to syslog, if there is one.
+    pub(crate) fn daemon_with_syslog(mut self) -> Setup {
         self.daemon = true;
         self.with_path("--pid-file", "pid")
-            .with_path("--log-file", "log")
     }
 
     /// With stdout and stderr as pipes that the test holds.

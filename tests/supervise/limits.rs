@@ -17,7 +17,10 @@ trials![
     a_reload_while_short_of_descriptors_loses_nothing,
     a_child_short_of_descriptors_mixes_no_connections_up,
 ];
-trials_of_root![a_fork_that_fails_leaves_the_old_one_serving];
+trials_of_root![
+    a_fork_that_fails_leaves_the_old_one_serving,
+    too_many_descriptors_in_flight_are_a_full_channel,
+];
 
 /// Trials that need another user, too.
 pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
@@ -117,22 +120,60 @@ fn a_reload_while_short_of_descriptors_loses_nothing() {
     supervisor.reload().expect(0);
 }
 
-fn a_fork_that_fails_leaves_the_old_one_serving() {
-    const USER: u32 = 61_234;
+/// A supervisor to be of a user without rights, from copies of both programs that this user may execute.
+fn of_user(user: u32, surroundings: &str) -> Setup {
     let scene = Scene::new();
     scene.open_to_all();
-    chown(scene.path("run"), Some(USER), Some(USER)).unwrap();
+    chown(scene.path("run"), Some(user), Some(user)).unwrap();
     let (program, child) = (scene.path("program"), scene.path("child"));
     fs::copy(binary(), &program).unwrap();
     fs::copy(suite(), &child).unwrap();
     let mut command = scene.child();
     command[0] = child.to_str().unwrap().to_owned();
-    let supervisor = scene
+    let setup = scene
         .setup()
-        .wrap("user 61234")
-        .program(&program)
-        .command(&command)
-        .start();
+        .wrap(surroundings)
+        .wrap(&format!("user {user}"));
+    setup.program(&program).command(&command)
+}
+
+/// The kernel lets a user have only so many descriptors in flight, as many as it may have open.
+fn too_many_descriptors_in_flight_are_a_full_channel() {
+    const CLIENTS: usize = 300;
+    let setup = of_user(61_235, "nofile 100")
+        .connections()
+        .role("stops_reading");
+    let supervisor = setup.with("--respawn-delay 10ms..1s").start();
+    let address = supervisor.address();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let mut client = Client::connect(address).unwrap();
+            client.send(Duration::ZERO, &number.to_string()).unwrap();
+            client
+        })
+        .collect();
+    supervisor.wait_status("the limit is reached", |status| {
+        status["counters"]["accepted"]
+            .as_u64()
+            .is_some_and(|count| count > 100)
+    });
+    let before = processor_time(supervisor.pid());
+    supervisor.scene.role("echo");
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    for (number, client) in clients.iter_mut().enumerate() {
+        let answer = client.receive(&number.to_string());
+        let place = answer
+            .unwrap_or_else(|failure| panic!("client {number}: {failure:?}"))
+            .place;
+        assert_eq!(usize::try_from(place).unwrap(), number + 1, "not in order");
+    }
+    let used = processor_time(supervisor.pid()) - before;
+    assert!(used < Duration::from_secs(2), "{used:?} of processor time");
+}
+
+fn a_fork_that_fails_leaves_the_old_one_serving() {
+    const USER: u32 = 61_234;
+    let supervisor = of_user(USER, "").start();
     let old = supervisor.serving_pid();
     crate::sys::limit_processes(supervisor.pid(), 1);
     let ran = supervisor.reload().expect(1).complains();
