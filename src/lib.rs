@@ -9,3 +9,15 @@ pub mod reactor;
 pub mod supervise;
 #[allow(unsafe_code, reason = "the one module of this package that may")]
 mod sys;
+
+/// An error with its whole cause chain on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -21,6 +21,8 @@ mod timers;
 pub use signals::Signals;
 use timers::Timers;
 
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// Readable.
 pub const READABLE: Interest = Interest::READABLE;
 /// Readable and writable.
@@ -125,6 +127,8 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         } else {
             Some(Duration::ZERO)
         };
+        // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),

@@ -8,10 +8,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The two processes that there are after [`daemonize`].
-#[derive(Debug)]
 pub enum Side {
-    /// The one that was started. It waits for the result and exits with it.
-    Starter(StartResult),
+    /// The one that was started, with the wait for the result, which it exits with.
+    Starter(Box<dyn FnOnce() -> StartResult>),
     /// The one that goes on in the background.
     Daemon(StatusPipe),
 }
@@ -36,16 +35,27 @@ pub enum DaemonError {
     Background(#[source] daemonize::Error),
 }
 
-/// The daemon's way to tell its starter how the start went. Dropping it untold tells a failure.
+/// The daemon's way to tell its starter how the start went. When it is dropped untold, that tells a failure.
 #[derive(Debug)]
 pub struct StatusPipe(OwnedFd);
 
 impl StatusPipe {
-    /// Ends the starter's wait.
-    pub fn tell(self, result: &StartResult) {
-        let bytes = [&[result.code], result.text.as_bytes()].concat();
-        // A starter that has gone needs no answer.
-        let _ = File::from(self.0).write_all(&bytes);
+    /// Ends the starter's wait. Only the first result counts.
+    pub fn tell(&self, result: &StartResult) {
+        let length = (result.text.len() as u64).to_le_bytes();
+        let bytes = [&[result.code], &length[..], result.text.as_bytes()].concat();
+        if let Ok(mut pipe) = self.0.try_clone().map(File::from) {
+            // A starter that has gone needs no answer.
+            let _ = pipe.write_all(&bytes);
+        }
+    }
+
+    /// The same pipe again.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(StatusPipe)
     }
 }
 
@@ -72,9 +82,7 @@ pub fn daemonize() -> Result<Side, DaemonError> {
     {
         Outcome::Parent(Ok(_)) => {
             drop(write);
-            Ok(Side::Starter(wait_for_result(File::from(OwnedFd::from(
-                read,
-            )))))
+            { let pipe = File::from(OwnedFd::from(read)); Ok(Side::Starter(Box::new(|| wait_for_result(pipe)))) }
         }
         Outcome::Child(Ok(_)) => {
             drop(read);
@@ -88,20 +96,21 @@ pub fn daemonize() -> Result<Side, DaemonError> {
 }
 
 fn wait_for_result(mut pipe: File) -> StartResult {
-    let mut bytes = Vec::new();
-    let read = pipe.read_to_end(&mut bytes);
-    match (read, bytes.split_first()) {
-        (Ok(_), Some((code, text))) => StartResult {
-            code: *code,
-            text: String::from_utf8_lossy(text).into_owned(),
-        },
-        (Ok(_), None) => StartResult {
-            code: 1,
-            text: "the daemon ended before it was ready\n".into(),
-        },
-        (Err(error), _) => StartResult {
-            code: 1,
-            text: format!("cannot learn how the start went: {error}\n"),
-        },
-    }
+    let mut read = || -> io::Result<StartResult> {
+        let (mut code, mut length) = ([0], [0; 8]);
+        pipe.read_exact(&mut code)?;
+        pipe.read_exact(&mut length)?;
+        let mut text = String::new();
+        (&pipe)
+            .take(u64::from_le_bytes(length))
+            .read_to_string(&mut text)?;
+        Ok(StartResult {
+            code: code[0],
+            text,
+        })
+    };
+    read().unwrap_or_else(|_| StartResult {
+        code: 1,
+        text: "socket-protector: ended before it was ready\n".into(),
+    })
 }

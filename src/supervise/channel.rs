@@ -36,6 +36,7 @@ pub struct Channel {
     /// The duplicate of the child's end; none once nothing can be unread any more.
     theirs: Option<OwnedFd>,
     watched_for_room: bool,
+    closed: bool,
     record: Vec<u8>,
 }
 
@@ -57,6 +58,7 @@ impl Channel {
             ours,
             theirs: Some(theirs),
             watched_for_room: false,
+            closed: false,
             record: Vec::new(),
         })
     }
@@ -129,7 +131,18 @@ impl Channel {
 
     /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
     pub fn close(&mut self) {
+        self.closed = true;
         let _ = shutdown(self.ours.as_fd().as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Whether the child was told to drain.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether nothing is left to be taken back. True once [`Channel::take_back`] has found nothing after the close.
+    pub fn is_empty(&self) -> bool {
+        self.theirs.is_none()
     }
 
     /// Takes one record back that the child has not read; `None` when there is none.
@@ -141,11 +154,12 @@ impl Channel {
             self.record.resize(MAX_RECORD, 0);
             let mut connections: Vec<OwnedFd> = Vec::with_capacity(MAX_CONNECTIONS);
             let received =
-                descriptors::receive(theirs.as_fd(), &mut self.record, &mut connections, false)
-                    .ok()?;
-            if received.bytes == 0 {
+                descriptors::receive(theirs.as_fd(), &mut self.record, &mut connections, false);
+            let Some(received) = received.ok().filter(|received| received.bytes > 0) else {
+                // Nothing is unread, and after the close nothing can come.
+                self.theirs = self.theirs.take().filter(|_| !self.closed);
                 return None;
-            }
+            };
             match ToChild::decode(&self.record[..received.bytes]) {
                 Ok(ToChild::Connections(listeners)) => {
                     if listeners.len() != connections.len() {

@@ -1,0 +1,398 @@
+//! The main job: its options, and how a supervisor comes up.
+
+use super::value::{CountOrNever, DelayRange, DrainSignal, Time, TimeOrNever};
+use super::{Common, Failure};
+use crate::logging::{self, Destination};
+use crate::net::endpoint::NamedListen;
+use crate::net::listener::{self, Bound, ListenError};
+use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
+use crate::process::instance_name::InstanceName;
+use crate::process::limits::raise_open_files;
+use crate::process::pid_file::{PidFile, PidFileError};
+use crate::process::run_dir::RunDir;
+use crate::process::stray::{self, Stray};
+use crate::reactor::Signals;
+use crate::supervise::state::{Policy, Readiness};
+use crate::supervise::{ChildLog, Driver, Ending, Equipment, Pass, Settings, without_managers};
+use clap::{Args, ValueEnum};
+use log::{error, info};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Options of the main job.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Stay in the foreground
+    ///
+    /// By default we go into the background, and the command returns once the first child is ready, with exit code 0,
+    /// or else with the reason.
+    #[arg(short, long)]
+    foreground: bool,
+    /// Write our pid to this file, and hold its lock as long as we run
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// The name of this instance, for status, reload and stop [default: the first port]
+    #[arg(long)]
+    name: Option<InstanceName>,
+    /// What a child gets: the listening sockets, or each accepted connection
+    #[arg(long, value_enum, default_value = "listener")]
+    pass: PassOption,
+    /// Stop the old child before the new one starts; clients wait meanwhile
+    #[arg(long)]
+    stop_first: bool,
+    /// When a child may serve: auto, channel (when it says so), or alive:TIME
+    ///
+    /// auto: when it says so on its channel; a child that does not use the channel, when it has lived for a second,
+    /// unless an earlier child of this instance did use it.
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    ready: ReadyOption,
+    /// A child that is not ready by then has failed
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    ready_timeout: Time,
+    /// The signal that tells a child to drain, unless it uses its channel
+    #[arg(long, value_name = "SIGNAL", default_value = "TERM")]
+    drain_signal: DrainSignal,
+    /// How long a drain may take; then TERM, and 10s later KILL, to the whole process group
+    #[arg(long, value_name = "TIME", default_value = "never")]
+    drain_timeout: TimeOrNever,
+    /// How long drains may take when we stop ourselves
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    stop_timeout: Time,
+    /// The delay before a crashed child is started again, doubled with each failure
+    ///
+    /// After a good run the first start follows at once.
+    #[arg(long, value_name = "MIN..MAX", default_value = "100ms..30s")]
+    respawn_delay: DelayRange,
+    /// Give up, with exit code 1, when more starts in a row than this have failed
+    #[arg(long, value_name = "N", default_value = "never")]
+    max_respawns: CountOrNever,
+    /// The most connections held for each listener while no child can take them; more wait in the backlog
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    hold_limit: u32,
+    /// The most connections that the kernel keeps for a listener until they are accepted
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    backlog: u32,
+    /// Log to this file instead of standard error (foreground) or syslog (background); USR1 reopens it
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Where a child's output goes: inherit, log, or a file [default: inherit in the foreground, else log]
+    ///
+    /// inherit: standard output is ours, standard error passes through us byte for byte. log: line by line into our
+    /// log. A file is appended to by the child itself.
+    #[arg(long, value_name = "inherit|log|FILE")]
+    child_log: Option<ChildLogOption>,
+    /// What children do when we are killed: drain, or keep running (which needs --child-log FILE)
+    #[arg(long, value_enum, default_value = "drain")]
+    orphans: Orphans,
+    /// Where to listen
+    #[arg(value_name = "LISTEN")]
+    listen: Vec<NamedListen>,
+    /// The command, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PassOption {
+    Listener,
+    Connections,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Orphans {
+    Drain,
+    Keep,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ReadyOption(Readiness);
+
+impl FromStr for ReadyOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(ReadyOption(Readiness::Auto)),
+            None if text == "channel" => Ok(ReadyOption(Readiness::Channel)),
+            Some(("alive", time)) => match time.parse::<Time>() {
+                Ok(time) => Ok(ReadyOption(Readiness::Alive(time.duration()))),
+                Err(error) => Err(error.to_string()),
+            },
+            None | Some(_) => Err("expected auto, channel or alive:TIME".into()),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct ChildLogOption(ChildLog);
+
+impl FromStr for ChildLogOption {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(ChildLogOption(match text {
+            "inherit" => ChildLog::Inherit,
+            "log" => ChildLog::Log,
+            path => ChildLog::File(path.into()),
+        }))
+    }
+}
+
+/// Comes up, supervises, and ends.
+pub(super) fn run(
+    options: Options,
+    common: &Common,
+    signals: Signals,
+) -> Result<ExitCode, Failure> {
+    check(&options)?;
+    let run_dir = common.run_dir()?;
+    let name = options
+        .name
+        .clone()
+        .map_or_else(|| longest_default_name(&options), Ok)?;
+    run_dir.socket_path(&name).map_err(|error| {
+        Failure::failed(&error)
+            .code(2)
+            .hint("choose a shorter --run-dir or --name")
+    })?;
+    let verbosity = common.verbosity();
+    if options.foreground {
+        stray::deal_with(Stray::CloseOnExec);
+        return serve(options, &run_dir, verbosity, signals, None).map(|()| ExitCode::SUCCESS);
+    }
+    if options.log_file.is_none() && !logging::has_syslog() {
+        let _ = writeln!(
+            io::stderr(),
+            "socket-protector: no system log is there to log to; --log-file names a file"
+        );
+    }
+    match daemonize().map_err(|error| Failure::failed(&error))? {
+        Side::Starter(result) => {
+            signals.release();
+            let result = result();
+            let to: &mut dyn Write = if result.code == 0 {
+                &mut io::stdout()
+            } else {
+                &mut io::stderr()
+            };
+            let _ = to.write_all(result.text.as_bytes());
+            Ok(ExitCode::from(result.code))
+        }
+        Side::Daemon(pipe) => {
+            let starter = pipe
+                .try_clone()
+                .map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
+            let done = serve(options, &run_dir, verbosity, signals, Some(starter));
+            if let Err(failure) = &done {
+                error!("{}", failure.to_string().trim_end());
+                pipe.tell(&StartResult {
+                    code: failure.exit_code(),
+                    text: failure.to_string(),
+                });
+            }
+            done.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(options: &Options) -> Result<(), Failure> {
+    if options.listen.is_empty() {
+        return Err(Failure::usage("no listener given"));
+    }
+    if options
+        .command
+        .first()
+        .is_none_or(|command| command.is_empty())
+    {
+        let hint = "the command comes after '--', as in: socket-protector 4321 -- mydaemon";
+        return Err(Failure::usage("no command given").hint(hint));
+    }
+    let to_file = matches!(&options.child_log, Some(ChildLogOption(ChildLog::File(_))));
+    if options.orphans == Orphans::Keep && !to_file {
+        return Err(Failure::usage(
+            "--orphans keep needs --child-log FILE: a pipe to us would end with us",
+        ));
+    }
+    Ok(())
+}
+
+/// The name when none is given; for port 0, which is not known yet, one as long as it can become.
+fn longest_default_name(options: &Options) -> Result<InstanceName, Failure> {
+    let port = options.listen.first().map_or(0, |named| named.listen.port);
+    default_name(if port == 0 { u16::MAX } else { port })
+}
+
+fn default_name(port: u16) -> Result<InstanceName, Failure> {
+    port.to_string()
+        .parse()
+        .map_err(|error| Failure::failed(&error))
+}
+
+fn serve(
+    options: Options,
+    run_dir: &RunDir,
+    verbosity: i16,
+    signals: Signals,
+    starter: Option<StatusPipe>,
+) -> Result<(), Failure> {
+    let destination = match (&options.log_file, options.foreground) {
+        (Some(path), _) => Destination::File(path.clone()),
+        (None, true) => Destination::Stderr,
+        (None, false) => Destination::Syslog,
+    };
+    let logging = logging::start(logging::level(verbosity), &destination)
+        .map_err(|error| Failure::failed(&error))?;
+    let open_files = raise_open_files()
+        .map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+    run_dir
+        .prepare()
+        .map_err(|error| Failure::failed(&error).hint("--run-dir names another"))?;
+    let _pid_file = options.pid_file.as_deref().map(PidFile::create).transpose();
+    let _pid_file = _pid_file.map_err(|error| Failure::failed(&error))?;
+    let listeners = bind(&options)?;
+    let port = listeners
+        .first()
+        .map_or(0, |(_, bound)| bound.address.port());
+    let name = options
+        .name
+        .clone()
+        .map_or_else(|| default_name(port), Ok)?;
+    let control = run_dir
+        .socket_path(&name)
+        .map_err(|error| Failure::failed(&error).code(2))?;
+    let _instance =
+        PidFile::create(&control.with_extension("pid")).map_err(|error| taken(&name, &error))?;
+    let text = announcement(&options, &listeners);
+    for (_, bound) in &listeners {
+        info!("listening on {} ({})", bound.address, bound.endpoint);
+    }
+    let equipment = Equipment {
+        signals,
+        listeners,
+        control,
+        starter: starter.map(|pipe| (pipe, StartResult { code: 0, text })),
+        logging,
+    };
+    let max_respawns = options.max_respawns;
+    let settings = settings(options, name.to_string(), open_files);
+    let driver = Driver::new(settings, equipment).map_err(|error| Failure::failed(&error))?;
+    match driver.run().map_err(|error| Failure::failed(&error))? {
+        Ending::Stopped => Ok(()),
+        Ending::Killed => Err(Failure::told("stopped, but a child had to be killed")),
+        Ending::NeverServed {
+            reason,
+            lines,
+            code,
+        } => Err(Failure::told(reason).lines(lines).code(code)),
+        Ending::GaveUp => Err(Failure::told(format!(
+            "gave up: the child failed again and again (--max-respawns {max_respawns})"
+        ))),
+    }
+}
+
+fn bind(options: &Options) -> Result<Vec<(String, Bound)>, Failure> {
+    let mut listeners = Vec::with_capacity(options.listen.len());
+    for named in &options.listen {
+        let bound = listener::bind(&named.listen, options.backlog)
+            .map_err(|error| cannot_listen(&error))?;
+        let name = named
+            .name
+            .clone()
+            .unwrap_or_else(|| bound.address.port().to_string());
+        listeners.push((name, bound));
+    }
+    Ok(listeners)
+}
+
+fn cannot_listen(error: &ListenError) -> Failure {
+    let failure = Failure::failed(error);
+    match error {
+        ListenError::Bind { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE")
+            }
+            io::ErrorKind::AddrInUse => {
+                failure.hint("another process listens there; 'ss -ltnp' shows which")
+            }
+            _ => failure,
+        },
+        ListenError::Lookup { .. } | ListenError::NoAddress { .. } | ListenError::Zone { .. } => {
+            failure
+        }
+    }
+}
+
+fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
+    match error {
+        PidFileError::Held { pid, .. } => {
+            let who = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+            let message = format!("an instance named {name} is already running{who}");
+            Failure::told(message).hint("--name gives this one another name")
+        }
+        _ => Failure::failed(error),
+    }
+}
+
+/// What the starting process prints when all went well: only what nobody can know without it.
+fn announcement(options: &Options, listeners: &[(String, Bound)]) -> String {
+    let chosen = options
+        .listen
+        .iter()
+        .zip(listeners)
+        .filter(|(named, _)| named.listen.port == 0);
+    chosen
+        .map(|(_, (_, bound))| format!("listening on {}\n", bound.address))
+        .collect()
+}
+
+fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings {
+    let default_log = if options.foreground {
+        ChildLog::Inherit
+    } else {
+        ChildLog::Log
+    };
+    Settings {
+        name,
+        pass: match options.pass {
+            PassOption::Listener => Pass::Listener,
+            PassOption::Connections => Pass::Connections,
+        },
+        policy: Policy {
+            readiness: options.ready.0,
+            ready_timeout: options.ready_timeout.duration(),
+            guard: Duration::ZERO,
+            stop_first: options.stop_first,
+            drain_timeout: options.drain_timeout.limit(),
+            stop_timeout: options.stop_timeout.duration(),
+            respawn_delay: (options.respawn_delay.min(), options.respawn_delay.max()),
+            max_respawns: options.max_respawns.limit(),
+        },
+        drain_signal: options.drain_signal.signal(),
+        hold_limit: options.hold_limit as usize,
+        child_log: options.child_log.map_or(default_log, |option| option.0),
+        keep_orphans: options.orphans == Orphans::Keep,
+        command: options.command,
+        environment: without_managers(std::env::vars_os()),
+        directory: logical_directory(),
+        open_files,
+    }
+}
+
+/// The working directory as the caller's shell names it, if that is where we are: a symbolic link in it that is moved
+/// later, to a new release, is followed afresh at every start.
+fn logical_directory() -> Option<PathBuf> {
+    let here = std::fs::metadata(".").ok()?;
+    let named = std::env::var_os("PWD")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let same = |path: &PathBuf| {
+        std::fs::metadata(path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino()))
+    };
+    named.filter(same).or_else(|| std::env::current_dir().ok())
+}

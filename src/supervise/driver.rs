@@ -1,0 +1,305 @@
+//! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
+//!
+//! `children` starts and ends them, `connections` accepts and passes, `requests` answers whoever asks.
+
+mod children;
+mod connections;
+mod requests;
+
+use super::channel::Channel;
+use super::hold::Hold;
+use super::output::Output;
+use super::settings::Settings;
+use super::state::{Action, Finish, Input, Machine, Number};
+use super::status::{Counters, LastReload};
+use super::worker::Worker;
+use super::{Source, Stream};
+use crate::control::server::{ClientId, ControlError, Server};
+use crate::logging::Logging;
+use crate::net::listener::Bound;
+use crate::process::daemon::{StartResult, StatusPipe};
+use crate::process::limits::Reserve;
+use crate::reactor::{CLOSED, Descriptor, Event, READABLE, Reactor, Registered, Signals};
+use children::Why;
+use connections::Listener;
+use log::{debug, error, info, warn};
+use nix::sys::signal::Signal;
+use requests::Asked;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// What a supervisor is given, besides its settings.
+pub struct Equipment {
+    /// The signals, caught since the first statement of main.
+    pub signals: Signals,
+    /// The bound listeners with their names.
+    pub listeners: Vec<(String, Bound)>,
+    /// Where the control socket is to be; its lock is held.
+    pub control: PathBuf,
+    /// The process that waits until we are ready, when we are a daemon.
+    pub starter: Option<(StatusPipe, StartResult)>,
+    /// The log.
+    pub logging: Logging,
+}
+
+/// Why a supervisor cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Waiting for events, or watching for them.
+    #[error("cannot watch for events")]
+    Reactor(#[from] io::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// How a supervisor ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// As asked.
+    Stopped,
+    /// As asked, but some child had to be killed.
+    Killed,
+    /// The first generation never came to serve.
+    NeverServed {
+        /// Why.
+        reason: String,
+        /// The last lines of its standard error that nobody has seen yet.
+        lines: Vec<String>,
+        /// The exit code that says it.
+        code: u8,
+    },
+    /// Too many respawns failed in a row.
+    GaveUp,
+}
+
+/// A running supervisor.
+pub struct Driver {
+    settings: Settings,
+    reactor: Reactor<Source>,
+    machine: Machine,
+    actions: VecDeque<Action>,
+    listeners: Vec<Listener>,
+    hold: Hold<TcpStream>,
+    workers: BTreeMap<Number, Worker>,
+    outputs: HashMap<(Number, Stream), Output>,
+    /// Channels of generations that are gone from which not everything could be taken back yet.
+    leftovers: Vec<Channel>,
+    /// Why generations failed, until it has been reported.
+    why: HashMap<Number, Why>,
+    requests: HashMap<super::state::Request, Asked>,
+    next_request: u64,
+    stop_clients: Vec<ClientId>,
+    command: Rc<[OsString]>,
+    control: Server<Source>,
+    signals: Registered<Signals>,
+    starter: Option<(Registered<Descriptor<StatusPipe>>, StartResult)>,
+    reserve: Reserve,
+    logging: Logging,
+    counters: Counters,
+    last_reload: Option<LastReload>,
+    since: Instant,
+    finish: Option<Finish>,
+}
+
+impl Driver {
+    /// Watches everything that there is to be watched; no child runs yet.
+    ///
+    /// # Errors
+    /// What cannot be watched.
+    pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
+        let mut reactor = Reactor::new()?;
+        let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
+        let control = Server::open(
+            &mut reactor,
+            equipment.control,
+            Source::Control,
+            Source::Client,
+        )?;
+        let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
+        let starter = match equipment.starter {
+            Some((pipe, result)) => Some((
+                reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?,
+                result,
+            )),
+            None => None,
+        };
+        Ok(Driver {
+            machine: Machine::new(settings.policy.clone()),
+            actions: VecDeque::new(),
+            hold: Hold::new(listeners.len(), settings.hold_limit),
+            listeners,
+            workers: BTreeMap::new(),
+            outputs: HashMap::new(),
+            leftovers: Vec::new(),
+            why: HashMap::new(),
+            requests: HashMap::new(),
+            next_request: 0,
+            stop_clients: Vec::new(),
+            command: settings.command.clone().into(),
+            control,
+            signals,
+            starter,
+            reserve: Reserve::new()?,
+            logging: equipment.logging,
+            counters: Counters::default(),
+            last_reload: None,
+            since: Instant::now(),
+            finish: None,
+            settings,
+            reactor,
+        })
+    }
+
+    /// Serves until the end.
+    ///
+    /// # Errors
+    /// When no event can be waited for; children see the end of their channels then.
+    pub fn run(mut self) -> Result<Ending, DriverError> {
+        let mut actions = Vec::new();
+        self.machine.start(Instant::now(), &mut actions);
+        self.perform(actions);
+        let mut events = Vec::new();
+        loop {
+            if let Some(finish) = self.finish {
+                return Ok(self.ending(finish));
+            }
+            self.reactor
+                .set_deadline(Source::Machine, self.machine.deadline());
+            self.reactor.wait(&mut events)?;
+            for event in events.drain(..) {
+                self.handle(event);
+            }
+            self.catch_up();
+        }
+    }
+
+    fn handle(&mut self, event: Event<Source>) {
+        match event.key {
+            Source::Signals => self.take_signals(),
+            Source::Starter => self.starter_left(),
+            Source::Listener(index) => self.accept(index),
+            Source::Channel(number) => self.channel_event(number, event),
+            Source::Exit(number) => self.leader_exited(number),
+            Source::Output(number, stream) => self.read_output(number, stream),
+            Source::Control => self.control.accept(&mut self.reactor),
+            Source::Client(id) => self.client_event(id, event),
+            Source::Machine => self.input(Input::Deadline),
+        }
+    }
+
+    /// What is left to do after a batch of events.
+    fn catch_up(&mut self) {
+        if !self.reserve.is_full() {
+            self.reserve.refill();
+        }
+        self.take_back_leftovers();
+        // The second time tells that nothing came in while the listeners closed.
+        while self.machine.stopping() && self.machine.serving().is_some() && self.nothing_held() {
+            self.input(Input::Emptied);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        debug!("{input:?}");
+        let mut actions = Vec::new();
+        self.machine.on(Instant::now(), input, &mut actions);
+        self.perform(actions);
+    }
+
+    /// Performs actions in order. Those that follow from one come after those that were there already.
+    fn perform(&mut self, actions: Vec<Action>) {
+        let busy = !self.actions.is_empty();
+        self.actions.extend(actions);
+        if busy {
+            return;
+        }
+        while let Some(action) = self.actions.front().copied() {
+            debug!("{action:?}");
+            self.act(action);
+            self.actions.pop_front();
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Spawn(number) => self.spawn(number),
+            Action::Serve(number) => self.serves(number),
+            Action::Pass(number) => self.pass(number),
+            Action::Park(number) => info!("generation {number} is parked"),
+            Action::Drain { number, signal } => self.drain(number, signal),
+            Action::Terminate(number) => self.terminate(number),
+            Action::Kill(number) => self.kill(number),
+            Action::CheckGroup(number) => self.check_group(number),
+            Action::Remove(number) => self.remove(number),
+            Action::CloseListeners => self.close_listeners(),
+            Action::Report(report) => self.report(report),
+            Action::Finish(finish) => self.finish = Some(finish),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let signals = self.signals.pending().collect::<Vec<_>>();
+        for signal in signals {
+            match signal {
+                Signal::SIGHUP => self.reload_asked(None, None),
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
+                    info!(
+                        "{signal}: {}",
+                        if self.machine.stopping() {
+                            "more urgent"
+                        } else {
+                            "stopping"
+                        }
+                    );
+                    self.input(Input::Stop);
+                }
+                Signal::SIGUSR1 => {
+                    if let Err(error) = self.logging.reopen() {
+                        error!("{}", crate::chain(&error));
+                    }
+                }
+                Signal::SIGUSR2 => {
+                    warn!("SIGUSR2: an upgrade of the supervisor itself is not available yet")
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The starting process was ended while it waited: whoever started us has changed his mind.
+    fn starter_left(&mut self) {
+        if self.starter.take().is_some() {
+            warn!("the process that was started has gone before we were ready: stopping");
+            self.input(Input::Stop);
+        }
+    }
+
+    fn ending(mut self, finish: Finish) -> Ending {
+        if !self.nothing_held() {
+            warn!(
+                "{} held connections are closed: no child could take them",
+                self.hold.len()
+            );
+        }
+        self.answer_stop(finish);
+        match finish {
+            Finish::Stopped => Ending::Stopped,
+            Finish::Killed => Ending::Killed,
+            Finish::GaveUp => Ending::GaveUp,
+            Finish::NeverServed(number, failure) => {
+                let why = self.why_of(number, failure);
+                Ending::NeverServed {
+                    reason: why.reason,
+                    lines: why.unseen,
+                    code: why.code,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Starting children, hearing from them, and ending them.
+
+use super::Driver;
+use crate::process::daemon::StartResult;
+use crate::process::group::has_survivors;
+use crate::process::spawn::{SpawnError, signal_group, signal_leader};
+use crate::reactor::Event;
+use crate::supervise::settings::ChildLog;
+use crate::supervise::state::{Cause, Failure, Input, Number, Phase};
+use crate::supervise::worker::{self, StartError};
+use crate::supervise::{Source, Stream};
+use log::{debug, info, warn};
+use nix::sys::signal::Signal;
+use socket_protector_client::wire::{FromChild, VERSION};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How many records of one child are read before others have their turn.
+const RECORDS: usize = 64;
+
+/// Why a generation failed.
+#[derive(Clone, Debug)]
+pub(super) struct Why {
+    /// In words.
+    pub(super) reason: String,
+    /// The last lines of its standard error.
+    pub(super) lines: Vec<String>,
+    /// The same, unless they have passed before the reader's eyes already.
+    pub(super) unseen: Vec<String>,
+    /// The exit code that says it.
+    pub(super) code: u8,
+}
+
+impl Driver {
+    pub(super) fn spawn(&mut self, number: Number) {
+        let cause = self.machine.cause(number);
+        let command = match cause {
+            Some(Cause::Reload(request)) => self
+                .requests
+                .get(&request)
+                .and_then(|asked| asked.command.clone()),
+            Some(Cause::First | Cause::Respawn) | None => None,
+        };
+        let command = command.unwrap_or_else(|| Rc::clone(&self.command));
+        if cause == Some(Cause::Respawn) {
+            self.counters.respawns += 1;
+        }
+        self.reserve.release();
+        let listeners = self
+            .listeners
+            .iter()
+            .map(super::connections::Listener::lend)
+            .collect::<Vec<_>>();
+        let started = worker::start(
+            &mut self.reactor,
+            &self.settings,
+            number,
+            command,
+            &listeners,
+        );
+        self.reserve.refill();
+        match started {
+            Ok(started) => {
+                info!(
+                    "generation {number} starts (pid {})",
+                    started.worker.process.pid()
+                );
+                self.workers.insert(number, started.worker);
+                let outputs = started.outputs.into_iter();
+                self.outputs
+                    .extend(outputs.map(|(stream, output)| ((number, stream), output)));
+                self.input(Input::Spawned(number));
+            }
+            Err(error) => {
+                let reason = format!(
+                    "generation {number} could not be started: {}",
+                    crate::chain(&error)
+                );
+                warn!("{reason}");
+                let why = Why {
+                    reason: crate::chain(&error),
+                    lines: Vec::new(),
+                    unseen: Vec::new(),
+                    code: code(&error),
+                };
+                self.why.insert(number, why);
+                self.input(Input::SpawnFailed(number));
+            }
+        }
+    }
+
+    pub(super) fn serves(&mut self, number: Number) {
+        info!("generation {number} serves");
+        if let Some((pipe, result)) = self.starter.take() {
+            pipe.0.tell(&StartResult {
+                code: result.code,
+                text: result.text,
+            });
+        }
+    }
+
+    pub(super) fn channel_event(&mut self, number: Number, event: Event<Source>) {
+        if event.readable {
+            self.hear(number);
+        }
+        if event.writable || event.due {
+            self.input(Input::ChannelWritable(number));
+        }
+    }
+
+    fn hear(&mut self, number: Number) {
+        for _ in 0..RECORDS {
+            let Some(worker) = self.workers.get_mut(&number) else {
+                return;
+            };
+            match worker.channel.receive() {
+                None => return,
+                Some(Ok(FromChild::Hello { version })) if version == VERSION => {
+                    self.input(Input::Spoke(number))
+                }
+                Some(Ok(FromChild::Hello { version })) => {
+                    let reason = format!(
+                        "speaks version {version} of the channel's protocol and not {VERSION}"
+                    );
+                    self.broke(number, &reason);
+                }
+                Some(Ok(FromChild::Ready)) => {
+                    self.input(Input::Spoke(number));
+                    self.input(Input::Ready(number));
+                }
+                Some(Ok(FromChild::Unknown(kind))) => {
+                    debug!("generation {number} says something unknown ({kind:#04x})")
+                }
+                Some(Err(error)) => {
+                    self.broke(number, &format!("broke the channel's protocol: {error}"))
+                }
+            }
+        }
+        self.reactor.again(Source::Channel(number));
+    }
+
+    fn broke(&mut self, number: Number, reason: &str) {
+        if self.machine.starting() == Some(number) {
+            let why = self.why(number, reason.to_string());
+            self.why.insert(number, why);
+            self.input(Input::Broke(number));
+        } else {
+            debug!("generation {number} {reason}");
+        }
+    }
+
+    pub(super) fn read_output(&mut self, number: Number, stream: Stream) {
+        let tail = self.workers.get_mut(&number).map(|worker| &mut worker.tail);
+        if let Some(output) = self.outputs.get_mut(&(number, stream))
+            && !output.read(&mut self.reactor, tail)
+        {
+            self.outputs.remove(&(number, stream));
+            self.reactor
+                .set_deadline(Source::Output(number, stream), None);
+        }
+    }
+
+    /// The leader of a group has exited. What it wrote before is read first, since it may say why.
+    pub(super) fn leader_exited(&mut self, number: Number) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.read_output(number, stream);
+        }
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        let Some(exit) = worker.process.exit() else {
+            return;
+        };
+        if worker.exit.replace(exit).is_none() {
+            info!("generation {number} (pid {}) {exit}", worker.process.pid());
+        }
+        if self.machine.starting() == Some(number) {
+            let why = self.why(number, format!("{exit} before it was ready"));
+            self.why.insert(number, why);
+        }
+        self.check_group(number);
+    }
+
+    pub(super) fn check_group(&mut self, number: Number) {
+        let Some(worker) = self.workers.get(&number) else {
+            return;
+        };
+        // Reading /proc takes a while, and only a drain asks.
+        let draining = self
+            .phase(number)
+            .is_some_and(|phase| matches!(phase, Phase::Draining { .. }));
+        let survivors = draining && has_survivors(worker.process.pid());
+        self.input(Input::Exited { number, survivors });
+    }
+
+    pub(super) fn phase(&self, number: Number) -> Option<Phase> {
+        let mut generations = self.machine.generations().iter();
+        generations
+            .find(|generation| generation.number == number)
+            .map(|generation| generation.phase)
+    }
+
+    pub(super) fn drain(&mut self, number: Number, signal: bool) {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        info!("generation {number} drains");
+        worker.channel.close();
+        if signal {
+            signal_leader(&worker.process, self.settings.drain_signal);
+        }
+        self.take_back(number);
+    }
+
+    pub(super) fn terminate(&mut self, number: Number) {
+        let Some(worker) = self.workers.get(&number) else {
+            return;
+        };
+        warn!("generation {number} takes too long to drain: its process group gets SIGTERM");
+        signal_group(&worker.process, Signal::SIGTERM);
+        // A stopped process cannot act on it.
+        signal_group(&worker.process, Signal::SIGCONT);
+    }
+
+    pub(super) fn kill(&mut self, number: Number) {
+        let Some(worker) = self.workers.get(&number) else {
+            return;
+        };
+        warn!("generation {number} is killed");
+        signal_group(&worker.process, Signal::SIGKILL);
+    }
+
+    /// The leader has exited. Its zombie keeps the number of the group from being used for another, so the last signal
+    /// reaches no stranger; after it the number is given free.
+    pub(super) fn remove(&mut self, number: Number) {
+        self.take_back(number);
+        let Some(worker) = self.workers.remove(&number) else {
+            return;
+        };
+        signal_group(&worker.process, Signal::SIGKILL);
+        worker.process.reap();
+        self.reactor.set_deadline(Source::Channel(number), None);
+        if !worker.channel.is_empty() {
+            self.leftovers.push(worker.channel);
+        }
+    }
+
+    /// Why a generation that runs, or ran a moment ago, failed.
+    fn why(&self, number: Number, reason: String) -> Why {
+        let lines = self
+            .workers
+            .get(&number)
+            .map(worker::Worker::last_lines)
+            .unwrap_or_default();
+        let seen = self.settings.child_log == ChildLog::Inherit;
+        let unseen = if seen { Vec::new() } else { lines.clone() };
+        Why {
+            reason: format!("generation {number} {reason}"),
+            lines,
+            unseen,
+            code: 1,
+        }
+    }
+
+    /// Why a generation failed, told once.
+    pub(super) fn why_of(&mut self, number: Number, failure: Failure) -> Why {
+        let known = self.why.remove(&number);
+        known.unwrap_or_else(|| match failure {
+            Failure::NotReady => {
+                let limit = self.settings.policy.ready_timeout;
+                self.why(number, format!("was not ready within {}", in_words(limit)))
+            }
+            Failure::Spawn | Failure::Exited | Failure::Broke => self.why(number, "failed".into()),
+        })
+    }
+}
+
+/// The exit code for a first child that could not be started; as a shell gives it.
+fn code(error: &StartError) -> u8 {
+    match error {
+        StartError::Spawn(SpawnError::NotFound { .. }) => 127,
+        StartError::Spawn(SpawnError::NotExecutable { .. }) => 126,
+        StartError::Spawn(SpawnError::Process { .. } | SpawnError::Nul { .. })
+        | StartError::Log(_)
+        | StartError::Descriptor(_) => 1,
+    }
+}
+
+fn in_words(time: Duration) -> String {
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
+    }
+}

@@ -1,0 +1,286 @@
+//! Accepting connections in bursts, holding them, passing them on, taking them back.
+
+use super::Driver;
+use crate::net::listener::Bound;
+use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
+use crate::supervise::Source;
+use crate::supervise::channel::{Channel, Passed};
+use crate::supervise::settings::Pass;
+use crate::supervise::state::Number;
+use log::{info, warn};
+use nix::errno::Errno;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// How many connections are accepted from one listener before others have their turn.
+const BURST: usize = 64;
+/// How soon accepting is tried again when no descriptor was free.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How soon passing is tried again when too many descriptors were under way in the system.
+const PASS_RETRY: Duration = Duration::from_millis(20);
+
+/// A listener, open until the end.
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) endpoint: String,
+    pub(super) address: SocketAddr,
+    pub(super) accepted: u64,
+    socket: Option<Socket>,
+    /// As much is held as may be; the rest waits in the kernel's backlog.
+    full: bool,
+    /// No descriptor was free, and that has been said.
+    short: bool,
+}
+
+enum Socket {
+    /// The children accept. It is in no poll set of ours, so that their connections cost us nothing, and its flags stay
+    /// as they are, since it is theirs as well.
+    Lent(TcpListener),
+    /// We accept.
+    Watched(Registered<Descriptor<TcpListener>>),
+}
+
+impl Listener {
+    /// Its name, and its socket for a child; none to lend once it is closed.
+    pub(super) fn lend(&self) -> (&str, BorrowedFd<'_>) {
+        let socket = match &self.socket {
+            Some(Socket::Lent(socket)) => socket.as_fd(),
+            Some(Socket::Watched(socket)) => socket.as_fd(),
+            // No child starts after the listeners are closed.
+            None => crate::sys::borrow(0),
+        };
+        (&self.name, socket)
+    }
+}
+
+/// Makes listeners of what was bound, and watches those that we accept from.
+pub(super) fn watch(
+    reactor: &mut Reactor<Source>,
+    pass: Pass,
+    bound: Vec<(String, Bound)>,
+) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::with_capacity(bound.len());
+    for (index, (name, bound)) in (0..).zip(bound) {
+        let socket = match pass {
+            Pass::Listener => Socket::Lent(bound.socket),
+            Pass::Connections => {
+                bound.socket.set_nonblocking(true)?;
+                Socket::Watched(reactor.register(
+                    Descriptor(bound.socket),
+                    Source::Listener(index),
+                    READABLE,
+                )?)
+            }
+        };
+        listeners.push(Listener {
+            name,
+            endpoint: bound.endpoint.to_string(),
+            address: bound.address,
+            accepted: 0,
+            socket: Some(socket),
+            full: false,
+            short: false,
+        });
+    }
+    Ok(listeners)
+}
+
+/// How an accept ended.
+enum Accepted {
+    /// There may be more.
+    Some,
+    /// There is none now.
+    None,
+}
+
+impl Driver {
+    /// Accepts a burst and passes it on.
+    pub(super) fn accept(&mut self, index: u16) {
+        for _ in 0..BURST {
+            if self.hold.is_full(index) {
+                if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
+                    listener.full = true;
+                }
+                break;
+            }
+            match self.accept_one(index) {
+                Accepted::Some => {}
+                Accepted::None => {
+                    self.pass_to_serving();
+                    return;
+                }
+            }
+        }
+        self.reactor.again(Source::Listener(index));
+        self.pass_to_serving();
+    }
+
+    fn accept_one(&mut self, index: u16) -> Accepted {
+        let Some(listener) = self.listeners.get_mut(usize::from(index)) else {
+            return Accepted::None;
+        };
+        let Some(Socket::Watched(socket)) = &listener.socket else {
+            return Accepted::None;
+        };
+        let error = match socket.0.accept() {
+            Ok((connection, _)) => {
+                listener.accepted += 1;
+                listener.short = false;
+                self.counters.accepted += 1;
+                self.hold.push(index, connection);
+                return Accepted::Some;
+            }
+            Err(error) => error,
+        };
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Accepted::None;
+        }
+        if is_the_connections_own(&error) {
+            return Accepted::Some;
+        }
+        if !std::mem::replace(&mut listener.short, true) {
+            warn!(
+                "cannot accept on {}: {error}; trying again until it works",
+                listener.endpoint
+            );
+        }
+        self.reactor
+            .set_deadline(Source::Listener(index), Some(Instant::now() + ACCEPT_RETRY));
+        Accepted::None
+    }
+
+    pub(super) fn pass_to_serving(&mut self) {
+        if let Some(number) = self.machine.serving() {
+            self.pass(number);
+        }
+    }
+
+    pub(super) fn pass(&mut self, number: Number) {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        let before = worker.passed;
+        let passed = worker.channel.pass(&mut self.hold, &mut worker.passed);
+        self.counters.passed += worker.passed - before;
+        match passed {
+            Ok(Passed::All | Passed::Full) => {}
+            Ok(Passed::TooMany) => {
+                self.reactor
+                    .set_deadline(Source::Channel(number), Some(Instant::now() + PASS_RETRY));
+            }
+            Err(error) => {
+                warn!("cannot pass connections to generation {number}: {error}");
+                self.reactor
+                    .set_deadline(Source::Channel(number), Some(Instant::now() + ACCEPT_RETRY));
+            }
+        }
+        for (index, listener) in (0..).zip(&mut self.listeners) {
+            if listener.full && !self.hold.is_full(index) {
+                listener.full = false;
+                self.reactor.again(Source::Listener(index));
+            }
+        }
+    }
+
+    /// Takes back what a child has not read, before it gets anything else.
+    pub(super) fn take_back(&mut self, number: Number) {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        let connections = take_back_from(&mut worker.channel, &mut self.reserve);
+        if !connections.is_empty() {
+            info!(
+                "{} unread connections are taken back from generation {number}",
+                connections.len()
+            );
+            self.counters.reclaimed += connections.len() as u64;
+            self.hold.put_back(connections);
+        }
+    }
+
+    /// Goes on with what could not be taken back for want of descriptors.
+    pub(super) fn take_back_leftovers(&mut self) {
+        let draining = self.workers.iter().filter(|(number, worker)| {
+            Some(**number) != self.machine.serving()
+                && worker.channel.is_closed()
+                && !worker.channel.is_empty()
+        });
+        for number in draining.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.take_back(number);
+            self.pass_to_serving();
+        }
+        while let Some(channel) = self.leftovers.first_mut() {
+            let connections = take_back_from(channel, &mut self.reserve);
+            if connections.is_empty() && !channel.is_empty() {
+                return;
+            }
+            self.counters.reclaimed += connections.len() as u64;
+            self.hold.put_back(connections);
+            if channel.is_empty() {
+                self.leftovers.remove(0);
+            }
+            self.pass_to_serving();
+        }
+    }
+
+    pub(super) fn nothing_held(&self) -> bool {
+        self.hold.is_empty() && self.leftovers.is_empty()
+    }
+
+    /// Takes in what the kernel has accepted for us until now, since closing a listener resets it.
+    pub(super) fn close_listeners(&mut self) {
+        for index in 0..self.listeners.len() {
+            let index = index as u16;
+            if self.machine.serving().is_some() {
+                while matches!(self.accept_one(index), Accepted::Some) {}
+            }
+            self.reactor.set_deadline(Source::Listener(index), None);
+            if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
+                listener.socket = None;
+            }
+        }
+        self.pass_to_serving();
+    }
+}
+
+/// Takes back record by record, as long as a record's descriptors have room for certain.
+fn take_back_from(
+    channel: &mut Channel,
+    reserve: &mut crate::process::limits::Reserve,
+) -> Vec<(u16, std::net::TcpStream)> {
+    let mut all = Vec::new();
+    loop {
+        reserve.refill();
+        if !reserve.is_full() {
+            return all;
+        }
+        reserve.release();
+        let taken = channel.take_back();
+        reserve.refill();
+        match taken {
+            Some(connections) => all.extend(connections),
+            None => return all,
+        }
+    }
+}
+
+/// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.
+fn is_the_connections_own(error: &io::Error) -> bool {
+    const OWN: [Errno; 11] = [
+        Errno::ECONNABORTED,
+        Errno::EINTR,
+        Errno::EPERM,
+        Errno::EPROTO,
+        Errno::ENOPROTOOPT,
+        Errno::ENETDOWN,
+        Errno::ENETUNREACH,
+        Errno::EHOSTDOWN,
+        Errno::EHOSTUNREACH,
+        Errno::ENONET,
+        Errno::EOPNOTSUPP,
+    ];
+    OWN.iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
