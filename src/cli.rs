@@ -77,9 +77,7 @@ struct Common {
 
 impl Common {
     fn run_dir(&self) -> Result<RunDir, Failure> {
-        let chosen = RunDir::choose(self.run_dir.as_deref(), Uid::effective(), |name| {
-            std::env::var_os(name)
-        });
+        let chosen = RunDir::choose(self.run_dir.as_deref(), Uid::effective(), |name| std::env::var_os(name));
         chosen.map_err(|error| Failure::failed(&error))
     }
 
@@ -134,9 +132,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
     if let Some((name, _)) = matches.subcommand() {
         let options = supervise::Options::augment_args(clap::Command::new("supervise"));
         let given = |option: &&clap::Arg| {
-            matches
-                .try_contains_id(option.get_id().as_str())
-                .unwrap_or(false)
+            matches.try_contains_id(option.get_id().as_str()).unwrap_or(false)
                 && matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
         };
         if let Some(option) = options.get_arguments().find(given) {

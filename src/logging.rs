@@ -61,9 +61,7 @@ impl Logging {
 /// A log file that cannot be opened.
 pub fn start(level: LevelFilter, destination: &Destination) -> Result<Logging, LogError> {
     let mut builder = env_logger::Builder::new();
-    builder
-        .filter_level(level)
-        .parse_env(env_logger::Env::new().filter("RUST_LOG"));
+    builder.filter_level(level).parse_env(env_logger::Env::new().filter("RUST_LOG"));
     builder.format(|line, record| {
         let time = line.timestamp_millis();
         writeln!(line, "{time} {:5} {}", record.level(), record.args())
@@ -75,18 +73,13 @@ pub fn start(level: LevelFilter, destination: &Destination) -> Result<Logging, L
         }
         Destination::File(path) => {
             let file = Arc::new(Mutex::new(file::File::open(path)?));
-            builder.target(env_logger::Target::Pipe(Box::new(file::Shared(
-                Arc::clone(&file),
-            ))));
+            builder.target(env_logger::Target::Pipe(Box::new(file::Shared(Arc::clone(&file)))));
             logging.file = Some(file);
         }
         Destination::Syslog => {
             let filter = builder.build();
             log::set_max_level(filter.filter());
-            set(Box::new(Filtered {
-                filter,
-                to: syslog::Syslog::new(),
-            }));
+            set(Box::new(Filtered { filter, to: syslog::Syslog::new() }));
             return Ok(logging);
         }
     }
@@ -149,10 +142,7 @@ pub fn open_append(path: &Path) -> Result<std::fs::File, LogError> {
         .mode(0o640)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
-        .map_err(|source| LogError::Open {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| LogError::Open { path: path.to_owned(), source })
 }
 
 /// How many messages were dropped since it was last told.
@@ -168,9 +158,7 @@ impl Dropped {
     fn take(&mut self) -> Option<String> {
         match std::mem::take(&mut self.0) {
             0 => None,
-            count => Some(format!(
-                "{count} messages before this one were dropped: the log could not take them\n"
-            )),
+            count => Some(format!("{count} messages before this one were dropped: the log could not take them\n")),
         }
     }
 }

@@ -81,12 +81,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
     ///
     /// # Errors
     /// Those of epoll_ctl(2).
-    pub fn register<S: Source>(
-        &mut self,
-        mut source: S,
-        key: K,
-        interest: Interest,
-    ) -> io::Result<Registered<S>> {
+    pub fn register<S: Source>(&mut self, mut source: S, key: K, interest: Interest) -> io::Result<Registered<S>> {
         let token = Token(self.next);
         self.registry.register(&mut source, token, interest)?;
         self.next += 1;
@@ -96,12 +91,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             self.keys.retain(|_, (_, alive)| alive.strong_count() > 0);
             self.sweep_at = (self.keys.len() * 2).max(64);
         }
-        Ok(Registered {
-            source,
-            token,
-            registry: Rc::clone(&self.registry),
-            _alive: alive,
-        })
+        Ok(Registered { source, token, registry: Rc::clone(&self.registry), _alive: alive })
     }
 
     /// Gives the key back as due at that time, instead of any time set for it before; `None`: not at all.
@@ -122,11 +112,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
     /// Those of epoll_wait(2); a signal is none.
     pub fn wait(&mut self, events: &mut Vec<Event<K>>) -> io::Result<()> {
         events.clear();
-        let timeout = if self.again.is_empty() {
-            self.timers.time_left(Instant::now())
-        } else {
-            Some(Duration::ZERO)
-        };
+        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now()) } else { Some(Duration::ZERO) };
         // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
         let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         match self.poll.poll(&mut self.events, timeout) {
@@ -141,28 +127,13 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
                 let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
                 let readable = event.is_readable() || closed;
                 let writable = event.is_writable() || event.is_error() || event.is_write_closed();
-                events.push(Event {
-                    key: *key,
-                    readable,
-                    writable,
-                    due: false,
-                });
+                events.push(Event { key: *key, readable, writable, due: false });
             }
         }
-        events.extend(self.again.drain(..).map(|key| Event {
-            key,
-            readable: true,
-            writable: true,
-            due: false,
-        }));
+        events.extend(self.again.drain(..).map(|key| Event { key, readable: true, writable: true, due: false }));
         let now = Instant::now();
         while let Some(key) = self.timers.pop(now) {
-            events.push(Event {
-                key,
-                readable: false,
-                writable: false,
-                due: true,
-            });
+            events.push(Event { key, readable: false, writable: false, due: true });
         }
         Ok(())
     }
@@ -183,8 +154,7 @@ impl<S: Source> Registered<S> {
     /// # Errors
     /// Those of epoll_ctl(2).
     pub fn watch_for(&mut self, interest: Interest) -> io::Result<()> {
-        self.registry
-            .reregister(&mut self.source, self.token, interest)
+        self.registry.reregister(&mut self.source, self.token, interest)
     }
 }
 
@@ -219,21 +189,11 @@ impl<T: AsFd> AsFd for Descriptor<T> {
 }
 
 impl<T: AsFd> Source for Descriptor<T> {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
+    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         SourceFd(&self.0.as_fd().as_raw_fd()).register(registry, token, interest)
     }
 
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         SourceFd(&self.0.as_fd().as_raw_fd()).reregister(registry, token, interest)
     }
 

@@ -51,11 +51,7 @@ const CHILD_STACK: usize = 64 * 1024;
 /// The step that failed and why. The child is reaped then.
 pub(crate) fn spawn(steps: &mut ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
     let mut stack = vec![0_u8; CHILD_STACK];
-    let mut shared = Shared {
-        steps,
-        parent: Pid::this().as_raw(),
-        failed: None,
-    };
+    let mut shared = Shared { steps, parent: Pid::this().as_raw(), failed: None };
     // No handler of ours may run in the child, which shares our memory, before its dispositions are reset.
     let blocked = block_all_signals();
     // SAFETY: the child runs on a stack of its own, which outlives it: CLONE_VFORK suspends this thread, the only one,
@@ -64,12 +60,7 @@ pub(crate) fn spawn(steps: &mut ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
         let top = stack.as_mut_ptr().add(CHILD_STACK);
         let top = top.sub(top as usize % 16);
         let argument = ptr::from_mut(&mut shared).cast::<c_void>();
-        libc::clone(
-            child_main,
-            top.cast(),
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-            argument,
-        )
+        libc::clone(child_main, top.cast(), libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, argument)
     };
     let result = Errno::result(result);
     restore_signals(&blocked);
@@ -110,10 +101,7 @@ fn prepare_child(shared: &mut Shared<'_, '_>) -> Result<(), Errno> {
             }
         }
         if let Some((soft, hard)) = steps.open_files {
-            let limit = libc::rlimit {
-                rlim_cur: soft,
-                rlim_max: hard,
-            };
+            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
             Errno::result(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
         }
         if let Some(directory) = steps.directory {
@@ -154,15 +142,7 @@ fn reset_signals() {
     let default = [0_u64; 4];
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: reads `default` only; numbers that cannot be set fail without effect.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                ptr::null_mut::<u64>(),
-                8_usize,
-            )
-        };
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), 8_usize) };
     }
 }
 
@@ -174,10 +154,7 @@ fn write_decimal(mut value: u32, text: &mut [u8]) {
         value /= 10;
         count += 1;
     }
-    for (place, digit) in text
-        .iter_mut()
-        .zip(digits[..count].iter().rev().chain(&[0]))
-    {
+    for (place, digit) in text.iter_mut().zip(digits[..count].iter().rev().chain(&[0])) {
         *place = *digit;
     }
 }
@@ -228,19 +205,8 @@ pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     let first = libc::c_uint::try_from(first).unwrap_or(0);
     // SAFETY: sets a flag on descriptors, closes none.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Takes over a descriptor that a system call has just made for the caller alone.
@@ -264,12 +230,7 @@ mod tests {
 
     #[test]
     fn decimal_text_has_no_leading_zero_and_ends_with_nul() {
-        for (value, text) in [
-            (0, "0\0"),
-            (7, "7\0"),
-            (4_194_304, "4194304\0"),
-            (u32::MAX, "4294967295\0"),
-        ] {
+        for (value, text) in [(0, "0\0"), (7, "7\0"), (4_194_304, "4194304\0"), (u32::MAX, "4294967295\0")] {
             let mut place = [b'x'; 11];
             write_decimal(value, &mut place);
             assert_eq!(&place[..text.len()], text.as_bytes());

@@ -1,8 +1,6 @@
 //! One client's connection.
 
-use nix::sys::socket::{
-    MsgFlags, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, send, sockopt,
-};
+use nix::sys::socket::{MsgFlags, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, send, sockopt};
 use nix::unistd::read;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -30,17 +28,11 @@ impl Connection {
     /// The connection as a [`TcpStream`], if it is one over IPv4 or IPv6.
     pub fn into_tcp_stream(self) -> io::Result<TcpStream> {
         let family = getsockname::<SockaddrStorage>(self.socket.as_raw_fd())?.family();
-        let internet = matches!(
-            family.map(|family| family as i32),
-            Some(libc::AF_INET | libc::AF_INET6)
-        );
+        let internet = matches!(family.map(|family| family as i32), Some(libc::AF_INET | libc::AF_INET6));
         if internet && getsockopt(&self.socket, sockopt::SockType)? == SockType::Stream {
             return Ok(TcpStream::from(self.socket));
         }
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the connection is not a TCP stream",
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection is not a TCP stream"))
     }
 }
 
@@ -65,11 +57,7 @@ impl Read for &Connection {
 impl Write for &Connection {
     /// A client that has gone away is an error here, never a SIGPIPE.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(send(
-            self.socket.as_raw_fd(),
-            bytes,
-            MsgFlags::MSG_NOSIGNAL,
-        )?)
+        Ok(send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

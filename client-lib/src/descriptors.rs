@@ -23,11 +23,7 @@ pub struct Received {
 /// instead of a signal. On a `SOCK_SEQPACKET` socket a record goes out as a whole or not at all.
 ///
 /// `ETOOMANYREFS` (this user has too many descriptors under way) is passed on as it is.
-pub fn send(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     if descriptors.len() > MAX_DESCRIPTORS {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
@@ -64,33 +60,19 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn pair() -> (OwnedFd, OwnedFd) {
-        socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .unwrap()
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
     }
 
     #[test]
     fn descriptors_arrive_in_order_owned_and_close_on_exec() {
         let (here, there) = pair();
-        let files: Vec<File> = (0..MAX_DESCRIPTORS)
-            .map(|_| File::open("/proc/self/stat").unwrap())
-            .collect();
+        let files: Vec<File> = (0..MAX_DESCRIPTORS).map(|_| File::open("/proc/self/stat").unwrap()).collect();
         let borrowed: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         send(here.as_fd(), b"record", &borrowed).unwrap();
         let mut buffer = [0; 16];
         let mut arrived = Vec::new();
         let received = receive(there.as_fd(), &mut buffer, &mut arrived, true).unwrap();
-        assert_eq!(
-            received,
-            Received {
-                bytes: 6,
-                truncated: false
-            }
-        );
+        assert_eq!(received, Received { bytes: 6, truncated: false });
         assert_eq!(&buffer[..6], b"record");
         assert_eq!(arrived.len(), files.len());
         for (sent, arrived) in files.iter().zip(&arrived) {
@@ -103,12 +85,7 @@ mod tests {
     #[test]
     fn one_descriptor_too_many_is_refused_before_anything_is_sent() {
         let (here, there) = pair();
-        let error = send(
-            here.as_fd(),
-            b"record",
-            &[here.as_fd(); MAX_DESCRIPTORS + 1],
-        )
-        .unwrap_err();
+        let error = send(here.as_fd(), b"record", &[here.as_fd(); MAX_DESCRIPTORS + 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let error = receive(there.as_fd(), &mut [0; 16], &mut Vec::new(), false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -119,13 +96,7 @@ mod tests {
         let (here, there) = pair();
         send(here.as_fd(), b"record", &[]).unwrap();
         let received = receive(there.as_fd(), &mut [0; 3], &mut Vec::new(), true).unwrap();
-        assert_eq!(
-            received,
-            Received {
-                bytes: 3,
-                truncated: true
-            }
-        );
+        assert_eq!(received, Received { bytes: 3, truncated: true });
     }
 
     #[test]
@@ -142,11 +113,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         drop(here);
         let mut arrived = Vec::new();
-        while receive(there.as_fd(), &mut [0; 16], &mut arrived, false)
-            .unwrap()
-            .bytes
-            > 0
-        {}
+        while receive(there.as_fd(), &mut [0; 16], &mut arrived, false).unwrap().bytes > 0 {}
         assert_eq!(arrived.len(), sent);
     }
 
@@ -157,12 +124,6 @@ mod tests {
         let error = send(here.as_fd(), b"record", &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
         let received = receive(here.as_fd(), &mut [0; 16], &mut Vec::new(), true).unwrap();
-        assert_eq!(
-            received,
-            Received {
-                bytes: 0,
-                truncated: false
-            }
-        );
+        assert_eq!(received, Received { bytes: 0, truncated: false });
     }
 }

@@ -27,9 +27,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// The listening sockets were passed to another process, for example to a shell that did not `exec`.
-    #[error(
-        "the listening sockets are meant for process {meant} and not for this one, {own}; a wrapper has to exec"
-    )]
+    #[error("the listening sockets are meant for process {meant} and not for this one, {own}; a wrapper has to exec")]
     OtherProcess {
         /// The process that LISTEN_PID names.
         meant: u32,

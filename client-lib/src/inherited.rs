@@ -4,8 +4,8 @@
 //! neither close nor change what belongs to somebody else.
 
 use crate::environment::{
-    FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL,
-    SOCKET_PROTECTOR_GENERATION, SOCKET_PROTECTOR_NAME,
+    FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
+    SOCKET_PROTECTOR_NAME,
 };
 use crate::error::Error;
 use crate::sys;
@@ -44,21 +44,13 @@ pub(crate) struct Claims {
 
 impl Claims {
     /// Reads the variables of process `own`; none are claims only if the channel is not among them.
-    pub(crate) fn read(
-        variable: impl Fn(&'static str) -> Option<OsString>,
-        own: u32,
-    ) -> Result<Option<Claims>, Error> {
+    pub(crate) fn read(variable: impl Fn(&'static str) -> Option<OsString>, own: u32) -> Result<Option<Claims>, Error> {
         let Some(channel) = variable(SOCKET_PROTECTOR_CHANNEL) else {
             return Ok(None);
         };
         let channel: RawFd = number(SOCKET_PROTECTOR_CHANNEL, &channel, 0, RawFd::MAX)?;
         let required = |name| variable(name).ok_or(Error::Missing { variable: name });
-        let generation = number(
-            SOCKET_PROTECTOR_GENERATION,
-            &required(SOCKET_PROTECTOR_GENERATION)?,
-            0,
-            u64::MAX,
-        )?;
+        let generation = number(SOCKET_PROTECTOR_GENERATION, &required(SOCKET_PROTECTOR_GENERATION)?, 0, u64::MAX)?;
         let name = text(SOCKET_PROTECTOR_NAME, required(SOCKET_PROTECTOR_NAME)?)?;
         let listener_names = match variable(LISTEN_FDS) {
             None => Vec::new(),
@@ -71,12 +63,7 @@ impl Claims {
                 listener_names(count as usize, variable(LISTEN_FDNAMES))?
             }
         };
-        let claims = Claims {
-            channel,
-            listener_names,
-            generation,
-            name,
-        };
+        let claims = Claims { channel, listener_names, generation, name };
         if claims.listeners().any(|listener| listener == channel) {
             return Err(Error::Variable {
                 variable: SOCKET_PROTECTOR_CHANNEL,
@@ -133,11 +120,7 @@ fn checked(
     expected: &'static str,
     check: fn(BorrowedFd<'_>) -> io::Result<()>,
 ) -> Result<(), Error> {
-    sys::with_inherited(descriptor, check).map_err(|source| Error::Inherited {
-        descriptor,
-        expected,
-        source,
-    })
+    sys::with_inherited(descriptor, check).map_err(|source| Error::Inherited { descriptor, expected, source })
 }
 
 fn listener_names(count: usize, names: Option<OsString>) -> Result<Vec<String>, Error> {
@@ -145,47 +128,25 @@ fn listener_names(count: usize, names: Option<OsString>) -> Result<Vec<String>, 
     let Some(value) = names else {
         return Ok(vec!["unknown".to_owned(); count]);
     };
-    let names: Vec<String> = text(LISTEN_FDNAMES, value.clone())?
-        .split(':')
-        .map(str::to_owned)
-        .collect();
+    let names: Vec<String> = text(LISTEN_FDNAMES, value.clone())?.split(':').map(str::to_owned).collect();
     if names.len() != count {
         let expected = "one name for each of LISTEN_FDS";
-        return Err(Error::Variable {
-            variable: LISTEN_FDNAMES,
-            value,
-            expected,
-        });
+        return Err(Error::Variable { variable: LISTEN_FDNAMES, value, expected });
     }
     Ok(names)
 }
 
-fn number<N: FromStr + PartialOrd>(
-    variable: &'static str,
-    value: &OsStr,
-    least: N,
-    most: N,
-) -> Result<N, Error> {
+fn number<N: FromStr + PartialOrd>(variable: &'static str, value: &OsStr, least: N, most: N) -> Result<N, Error> {
     // FromStr also takes a sign, which no supervisor writes.
-    let digits = value
-        .to_str()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|text| text.parse().ok()) {
         Some(number) if number >= least && number <= most => Ok(number),
-        Some(_) | None => Err(Error::Variable {
-            variable,
-            value: value.to_owned(),
-            expected: "a number in range",
-        }),
+        Some(_) | None => Err(Error::Variable { variable, value: value.to_owned(), expected: "a number in range" }),
     }
 }
 
 fn text(variable: &'static str, value: OsString) -> Result<String, Error> {
-    value.into_string().map_err(|value| Error::Variable {
-        variable,
-        value,
-        expected: "text in UTF-8",
-    })
+    value.into_string().map_err(|value| Error::Variable { variable, value, expected: "text in UTF-8" })
 }
 
 #[cfg(test)]
@@ -194,23 +155,12 @@ mod tests {
 
     type Variables = &'static [(&'static str, &'static str)];
 
-    const CONNECTIONS: Variables = &[
-        ("SOCKET_PROTECTOR_CHANNEL", "9"),
-        ("SOCKET_PROTECTOR_GENERATION", "3"),
-        ("SOCKET_PROTECTOR_NAME", "4321"),
-    ];
+    const CONNECTIONS: Variables =
+        &[("SOCKET_PROTECTOR_CHANNEL", "9"), ("SOCKET_PROTECTOR_GENERATION", "3"), ("SOCKET_PROTECTOR_NAME", "4321")];
 
     fn read(base: Variables, more: Variables) -> Result<Option<Claims>, Error> {
         let all = [base, more].concat();
-        Claims::read(
-            |name| {
-                all.iter()
-                    .rev()
-                    .find(|(known, _)| *known == name)
-                    .map(|(_, value)| value.into())
-            },
-            77,
-        )
+        Claims::read(|name| all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.into()), 77)
     }
 
     #[test]
@@ -224,20 +174,8 @@ mod tests {
     fn both_ways_of_passing_are_read() {
         let claims = read(CONNECTIONS, &[]).unwrap().unwrap();
         let names = Vec::new();
-        assert_eq!(
-            claims,
-            Claims {
-                channel: 9,
-                listener_names: names,
-                generation: 3,
-                name: "4321".into()
-            }
-        );
-        let listeners: Variables = &[
-            ("LISTEN_FDS", "2"),
-            ("LISTEN_PID", "77"),
-            ("LISTEN_FDNAMES", "web:admin"),
-        ];
+        assert_eq!(claims, Claims { channel: 9, listener_names: names, generation: 3, name: "4321".into() });
+        let listeners: Variables = &[("LISTEN_FDS", "2"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "web:admin")];
         let claims = read(CONNECTIONS, listeners).unwrap().unwrap();
         assert_eq!(claims.listener_names, ["web", "admin"]);
         assert_eq!(claims.listeners().collect::<Vec<_>>(), [3, 4]);
@@ -265,10 +203,7 @@ mod tests {
                 "environment variable SOCKET_PROTECTOR_GENERATION is \"99999999999999999999\", which is not a number in \
                  range",
             ),
-            (
-                &[("LISTEN_FDS", "1")],
-                "environment variable LISTEN_PID is missing",
-            ),
+            (&[("LISTEN_FDS", "1")], "environment variable LISTEN_PID is missing"),
             (
                 &[("LISTEN_FDS", "1"), ("LISTEN_PID", "78")],
                 "the listening sockets are meant for process 78 and not for this one, 77; a wrapper has to exec",
@@ -278,11 +213,7 @@ mod tests {
                 "environment variable LISTEN_FDS is \"2000\", which is not a number in range",
             ),
             (
-                &[
-                    ("LISTEN_FDS", "2"),
-                    ("LISTEN_PID", "77"),
-                    ("LISTEN_FDNAMES", "web"),
-                ],
+                &[("LISTEN_FDS", "2"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "web")],
                 "environment variable LISTEN_FDNAMES is \"web\", which is not one name for each of LISTEN_FDS",
             ),
             (
@@ -291,15 +222,9 @@ mod tests {
             ),
         ];
         for (variables, message) in cases {
-            assert_eq!(
-                read(CONNECTIONS, variables).unwrap_err().to_string(),
-                *message
-            );
+            assert_eq!(read(CONNECTIONS, variables).unwrap_err().to_string(), *message);
         }
         let message = read(&CONNECTIONS[..2], &[]).unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "environment variable SOCKET_PROTECTOR_NAME is missing"
-        );
+        assert_eq!(message, "environment variable SOCKET_PROTECTOR_NAME is missing");
     }
 }

@@ -40,14 +40,7 @@ impl Intake {
     pub(crate) fn new() -> Intake {
         // Nothing arrived yet, so nothing is known: RawFd::MAX has the first record looked at closely.
         let (queue, arrived) = (VecDeque::new(), Vec::new());
-        Intake {
-            queue,
-            lost: 0,
-            ended: false,
-            first: 0,
-            latest: RawFd::MAX,
-            arrived,
-        }
+        Intake { queue, lost: 0, ended: false, first: 0, latest: RawFd::MAX, arrived }
     }
 
     /// What there is to take without looking at a source; `None` if a source has to be asked.
@@ -96,10 +89,7 @@ impl Intake {
                 Ok(true)
             }
             Err(error) if is_of_the_client(&error) => Ok(false),
-            Err(source) => Err(Error::Accept {
-                listener: index,
-                source,
-            }),
+            Err(source) => Err(Error::Accept { listener: index, source }),
         }
     }
 
@@ -107,12 +97,11 @@ impl Intake {
     fn receive(&mut self, channel: &OwnedFd) -> Result<(), Error> {
         self.look_for_room(channel)?;
         let mut buffer = [0; RECORD];
-        let received =
-            match descriptors::receive(channel.as_fd(), &mut buffer, &mut self.arrived, false) {
-                Ok(received) => received,
-                Err(error) if is_passing(&error) => return Ok(()),
-                Err(source) => return Err(Error::Receive { source }),
-            };
+        let received = match descriptors::receive(channel.as_fd(), &mut buffer, &mut self.arrived, false) {
+            Ok(received) => received,
+            Err(error) if is_passing(&error) => return Ok(()),
+            Err(source) => return Err(Error::Receive { source }),
+        };
         if received.bytes == 0 {
             self.ended = true;
             return Ok(());
@@ -129,17 +118,13 @@ impl Intake {
 
     fn queue(&mut self, indices: &[u16], mut arrived: Vec<OwnedFd>) -> Result<(), Error> {
         if arrived.len() > indices.len() {
-            return Err(Error::Surplus {
-                expected: indices.len(),
-                found: arrived.len(),
-            });
+            return Err(Error::Surplus { expected: indices.len(), found: arrived.len() });
         }
         // The kernel installs them in order until none is left, so those that came are the first.
         self.lost += indices.len() - arrived.len();
         self.latest = arrived.last().map_or(RawFd::MAX, AsRawFd::as_raw_fd);
         for (socket, listener) in arrived.drain(..).zip(indices) {
-            self.queue
-                .push_back(Connection::new(socket, usize::from(*listener)));
+            self.queue.push_back(Connection::new(socket, usize::from(*listener)));
         }
         self.arrived = arrived;
         Ok(())
@@ -153,21 +138,13 @@ impl Intake {
             return Ok(());
         }
         let mut start = [0; 2];
-        match recv(
-            channel.as_raw_fd(),
-            &mut start,
-            MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
-        ) {
+        match recv(channel.as_raw_fd(), &mut start, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
             Ok(2) if start[0] == wire::CONNECTIONS => {}
             Ok(_) | Err(_) => return Ok(()),
         }
         let connections = usize::from(start[1]).min(MAX_CONNECTIONS);
-        let trial: io::Result<Vec<OwnedFd>> =
-            (0..connections).map(|_| channel.try_clone()).collect();
-        trial.map(drop).map_err(|source| Error::NoDescriptors {
-            connections,
-            source,
-        })
+        let trial: io::Result<Vec<OwnedFd>> = (0..connections).map(|_| channel.try_clone()).collect();
+        trial.map(drop).map_err(|source| Error::NoDescriptors { connections, source })
     }
 }
 
@@ -205,10 +182,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     fn answered(listeners: &[OwnedFd]) -> Vec<Watched> {
-        let entry = |listener: &OwnedFd| libc::pollfd {
-            revents: libc::POLLIN,
-            ..sys::watch(listener.as_fd())
-        };
+        let entry = |listener: &OwnedFd| libc::pollfd { revents: libc::POLLIN, ..sys::watch(listener.as_fd()) };
         listeners.iter().map(entry).collect()
     }
 
@@ -223,27 +197,19 @@ mod tests {
     fn a_connection_that_another_process_took_is_no_error() {
         let listeners = [listener().0];
         let mut intake = Intake::new();
-        intake
-            .fill(None, &listeners, &answered(&listeners))
-            .unwrap();
+        intake.fill(None, &listeners, &answered(&listeners)).unwrap();
         assert!(intake.take().is_none());
     }
 
     #[test]
     fn listeners_take_turns() {
-        let (listeners, addresses): (Vec<OwnedFd>, Vec<_>) =
-            [listener(), listener(), listener()].into_iter().unzip();
-        let clients: Vec<TcpStream> = addresses
-            .iter()
-            .chain(&addresses)
-            .map(|address| TcpStream::connect(address).unwrap())
-            .collect();
+        let (listeners, addresses): (Vec<OwnedFd>, Vec<_>) = [listener(), listener(), listener()].into_iter().unzip();
+        let clients: Vec<TcpStream> =
+            addresses.iter().chain(&addresses).map(|address| TcpStream::connect(address).unwrap()).collect();
         let mut intake = Intake::new();
         let mut order = Vec::new();
         for _ in &clients {
-            intake
-                .fill(None, &listeners, &answered(&listeners))
-                .unwrap();
+            intake.fill(None, &listeners, &answered(&listeners)).unwrap();
             order.push(intake.take().unwrap().unwrap().unwrap().listener());
         }
         assert_eq!(order, [0, 1, 2, 0, 1, 2]);

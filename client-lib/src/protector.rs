@@ -69,9 +69,7 @@ impl Protector {
             return Ok(None);
         }
         // On an error nothing was taken, and asking again gives the same error.
-        let inherited = claims
-            .take()
-            .inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
+        let inherited = claims.take().inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
         sys::remove_variables(&[
             SOCKET_PROTECTOR_CHANNEL,
             SOCKET_PROTECTOR_GENERATION,
@@ -107,13 +105,7 @@ impl Protector {
     /// What [`from_env`](Protector::from_env) makes of the environment, without the environment.
     #[doc(hidden)]
     pub fn from_inherited(inherited: Inherited) -> Result<Protector, Error> {
-        let Inherited {
-            channel,
-            listeners,
-            listener_names,
-            generation,
-            name,
-        } = inherited;
+        let Inherited { channel, listeners, listener_names, generation, name } = inherited;
         let mut watched = Vec::new();
         if let Some(channel) = &channel {
             close_on_exec(channel)?;
@@ -132,11 +124,7 @@ impl Protector {
             name,
             ready: AtomicBool::new(false),
             nonblocking: AtomicBool::new(false),
-            state: Mutex::new(State {
-                intake: Intake::new(),
-                watched: Some(watched),
-                queued: false,
-            }),
+            state: Mutex::new(State { intake: Intake::new(), watched: Some(watched), queued: false }),
             waiting: AtomicUsize::new(0),
             turn: Condvar::new(),
             pollable: OnceLock::new(),
@@ -244,11 +232,7 @@ impl Protector {
             drop(state);
             let (watched, polled) = poll(watched, nonblocking);
             state = self.state();
-            let filled = polled.and_then(|()| {
-                state
-                    .intake
-                    .fill(self.channel.as_ref(), &self.listeners, &watched)
-            });
+            let filled = polled.and_then(|()| state.intake.fill(self.channel.as_ref(), &self.listeners, &watched));
             let answered = watched.iter().any(|entry| entry.revents != 0);
             state.watched = Some(watched);
             self.tell_pollable(&mut state);
@@ -261,10 +245,7 @@ impl Protector {
 
     fn wait_for_turn<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let state = self
-            .turn
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         state
     }
@@ -283,9 +264,7 @@ impl Protector {
             self.pollable.get_or_init(|| made);
             self.tell_pollable(&mut state);
         }
-        self.pollable.get().ok_or_else(|| Error::Pollable {
-            source: io::ErrorKind::NotFound.into(),
-        })
+        self.pollable.get().ok_or_else(|| Error::Pollable { source: io::ErrorKind::NotFound.into() })
     }
 
     fn tell_pollable(&self, state: &mut State) {
@@ -306,10 +285,7 @@ impl Protector {
         };
         match descriptors::send(channel.as_fd(), &record.encode(), &[]) {
             Err(error) if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
-                Err(Error::Send {
-                    record: name,
-                    source: error,
-                })
+                Err(Error::Send { record: name, source: error })
             }
             Ok(()) | Err(_) => Ok(()),
         }
@@ -325,11 +301,7 @@ impl AsFd for Protector {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self.pollable() {
             Ok(pollable) => pollable.as_fd(),
-            Err(_) => self
-                .channel
-                .as_ref()
-                .unwrap_or_else(|| &self.listeners[0])
-                .as_fd(),
+            Err(_) => self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd(),
         }
     }
 }
@@ -363,23 +335,15 @@ fn poll(mut watched: Vec<Watched>, nonblocking: bool) -> (Vec<Watched>, Result<(
 
 fn close_on_exec(descriptor: &OwnedFd) -> Result<(), Error> {
     let set = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-    set.map(drop)
-        .map_err(|errno| flags(descriptor, errno.into()))
+    set.map(drop).map_err(|errno| flags(descriptor, errno.into()))
 }
 
 fn never_block(listener: &OwnedFd) -> Result<(), Error> {
-    let set = fcntl(listener, FcntlArg::F_GETFL).and_then(|now| {
-        fcntl(
-            listener,
-            FcntlArg::F_SETFL(OFlag::from_bits_retain(now) | OFlag::O_NONBLOCK),
-        )
-    });
+    let set = fcntl(listener, FcntlArg::F_GETFL)
+        .and_then(|now| fcntl(listener, FcntlArg::F_SETFL(OFlag::from_bits_retain(now) | OFlag::O_NONBLOCK)));
     set.map(drop).map_err(|errno| flags(listener, errno.into()))
 }
 
 fn flags(descriptor: &OwnedFd, source: io::Error) -> Error {
-    Error::Flags {
-        descriptor: descriptor.as_raw_fd(),
-        source,
-    }
+    Error::Flags { descriptor: descriptor.as_raw_fd(), source }
 }

@@ -1,9 +1,6 @@
 //! What is Linux's own, and the system calls that nix does not offer in the form needed here; the only unsafe code of
 //! this crate.
-#![allow(
-    unsafe_code,
-    reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound"
-)]
+#![allow(unsafe_code, reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound")]
 
 mod pollable;
 
@@ -20,20 +17,12 @@ use std::ptr;
 type Control = [MaybeUninit<u64>; CONTROL_WORDS];
 const CONTROL_WORDS: usize = CONTROL_BYTES.div_ceil(size_of::<u64>());
 // SAFETY: arithmetic only, on a constant.
-const CONTROL_BYTES: usize =
-    unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize };
+const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize };
 
 /// One `sendmsg` without waiting and without SIGPIPE. At most [`MAX_DESCRIPTORS`] descriptors.
-pub(crate) fn send_message(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub(crate) fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
-    let mut part = libc::iovec {
-        iov_base: bytes.as_ptr().cast_mut().cast(),
-        iov_len: bytes.len(),
-    };
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut message = message(&mut part);
     if !descriptors.is_empty() {
         let payload = mem::size_of_val(descriptors) as u32;
@@ -46,26 +35,12 @@ pub(crate) fn send_message(
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
             (*header).cmsg_len = libc::CMSG_LEN(payload) as _;
-            ptr::copy_nonoverlapping(
-                descriptors.as_ptr().cast(),
-                libc::CMSG_DATA(header),
-                payload as usize,
-            );
+            ptr::copy_nonoverlapping(descriptors.as_ptr().cast(), libc::CMSG_DATA(header), payload as usize);
         }
     }
     // SAFETY: `message` points to `part`, `bytes` and `control`, which all outlive the call; nothing is written to them.
-    let sent = unsafe {
-        libc::sendmsg(
-            socket.as_raw_fd(),
-            &message,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
-    };
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// One `recvmsg`: how many bytes came and whether bytes or descriptors were cut off.
@@ -76,10 +51,7 @@ pub(crate) fn receive_message(
     wait: bool,
 ) -> io::Result<(usize, bool)> {
     let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
-    let mut part = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut message = message(&mut part);
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = CONTROL_BYTES as _;
@@ -104,27 +76,15 @@ pub(crate) fn receive_message(
             header = libc::CMSG_NXTHDR(&message, header);
         }
     }
-    Ok((
-        bytes as usize,
-        message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0,
-    ))
+    Ok((bytes as usize, message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0))
 }
 
 /// Takes the next connection of a listener, close-on-exec and in blocking mode whatever the listener's own mode is.
 pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: no address is asked for, so the kernel writes nowhere; the descriptor is new and nobody else's.
     unsafe {
-        let socket = libc::accept4(
-            listener.as_raw_fd(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            libc::SOCK_CLOEXEC,
-        );
-        if socket < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(OwnedFd::from_raw_fd(socket))
-        }
+        let socket = libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), libc::SOCK_CLOEXEC);
+        if socket < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(socket)) }
     }
 }
 
@@ -136,19 +96,12 @@ const CLOSED: i16 = libc::POLLRDHUP | libc::POLLHUP;
 
 /// An entry that is answered when there is something to read, be it end of file.
 pub(crate) fn watch(descriptor: BorrowedFd<'_>) -> Watched {
-    Watched {
-        fd: descriptor.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    }
+    Watched { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
 /// Whether the other end of a socket has closed or shut down its side. Reads nothing.
 pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut watched = [Watched {
-        events: libc::POLLRDHUP,
-        ..watch(socket)
-    }];
+    let mut watched = [Watched { events: libc::POLLRDHUP, ..watch(socket) }];
     poll(&mut watched, 0)?;
     Ok(watched[0].revents & CLOSED != 0)
 }
@@ -163,25 +116,12 @@ pub(crate) fn switch_parent_death_signal_off() -> io::Result<()> {
 pub(crate) fn poll(watched: &mut [Watched], milliseconds: i32) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of one slice, whose entries the kernel updates in place. A number
     // that is no descriptor any more would only be answered with POLLNVAL.
-    let answered = unsafe {
-        libc::poll(
-            watched.as_mut_ptr(),
-            watched.len() as libc::nfds_t,
-            milliseconds,
-        )
-    };
-    if answered < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    let answered = unsafe { libc::poll(watched.as_mut_ptr(), watched.len() as libc::nfds_t, milliseconds) };
+    if answered < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Looks at an inherited descriptor that is only a number yet, if it is open.
-pub(crate) fn with_inherited<T>(
-    number: RawFd,
-    look: fn(BorrowedFd<'_>) -> io::Result<T>,
-) -> io::Result<T> {
+pub(crate) fn with_inherited<T>(number: RawFd, look: fn(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
     // SAFETY: asking for the flags of a number that is no descriptor fails and does nothing else.
     if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
         return Err(io::Error::last_os_error());

@@ -96,12 +96,7 @@ impl ToChild {
                 if listeners.len() != count || !rest.is_empty() {
                     return Err(length(record, 2 + 2 * count));
                 }
-                Ok(ToChild::Connections(
-                    listeners
-                        .iter()
-                        .map(|bytes| u16::from_le_bytes(*bytes))
-                        .collect(),
-                ))
+                Ok(ToChild::Connections(listeners.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect()))
             }
             [unknown, ..] => Ok(ToChild::Unknown(*unknown)),
         }
@@ -125,9 +120,7 @@ impl FromChild {
     pub fn decode(record: &[u8]) -> Result<FromChild, DecodeError> {
         match record {
             [] => Err(DecodeError::Empty),
-            [HELLO, low, high] => Ok(FromChild::Hello {
-                version: u16::from_le_bytes([*low, *high]),
-            }),
+            [HELLO, low, high] => Ok(FromChild::Hello { version: u16::from_le_bytes([*low, *high]) }),
             [HELLO, ..] => Err(length(record, 3)),
             [READY] => Ok(FromChild::Ready),
             [READY, ..] => Err(length(record, 1)),
@@ -137,11 +130,7 @@ impl FromChild {
 }
 
 fn length(record: &[u8], expected: usize) -> DecodeError {
-    DecodeError::Length {
-        kind: record[0],
-        expected,
-        found: record.len(),
-    }
+    DecodeError::Length { kind: record[0], expected, found: record.len() }
 }
 
 #[cfg(test)]
@@ -156,22 +145,15 @@ mod tests {
 
     #[test]
     fn the_golden_vectors_hold_both_ways() {
-        for (bytes, listeners) in [
-            (ONE_CONNECTION, &[0][..]),
-            (THREE_CONNECTIONS, &[0, 1, 0x1234]),
-        ] {
+        for (bytes, listeners) in [(ONE_CONNECTION, &[0][..]), (THREE_CONNECTIONS, &[0, 1, 0x1234])] {
             let mut encoded = vec![0xff; 3];
             assert_eq!(encode_connections(listeners, &mut encoded), listeners.len());
             assert_eq!(encoded, bytes);
-            assert_eq!(
-                ToChild::decode(bytes),
-                Ok(ToChild::Connections(listeners.to_vec()))
-            );
+            assert_eq!(ToChild::decode(bytes), Ok(ToChild::Connections(listeners.to_vec())));
         }
-        for (bytes, record) in [
-            (HELLO_OF_VERSION_1, FromChild::Hello { version: VERSION }),
-            (THAT_IS_READY, FromChild::Ready),
-        ] {
+        for (bytes, record) in
+            [(HELLO_OF_VERSION_1, FromChild::Hello { version: VERSION }), (THAT_IS_READY, FromChild::Ready)]
+        {
             assert_eq!(record.encode(), bytes);
             assert_eq!(FromChild::decode(bytes), Ok(record));
         }
@@ -182,10 +164,7 @@ mod tests {
         let many: Vec<u16> = (0..20).collect();
         let mut encoded = Vec::new();
         assert_eq!(encode_connections(&many, &mut encoded), MAX_CONNECTIONS);
-        assert_eq!(
-            ToChild::decode(&encoded),
-            Ok(ToChild::Connections(many[..MAX_CONNECTIONS].to_vec()))
-        );
+        assert_eq!(ToChild::decode(&encoded), Ok(ToChild::Connections(many[..MAX_CONNECTIONS].to_vec())));
         assert_eq!(encode_connections(&[], &mut encoded), 0);
         assert!(encoded.is_empty());
     }
@@ -193,26 +172,16 @@ mod tests {
     #[test]
     fn types_of_a_later_version_are_skipped_and_not_refused() {
         for later in [0x00, 0x02, 0x03, 0x04, 0x7f, 0x82, 0xff] {
-            assert_eq!(
-                ToChild::decode(&[later, 1, 2, 3]),
-                Ok(ToChild::Unknown(later))
-            );
+            assert_eq!(ToChild::decode(&[later, 1, 2, 3]), Ok(ToChild::Unknown(later)));
         }
         for later in [0x00, 0x01, 0x83, 0x84, 0x85, 0xff] {
-            assert_eq!(
-                FromChild::decode(&[later, 1, 2, 3]),
-                Ok(FromChild::Unknown(later))
-            );
+            assert_eq!(FromChild::decode(&[later, 1, 2, 3]), Ok(FromChild::Unknown(later)));
         }
     }
 
     #[test]
     fn a_known_record_of_the_wrong_shape_is_an_error() {
-        let length = |kind, expected, found| DecodeError::Length {
-            kind,
-            expected,
-            found,
-        };
+        let length = |kind, expected, found| DecodeError::Length { kind, expected, found };
         assert_eq!(ToChild::decode(&[]), Err(DecodeError::Empty));
         assert_eq!(ToChild::decode(&[1]), Err(length(1, 4, 1)));
         assert_eq!(ToChild::decode(&[1, 0]), Err(DecodeError::Count(0)));
@@ -245,9 +214,7 @@ mod tests {
                 encode_connections(&listeners, &mut again);
                 assert_eq!(again, record);
             }
-            if let Ok(known @ (FromChild::Hello { .. } | FromChild::Ready)) =
-                FromChild::decode(&record)
-            {
+            if let Ok(known @ (FromChild::Hello { .. } | FromChild::Ready)) = FromChild::decode(&record) {
                 assert_eq!(known.encode(), record);
             }
         }

@@ -14,10 +14,7 @@ fn open() -> usize {
 
 fn live() {
     let clients = clients(16);
-    let batch: Vec<_> = clients
-        .iter()
-        .map(|(_, server)| (0, server.as_fd()))
-        .collect();
+    let batch: Vec<_> = clients.iter().map(|(_, server)| (0, server.as_fd())).collect();
     let (supervisor, protector) = Supervisor::with(Vec::new());
     // Served, queued and unread ones, and those of records that are refused or skipped.
     supervisor.pass(&batch);
@@ -26,12 +23,7 @@ fn live() {
     for record in [&[0x01, 0x07, 0, 0][..], &[0x02], &[0x01, 0x01, 0, 0]] {
         descriptors::send(supervisor.end.as_fd(), record, &[batch[0].1; 16]).unwrap();
     }
-    let refused = protector
-        .incoming()
-        .skip(15)
-        .take(2)
-        .filter(Result::is_err)
-        .count();
+    let refused = protector.incoming().skip(15).take(2).filter(Result::is_err).count();
     assert_eq!(refused, 2);
     supervisor.pass(&batch);
     drop(protector);

@@ -29,11 +29,8 @@ fn a_passed_connection_is_served() {
 fn a_full_batch_comes_in_order_and_then_the_end() {
     let (supervisor, protector) = Supervisor::with(Vec::new());
     let clients = clients(MAX_CONNECTIONS);
-    let batch: Vec<(u16, BorrowedFd<'_>)> = clients
-        .iter()
-        .enumerate()
-        .map(|(index, (_, server))| (index as u16, server.as_fd()))
-        .collect();
+    let batch: Vec<(u16, BorrowedFd<'_>)> =
+        clients.iter().enumerate().map(|(index, (_, server))| (index as u16, server.as_fd())).collect();
     supervisor.pass(&batch);
     drop(supervisor);
     for (index, (client, _)) in clients.iter().enumerate() {
@@ -109,16 +106,11 @@ fn every_waiting_thread_gets_its_connection_and_the_drain() {
         })
         .collect();
     let clients = clients(6);
-    let batch: Vec<(u16, BorrowedFd<'_>)> = clients
-        .iter()
-        .map(|(_, server)| (0, server.as_fd()))
-        .collect();
+    let batch: Vec<(u16, BorrowedFd<'_>)> = clients.iter().map(|(_, server)| (0, server.as_fd())).collect();
     supervisor.pass(&batch);
     drop(supervisor);
     let taken = threads.into_iter().map(|thread| thread.join().unwrap());
-    let taken: usize = taken
-        .map(|(one, two)| usize::from(one.is_some()) + usize::from(two.is_some()))
-        .sum();
+    let taken: usize = taken.map(|(one, two)| usize::from(one.is_some()) + usize::from(two.is_some())).sum();
     assert_eq!(taken, 6);
 }
 
@@ -128,10 +120,7 @@ fn readiness_is_told_once_and_at_the_latest_by_the_first_accept() {
     assert_eq!(supervisor.heard(), Some(FromChild::Hello { version: 1 }));
     assert_eq!(supervisor.heard(), None);
     protector.set_nonblocking(true).unwrap();
-    assert_eq!(
-        protector.accept().unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
+    assert_eq!(protector.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     assert_eq!(supervisor.heard(), Some(FromChild::Ready));
     protector.ready().unwrap();
     protector.accept().unwrap_err();
@@ -163,33 +152,14 @@ fn unknown_records_are_skipped_and_their_descriptors_closed() {
 fn a_malformed_record_is_an_error_and_the_next_one_is_served() {
     let (supervisor, protector) = Supervisor::with(Vec::new());
     let clients = clients(1);
-    descriptors::send(
-        supervisor.end.as_fd(),
-        &[0x01, 0x02, 0, 0],
-        &[clients[0].1.as_fd()],
-    )
-    .unwrap();
-    descriptors::send(
-        supervisor.end.as_fd(),
-        &[0x01, 0x01, 0, 0],
-        &[clients[0].1.as_fd(); 2],
-    )
-    .unwrap();
+    descriptors::send(supervisor.end.as_fd(), &[0x01, 0x02, 0, 0], &[clients[0].1.as_fd()]).unwrap();
+    descriptors::send(supervisor.end.as_fd(), &[0x01, 0x01, 0, 0], &[clients[0].1.as_fd(); 2]).unwrap();
     supervisor.pass(&[(0, clients[0].1.as_fd())]);
     let error = protector.accept().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert_eq!(error.to_string(), "the supervisor sent a malformed record");
     let error = protector.accept().unwrap_err();
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    assert!(
-        matches!(
-            inner,
-            Some(Error::Surplus {
-                expected: 1,
-                found: 2
-            })
-        ),
-        "{error}"
-    );
+    assert!(matches!(inner, Some(Error::Surplus { expected: 1, found: 2 })), "{error}");
     assert!(protector.accept().unwrap().is_some());
 }

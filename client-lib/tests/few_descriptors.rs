@@ -18,17 +18,12 @@ fn fill(spare: usize) -> Vec<File> {
 }
 
 fn pass(supervisor: &Supervisor, clients: &[(TcpStream, TcpStream)]) {
-    let batch: Vec<_> = clients
-        .iter()
-        .map(|(_, server)| (0, server.as_fd()))
-        .collect();
+    let batch: Vec<_> = clients.iter().map(|(_, server)| (0, server.as_fd())).collect();
     supervisor.pass(&batch);
 }
 
 fn take(protector: &Protector, count: usize) -> Vec<Connection> {
-    (0..count)
-        .map(|_| protector.accept().unwrap().unwrap())
-        .collect()
+    (0..count).map(|_| protector.accept().unwrap().unwrap()).collect()
 }
 
 fn failure(protector: &Protector) -> Error {
@@ -54,13 +49,7 @@ fn nothing_is_lost_unseen_and_nothing_hangs() {
     // Now that it is known, the next record stays in the channel until there is room, however often it is asked for.
     pass(&supervisor, &clients);
     for _ in 0..3 {
-        assert!(matches!(
-            failure(&protector),
-            Error::NoDescriptors {
-                connections: 16,
-                ..
-            }
-        ));
+        assert!(matches!(failure(&protector), Error::NoDescriptors { connections: 16, .. }));
     }
     drop(full);
     drop(held);
@@ -79,18 +68,12 @@ fn nothing_is_lost_unseen_and_nothing_hangs() {
     let (supervisor, protector) = Supervisor::with(vec![listener.into()]);
     let mut client = TcpStream::connect(address).unwrap();
     let full = fill(0);
-    assert!(matches!(
-        failure(&protector),
-        Error::Accept { listener: 0, .. }
-    ));
+    assert!(matches!(failure(&protector), Error::Accept { listener: 0, .. }));
     drop(full);
     answers(protector.accept().unwrap().unwrap(), &mut client);
     let _unseen = TcpStream::connect(address).unwrap();
     let full = fill(0);
-    assert!(matches!(
-        failure(&protector),
-        Error::Accept { listener: 0, .. }
-    ));
+    assert!(matches!(failure(&protector), Error::Accept { listener: 0, .. }));
     drop(supervisor);
     assert!(protector.accept().unwrap().is_none());
     drop(full);

@@ -41,20 +41,13 @@ fn daemon() {
         Err(error) => {
             eprint(&format!("{error}\n"));
             // What was not taken is still open, and as it was.
-            return eprint(&format!(
-                "{}\n",
-                fcntl(std::io::stdin(), FcntlArg::F_GETFD).unwrap()
-            ));
+            return eprint(&format!("{}\n", fcntl(std::io::stdin(), FcntlArg::F_GETFD).unwrap()));
         }
     };
     assert!(Protector::from_env().unwrap().is_none(), "taken twice");
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        assert!(
-            name == DAEMON
-                || !name.starts_with("SOCKET_PROTECTOR_") && !name.starts_with("LISTEN_"),
-            "{name}"
-        );
+        assert!(name == DAEMON || !name.starts_with("SOCKET_PROTECTOR_") && !name.starts_with("LISTEN_"), "{name}");
     }
     assert_eq!(prctl::get_pdeathsig().unwrap(), None);
     assert_eq!((protector.generation(), protector.name()), (12, "web.1"));
@@ -64,16 +57,10 @@ fn daemon() {
         assert!(flags.contains(OFlag::O_NONBLOCK));
     }
     for descriptor in [3, 9] {
-        let flags =
-            std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
-        let flags = flags
-            .lines()
-            .find_map(|line| line.strip_prefix("flags:"))
-            .map(str::trim);
+        let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+        let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
         let flags = flags.map(|octal| i32::from_str_radix(octal, 8).unwrap());
-        assert!(
-            flags.is_none_or(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_CLOEXEC))
-        );
+        assert!(flags.is_none_or(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_CLOEXEC)));
     }
     for connection in protector.incoming() {
         connection.unwrap().write_all(b"served").unwrap();
@@ -90,11 +77,7 @@ fn start(line: &str, input: impl Into<Stdio>, output: impl Into<Stdio>) -> Child
     Command::new("/bin/sh")
         .args(["-c", line])
         .arg(std::env::current_exe().unwrap())
-        .envs([
-            (DAEMON, "1"),
-            ("SOCKET_PROTECTOR_GENERATION", "12"),
-            ("SOCKET_PROTECTOR_NAME", "web.1"),
-        ])
+        .envs([(DAEMON, "1"), ("SOCKET_PROTECTOR_GENERATION", "12"), ("SOCKET_PROTECTOR_NAME", "web.1")])
         .stdin(input)
         .stdout(output)
         .stderr(Stdio::piped())
@@ -127,10 +110,7 @@ fn listeners_are_taken() {
     let child = start(LISTENER, OwnedFd::from(listener), channel);
     says_hello_and_ready(&supervisor);
     let mut answer = String::new();
-    TcpStream::connect(address)
-        .unwrap()
-        .read_to_string(&mut answer)
-        .unwrap();
+    TcpStream::connect(address).unwrap().read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "served");
     drop(supervisor);
     ends_with(child, "drained\n");
@@ -153,16 +133,10 @@ fn connections_are_taken() {
 fn a_channel_that_is_none_is_left_alone() {
     let line = "SOCKET_PROTECTOR_CHANNEL=0 exec \"$0\" 1>&2";
     let child = start(line, Stdio::null(), Stdio::null());
-    ends_with(
-        child,
-        "descriptor 0 is not a unix socket that keeps record boundaries (the channel)\n0\n",
-    );
+    ends_with(child, "descriptor 0 is not a unix socket that keeps record boundaries (the channel)\n0\n");
     let line = "SOCKET_PROTECTOR_CHANNEL=44 exec \"$0\" 1>&2";
     let child = start(line, Stdio::null(), Stdio::null());
-    ends_with(
-        child,
-        "descriptor 44 is not a unix socket that keeps record boundaries (the channel)\n0\n",
-    );
+    ends_with(child, "descriptor 44 is not a unix socket that keeps record boundaries (the channel)\n0\n");
 }
 
 fn a_listener_that_is_none_is_left_alone() {
@@ -173,17 +147,10 @@ fn a_listener_that_is_none_is_left_alone() {
 
 fn a_wrapper_without_exec_is_told_so() {
     let (_supervisor, channel) = Supervisor::new();
-    let child = start(
-        &LISTENER.replace("$$", "1"),
-        OwnedFd::from(listener().0),
-        channel,
-    );
+    let child = start(&LISTENER.replace("$$", "1"), OwnedFd::from(listener().0), channel);
     let own = child.id();
     let problem = "the listening sockets are meant for process 1 and not for this one";
-    ends_with(
-        child,
-        &format!("{problem}, {own}; a wrapper has to exec\n0\n"),
-    );
+    ends_with(child, &format!("{problem}, {own}; a wrapper has to exec\n0\n"));
 }
 
 fn outside_a_supervisor_there_is_nothing() {

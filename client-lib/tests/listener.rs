@@ -97,10 +97,7 @@ fn a_client_that_resets_before_it_is_accepted_disturbs_nobody() {
     let (listener, address) = listener();
     let (_supervisor, protector) = Supervisor::with(vec![listener.into()]);
     let reset = TcpStream::connect(address).unwrap();
-    let linger = nix::libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     nix::sys::socket::setsockopt(&reset, nix::sys::socket::sockopt::Linger, &linger).unwrap();
     drop(reset);
     let mut client = TcpStream::connect(address).unwrap();
@@ -116,10 +113,7 @@ fn nonblocking_means_the_listener_and_not_its_connections() {
     let (listener, address) = listener();
     let (supervisor, protector) = Supervisor::with(vec![listener.into()]);
     protector.set_nonblocking(true).unwrap();
-    assert_eq!(
-        protector.accept().unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
+    assert_eq!(protector.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     let client = TcpStream::connect(address).unwrap();
     let mut connection = protector.accept().unwrap().unwrap();
     let reading = asleep(move || io::Read::read(&mut connection, &mut [0]).unwrap());
@@ -136,10 +130,7 @@ fn a_listener_that_was_shut_down_is_an_error_with_its_number() {
     let (_supervisor, protector) = Supervisor::with(vec![listener.into()]);
     shutdown(kept.as_raw_fd(), Shutdown::Both).unwrap();
     let error = protector.accept().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot accept a connection from listener 0"
-    );
+    assert_eq!(error.to_string(), "cannot accept a connection from listener 0");
     assert!(std::error::Error::source(&error).is_some());
 }
 
@@ -152,29 +143,19 @@ fn without_a_supervisor_a_listener_of_ones_own_serves() {
     let mut client = TcpStream::connect(address).unwrap();
     answers(protector.accept().unwrap().unwrap(), &mut client);
     protector.set_nonblocking(true).unwrap();
-    assert_eq!(
-        protector.accept().unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
-    assert_eq!(
-        (protector.generation(), protector.name()),
-        (0, "standalone")
-    );
+    assert_eq!(protector.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!((protector.generation(), protector.name()), (0, "standalone"));
 }
 
 #[test]
 fn a_connection_that_is_no_tcp_stream_does_not_become_one() {
-    let directory =
-        std::env::temp_dir().join(format!("socket-protector-client-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("socket-protector-client-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join("socket");
     let protector = Protector::standalone(UnixListener::bind(&path).unwrap()).unwrap();
     let _client = UnixStream::connect(&path).unwrap();
     let connection = protector.accept().unwrap().unwrap();
-    assert_eq!(
-        connection.into_tcp_stream().unwrap_err().kind(),
-        io::ErrorKind::InvalidInput
-    );
+    assert_eq!(connection.into_tcp_stream().unwrap_err().kind(), io::ErrorKind::InvalidInput);
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
@@ -182,11 +163,6 @@ fn a_connection_that_is_no_tcp_stream_does_not_become_one() {
 fn a_socket_that_does_not_listen_is_refused() {
     let (listener, address) = listener();
     let error = Protector::standalone(TcpStream::connect(address).unwrap()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("is not a listening stream socket"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("is not a listening stream socket"), "{error}");
     drop::<TcpListener>(listener);
 }

@@ -19,10 +19,7 @@ fn connections_already_read_keep_it_readable() {
     protector.set_nonblocking(true).unwrap();
     assert!(!is_readable(&protector));
     let clients = clients(3);
-    let batch: Vec<(u16, BorrowedFd<'_>)> = clients
-        .iter()
-        .map(|(_, server)| (0, server.as_fd()))
-        .collect();
+    let batch: Vec<(u16, BorrowedFd<'_>)> = clients.iter().map(|(_, server)| (0, server.as_fd())).collect();
     supervisor.pass(&batch);
     for _ in &clients {
         assert!(is_readable(&protector));

@@ -15,23 +15,9 @@ fn page() -> String {
 
 /// The records in the section's table, as bytes.
 fn vectors(page: &str) -> Vec<Vec<u8>> {
-    let section = page
-        .split("## Golden vectors")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let cells = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    cells
-        .map(|cell| {
-            cell.split(' ')
-                .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-                .collect()
-        })
-        .collect()
+    let section = page.split("## Golden vectors").nth(1).unwrap().split("\n## ").next().unwrap();
+    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    cells.map(|cell| cell.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()).collect()
 }
 
 #[test]
@@ -41,26 +27,14 @@ fn the_golden_vectors_are_what_is_sent() {
     encode_connections(&[0, 1, 4660], &mut connections[1]);
     let [one, three] = connections;
     let hello = FromChild::Hello { version: 1 }.encode();
-    assert_eq!(
-        vectors(&page()),
-        [one, three.clone(), hello, FromChild::Ready.encode()]
-    );
-    assert_eq!(
-        ToChild::decode(&three),
-        Ok(ToChild::Connections(vec![0, 1, 4660]))
-    );
+    assert_eq!(vectors(&page()), [one, three.clone(), hello, FromChild::Ready.encode()]);
+    assert_eq!(ToChild::decode(&three), Ok(ToChild::Connections(vec![0, 1, 4660])));
 }
 
 #[test]
 fn the_child_in_python_serves_and_drains() {
     let page = page();
-    let program = page
-        .split("```python\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
+    let program = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
     let (supervisor, channel) = Supervisor::new();
     let started = Command::new("python3")
         .args(["-c", program])

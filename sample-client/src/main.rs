@@ -10,9 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let words = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned());
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let Some((port, pause)) = parse(&words.collect::<Vec<_>>()) else {
         report("usage: sample-client PORT [STARTUP-PAUSE in seconds]".into());
         return ExitCode::from(2);
@@ -34,9 +32,7 @@ fn run(port: u16, pause: Duration) -> Result<(), Box<dyn Error>> {
             // On all addresses: on IPv6 and IPv4 by one socket, or on IPv4 where there is no IPv6.
             let listener = TcpListener::bind(("::", port));
             let listener = listener.or_else(|_| TcpListener::bind(("0.0.0.0", port)));
-            Protector::standalone(
-                listener.map_err(|error| format!("cannot listen on port {port}: {error}"))?,
-            )?
+            Protector::standalone(listener.map_err(|error| format!("cannot listen on port {port}: {error}"))?)?
         }
     };
     print(format!("Starting client up on port {port}\n").as_bytes());
@@ -74,10 +70,7 @@ fn parse(words: &[String]) -> Option<(u16, Duration)> {
         [port, pause] => (port, pause.as_str()),
         _ => return None,
     };
-    Some((
-        port.parse().ok()?,
-        Duration::try_from_secs_f64(pause.parse().ok()?).ok()?,
-    ))
+    Some((port.parse().ok()?, Duration::try_from_secs_f64(pause.parse().ok()?).ok()?))
 }
 
 /// Prints bytes as they arrive. That nobody reads them any more is no reason to drop a client.

@@ -13,10 +13,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 fn sample() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sample-client"));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -32,41 +29,21 @@ fn line(output: &mut impl BufRead) -> String {
 
 #[test]
 fn wrong_use_is_explained_with_exit_code_2() {
-    for words in [
-        &[][..],
-        &["port"],
-        &["70000"],
-        &["4321", "-1"],
-        &["4321", "soon"],
-        &["4321", "0", "0"],
-    ] {
+    for words in [&[][..], &["port"], &["70000"], &["4321", "-1"], &["4321", "soon"], &["4321", "0", "0"]] {
         let output = sample().args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{words:?}");
-        assert!(
-            output.stderr.starts_with(b"sample-client: usage: "),
-            "{words:?}"
-        );
+        assert!(output.stderr.starts_with(b"sample-client: usage: "), "{words:?}");
         assert!(output.stdout.is_empty());
     }
 }
 
 #[test]
 fn started_by_hand_it_listens_itself_and_ends_on_term() {
-    let port = TcpListener::bind("[::]:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
     let mut child = sample().arg(port.to_string()).spawn().unwrap();
     let mut output = output(&mut child);
-    assert_eq!(
-        line(&mut output),
-        format!("Starting client up on port {port}\n")
-    );
-    TcpStream::connect(("127.0.0.1", port))
-        .unwrap()
-        .write_all(b"Hello, World\n")
-        .unwrap();
+    assert_eq!(line(&mut output), format!("Starting client up on port {port}\n"));
+    TcpStream::connect(("127.0.0.1", port)).unwrap().write_all(b"Hello, World\n").unwrap();
     assert_eq!(line(&mut output), "new connection: 1\n");
     assert_eq!(line(&mut output), "Hello, World\n");
     assert_eq!(line(&mut output), "\n");
@@ -81,31 +58,16 @@ fn a_port_in_use_is_named() {
     let output = sample().arg(port.to_string()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        message.starts_with(&format!("sample-client: cannot listen on port {port}: ")),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("sample-client: cannot listen on port {port}: ")), "{message}");
 }
 
 #[test]
 fn a_connection_in_progress_blocks_no_other_and_outlives_the_drain() {
-    let (here, there) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .unwrap();
+    let (here, there) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     let mut child = Command::new("/bin/sh")
-        .args([
-            "-c",
-            "SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" 4321 0.01 9<&0 0</dev/null",
-        ])
+        .args(["-c", "SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" 4321 0.01 9<&0 0</dev/null"])
         .arg(env!("CARGO_BIN_EXE_sample-client"))
-        .envs([
-            ("SOCKET_PROTECTOR_GENERATION", "1"),
-            ("SOCKET_PROTECTOR_NAME", "4321"),
-        ])
+        .envs([("SOCKET_PROTECTOR_GENERATION", "1"), ("SOCKET_PROTECTOR_NAME", "4321")])
         .stdin(there)
         .stdout(Stdio::piped())
         .spawn()
@@ -118,12 +80,7 @@ fn a_connection_in_progress_blocks_no_other_and_outlives_the_drain() {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut record = Vec::new();
         wire::encode_connections(&[0], &mut record);
-        descriptors::send(
-            here.as_fd(),
-            &record,
-            &[listener.accept().unwrap().0.as_fd()],
-        )
-        .unwrap();
+        descriptors::send(here.as_fd(), &record, &[listener.accept().unwrap().0.as_fd()]).unwrap();
         client
     };
     let mut slow = connect();

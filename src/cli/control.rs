@@ -59,14 +59,10 @@ impl Status {
         match &self.name {
             Some(name) => {
                 let path = socket(run_dir, name)?;
-                let reply = ask(&path, &Request::Status, Some(PATIENCE))
-                    .map_err(|error| no_answer(run_dir, name, &error))?;
+                let reply =
+                    ask(&path, &Request::Status, Some(PATIENCE)).map_err(|error| no_answer(run_dir, name, &error))?;
                 let status = result::<Value>(reply)?;
-                if self.json {
-                    print_json(&status)
-                } else {
-                    print(&describe(&read(status)?))
-                }
+                if self.json { print_json(&status) } else { print(&describe(&read(status)?)) }
             }
             None => self.all(run_dir),
         }
@@ -84,11 +80,7 @@ impl Status {
         if self.json {
             return print_json(&json!({ "schema": status::SCHEMA, "instances": found }));
         }
-        let mut rows = vec![
-            ["NAME", "ROLE", "PID", "UP", "PASS", "LISTENERS", "SERVING"]
-                .map(String::from)
-                .to_vec(),
-        ];
+        let mut rows = vec![["NAME", "ROLE", "PID", "UP", "PASS", "LISTENERS", "SERVING"].map(String::from).to_vec()];
         for status in found {
             rows.push(row(&read(status)?));
         }
@@ -99,34 +91,19 @@ impl Status {
 impl Reload {
     pub(super) fn run(self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
         let path = socket(run_dir, &self.name)?;
-        let command = (!self.command.is_empty())
-            .then(|| words(&self.command))
-            .transpose()?;
+        let command = (!self.command.is_empty()).then(|| words(&self.command)).transpose()?;
         let timeout = self.timeout.map(Time::duration);
         let reply = ask(&path, &Request::Reload { command }, timeout);
         let reply = reply.map_err(|error| match (error, self.timeout) {
-            (AskError::TimedOut, Some(time)) => Failure::not_in_time(format!(
-                "the reload of {} is not done after {time}; it goes on",
-                self.name
-            )),
+            (AskError::TimedOut, Some(time)) => {
+                Failure::not_in_time(format!("the reload of {} is not done after {time}; it goes on", self.name))
+            }
             (error, _) => no_answer(run_dir, &self.name, &error),
         })?;
         if self.json {
-            let code = if reply.ok {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            };
-            let generation = reply
-                .result
-                .as_ref()
-                .and_then(|result| result.get("generation"))
-                .cloned();
-            let milliseconds = reply
-                .result
-                .as_ref()
-                .and_then(|result| result.get("milliseconds"))
-                .cloned();
+            let code = if reply.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            let generation = reply.result.as_ref().and_then(|result| result.get("generation")).cloned();
+            let milliseconds = reply.result.as_ref().and_then(|result| result.get("milliseconds")).cloned();
             print_json(&json!({
                 "schema": status::SCHEMA, "ok": reply.ok, "generation": generation, "milliseconds": milliseconds,
                 "reason": reply.error, "stderr": reply.lines,
@@ -134,10 +111,7 @@ impl Reload {
             return Ok(code);
         }
         match result::<Switched>(reply) {
-            Ok(done) => print(&format!(
-                "generation {} serves after {} ms\n",
-                done.generation, done.milliseconds
-            )),
+            Ok(done) => print(&format!("generation {} serves after {} ms\n", done.generation, done.milliseconds)),
             Err(failure) => Err(failure.about(&format!("cannot reload {}", self.name))),
         }
     }
@@ -146,18 +120,14 @@ impl Reload {
 impl Stop {
     pub(super) fn run(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
         let path = socket(run_dir, &self.name)?;
-        let reply = ask_last(&path, &Request::Stop)
-            .map_err(|error| no_answer(run_dir, &self.name, &error))?;
-        result::<Value>(reply)
-            .map_err(|failure| failure.about(&format!("stopped {}", self.name)))?;
+        let reply = ask_last(&path, &Request::Stop).map_err(|error| no_answer(run_dir, &self.name, &error))?;
+        result::<Value>(reply).map_err(|failure| failure.about(&format!("stopped {}", self.name)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 fn socket(run_dir: &RunDir, name: &InstanceName) -> Result<PathBuf, Failure> {
-    run_dir
-        .socket_path(name)
-        .map_err(|error| Failure::failed(&error).code(2))
+    run_dir.socket_path(name).map_err(|error| Failure::failed(&error).code(2))
 }
 
 /// The control sockets of a run directory, by name. A directory that is not there holds none.
@@ -166,16 +136,10 @@ fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => {
-            return Err(Failure::of_io(
-                &format!("cannot read {}", directory.display()),
-                &error,
-            ));
+            return Err(Failure::of_io(&format!("cannot read {}", directory.display()), &error));
         }
     };
-    let mut paths = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .collect::<Vec<_>>();
+    let mut paths = entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     paths.retain(|path| path.extension() == Some(OsStr::new("sock")));
     paths.sort();
     Ok(paths)
@@ -183,11 +147,8 @@ fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn no_answer(run_dir: &RunDir, name: &InstanceName, error: &AskError) -> Failure {
     if error.is_nobody() {
-        Failure::told(format!(
-            "no instance named {name} is running in {}",
-            run_dir.path().display()
-        ))
-        .hint("'socket-protector status' shows those that are")
+        Failure::told(format!("no instance named {name} is running in {}", run_dir.path().display()))
+            .hint("'socket-protector status' shows those that are")
     } else {
         Failure::failed(error)
     }
@@ -201,8 +162,7 @@ fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
 }
 
 fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
-    serde_json::from_value(value)
-        .map_err(|error| Failure::told(format!("the answer is not understood: {error}")))
+    serde_json::from_value(value).map_err(|error| Failure::told(format!("the answer is not understood: {error}")))
 }
 
 fn print_json(value: &Value) -> Result<ExitCode, Failure> {
@@ -215,29 +175,17 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
     for (index, word) in command.iter().enumerate() {
         let is_path = index == 0 && word.as_encoded_bytes().contains(&b'/');
         let absolute = is_path.then(|| std::path::absolute(word)).transpose();
-        let absolute = absolute
-            .map_err(|error| Failure::of_io("cannot find the working directory", &error))?;
-        let word = absolute
-            .as_ref()
-            .map_or(word.as_os_str(), |path| path.as_os_str());
-        let text = word
-            .to_str()
-            .ok_or_else(|| Failure::usage(format!("{word:?} is not UTF-8")))?;
+        let absolute = absolute.map_err(|error| Failure::of_io("cannot find the working directory", &error))?;
+        let word = absolute.as_ref().map_or(word.as_os_str(), |path| path.as_os_str());
+        let text = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is not UTF-8")))?;
         words.push(text.to_string());
     }
     Ok(words)
 }
 
 fn row(status: &status::Status) -> Vec<String> {
-    let listeners = status
-        .listeners
-        .iter()
-        .map(|listener| listener.address.clone())
-        .collect::<Vec<_>>();
-    let serving = status
-        .generations
-        .iter()
-        .find(|generation| generation.phase == "serving");
+    let listeners = status.listeners.iter().map(|listener| listener.address.clone()).collect::<Vec<_>>();
+    let serving = status.generations.iter().find(|generation| generation.phase == "serving");
     vec![
         status.name.clone(),
         status.role.clone(),
@@ -258,27 +206,13 @@ fn describe(status: &status::Status) -> String {
         time(status.uptime_seconds),
         status.pass
     );
-    let mut rows = vec![
-        ["LISTENER", "ENDPOINT", "ADDRESS", "HELD", "ACCEPTED"]
-            .map(String::from)
-            .to_vec(),
-    ];
+    let mut rows = vec![["LISTENER", "ENDPOINT", "ADDRESS", "HELD", "ACCEPTED"].map(String::from).to_vec()];
     for one in &status.listeners {
         let numbers = [one.held.to_string(), one.accepted.to_string()];
-        rows.push(
-            [
-                vec![one.name.clone(), one.endpoint.clone(), one.address.clone()],
-                numbers.to_vec(),
-            ]
-            .concat(),
-        );
+        rows.push([vec![one.name.clone(), one.endpoint.clone(), one.address.clone()], numbers.to_vec()].concat());
     }
     text.push_str(&table(&rows));
-    let mut rows = vec![
-        ["GENERATION", "PHASE", "PID", "AGE", "PASSED", "COMMAND"]
-            .map(String::from)
-            .to_vec(),
-    ];
+    let mut rows = vec![["GENERATION", "PHASE", "PID", "AGE", "PASSED", "COMMAND"].map(String::from).to_vec()];
     for one in &status.generations {
         for worker in &one.workers {
             rows.push(vec![
@@ -303,10 +237,7 @@ fn describe(status: &status::Status) -> String {
     ));
     if let Some(last) = &status.last_reload {
         let result = last.reason.as_deref().unwrap_or("done");
-        text.push_str(&format!(
-            "last reload: {result}, after {} ms\n",
-            last.milliseconds
-        ));
+        text.push_str(&format!("last reload: {result}, after {} ms\n", last.milliseconds));
     }
     text
 }

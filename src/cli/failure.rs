@@ -46,12 +46,7 @@ impl Failure {
     }
 
     fn text(code: u8, message: String) -> Self {
-        Failure {
-            code,
-            message,
-            lines: Vec::new(),
-            hint: None,
-        }
+        Failure { code, message, lines: Vec::new(), hint: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -87,21 +82,15 @@ impl Failure {
             return Failure::text(0, text);
         }
         let mut lines = text.lines();
-        let message = lines
-            .by_ref()
-            .take_while(|line| !line.is_empty())
-            .map(str::trim)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let message = lines.by_ref().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.strip_prefix("error: ").unwrap_or(&message);
-        let about_listen = message
-            .split_once("for '[LISTEN]...': ")
-            .map(|(_, reason)| reason.to_string());
+        let about_listen = message.split_once("for '[LISTEN]...': ").map(|(_, reason)| reason.to_string());
         let tip = lines.find_map(|line| line.trim().strip_prefix("tip: ").map(str::to_string));
         let failure = Failure::usage(about_listen.clone().unwrap_or_else(|| message.to_string()));
         match tip {
-            _ if about_listen.is_some() && !has_dashes => failure
-                .hint("the command comes after '--', as in: socket-protector 4321 -- mydaemon"),
+            _ if about_listen.is_some() && !has_dashes => {
+                failure.hint("the command comes after '--', as in: socket-protector 4321 -- mydaemon")
+            }
             Some(tip) => failure.hint(tip),
             None => failure,
         }

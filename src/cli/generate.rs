@@ -31,14 +31,10 @@ impl Completions {
 
 impl Man {
     pub(super) fn run(&self, command: clap::Command) -> Result<ExitCode, Failure> {
-        let written = std::fs::create_dir_all(&self.directory)
-            .and_then(|()| clap_mangen::generate_to(command, &self.directory));
-        let failed = |error| {
-            Failure::of_io(
-                &format!("cannot write manual pages to {}", self.directory.display()),
-                &error,
-            )
-        };
+        let written =
+            std::fs::create_dir_all(&self.directory).and_then(|()| clap_mangen::generate_to(command, &self.directory));
+        let failed =
+            |error| Failure::of_io(&format!("cannot write manual pages to {}", self.directory.display()), &error);
         written.map(|()| ExitCode::SUCCESS).map_err(failed)
     }
 }

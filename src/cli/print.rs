@@ -7,10 +7,7 @@ use std::process::ExitCode;
 /// Writes text to standard output.
 pub(super) fn print(text: &str) -> Result<ExitCode, Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::of_io("cannot write to standard output", &error))
         }

@@ -144,56 +144,35 @@ impl FromStr for ChildLogOption {
 }
 
 /// Comes up, supervises, and ends.
-pub(super) fn run(
-    options: Options,
-    common: &Common,
-    signals: Signals,
-) -> Result<ExitCode, Failure> {
+pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
     check(&options)?;
     let run_dir = common.run_dir()?;
-    let name = options
-        .name
-        .clone()
-        .map_or_else(|| longest_default_name(&options), Ok)?;
-    run_dir.socket_path(&name).map_err(|error| {
-        Failure::failed(&error)
-            .code(2)
-            .hint("choose a shorter --run-dir or --name")
-    })?;
+    let name = options.name.clone().map_or_else(|| longest_default_name(&options), Ok)?;
+    run_dir
+        .socket_path(&name)
+        .map_err(|error| Failure::failed(&error).code(2).hint("choose a shorter --run-dir or --name"))?;
     let verbosity = common.verbosity();
     if options.foreground {
         stray::deal_with(Stray::CloseOnExec);
         return serve(options, &run_dir, verbosity, signals, None).map(|()| ExitCode::SUCCESS);
     }
     if options.log_file.is_none() && !logging::has_syslog() {
-        let _ = writeln!(
-            io::stderr(),
-            "socket-protector: no system log is there to log to; --log-file names a file"
-        );
+        let _ = writeln!(io::stderr(), "socket-protector: no system log is there to log to; --log-file names a file");
     }
     match daemonize().map_err(|error| Failure::failed(&error))? {
         Side::Starter(result) => {
             signals.release();
             let result = result();
-            let to: &mut dyn Write = if result.code == 0 {
-                &mut io::stdout()
-            } else {
-                &mut io::stderr()
-            };
+            let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
             let _ = to.write_all(result.text.as_bytes());
             Ok(ExitCode::from(result.code))
         }
         Side::Daemon(pipe) => {
-            let starter = pipe
-                .try_clone()
-                .map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
+            let starter = pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
             let done = serve(options, &run_dir, verbosity, signals, Some(starter));
             if let Err(failure) = &done {
                 error!("{}", failure.to_string().trim_end());
-                pipe.tell(&StartResult {
-                    code: failure.exit_code(),
-                    text: failure.to_string(),
-                });
+                pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
             }
             done.map(|()| ExitCode::SUCCESS)
         }
@@ -204,19 +183,13 @@ fn check(options: &Options) -> Result<(), Failure> {
     if options.listen.is_empty() {
         return Err(Failure::usage("no listener given"));
     }
-    if options
-        .command
-        .first()
-        .is_none_or(|command| command.is_empty())
-    {
+    if options.command.first().is_none_or(|command| command.is_empty()) {
         let hint = "the command comes after '--', as in: socket-protector 4321 -- mydaemon";
         return Err(Failure::usage("no command given").hint(hint));
     }
     let to_file = matches!(&options.child_log, Some(ChildLogOption(ChildLog::File(_))));
     if options.orphans == Orphans::Keep && !to_file {
-        return Err(Failure::usage(
-            "--orphans keep needs --child-log FILE: a pipe to us would end with us",
-        ));
+        return Err(Failure::usage("--orphans keep needs --child-log FILE: a pipe to us would end with us"));
     }
     Ok(())
 }
@@ -228,9 +201,7 @@ fn longest_default_name(options: &Options) -> Result<InstanceName, Failure> {
 }
 
 fn default_name(port: u16) -> Result<InstanceName, Failure> {
-    port.to_string()
-        .parse()
-        .map_err(|error| Failure::failed(&error))
+    port.to_string().parse().map_err(|error| Failure::failed(&error))
 }
 
 fn serve(
@@ -245,28 +216,17 @@ fn serve(
         (None, true) => Destination::Stderr,
         (None, false) => Destination::Syslog,
     };
-    let logging = logging::start(logging::level(verbosity), &destination)
-        .map_err(|error| Failure::failed(&error))?;
-    let open_files = raise_open_files()
-        .map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
-    run_dir
-        .prepare()
-        .map_err(|error| Failure::failed(&error).hint("--run-dir names another"))?;
+    let logging = logging::start(logging::level(verbosity), &destination).map_err(|error| Failure::failed(&error))?;
+    let open_files =
+        raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+    run_dir.prepare().map_err(|error| Failure::failed(&error).hint("--run-dir names another"))?;
     let _pid_file = options.pid_file.as_deref().map(PidFile::create).transpose();
     let _pid_file = _pid_file.map_err(|error| Failure::failed(&error))?;
     let listeners = bind(&options)?;
-    let port = listeners
-        .first()
-        .map_or(0, |(_, bound)| bound.address.port());
-    let name = options
-        .name
-        .clone()
-        .map_or_else(|| default_name(port), Ok)?;
-    let control = run_dir
-        .socket_path(&name)
-        .map_err(|error| Failure::failed(&error).code(2))?;
-    let _instance =
-        PidFile::create(&control.with_extension("pid")).map_err(|error| taken(&name, &error))?;
+    let port = listeners.first().map_or(0, |(_, bound)| bound.address.port());
+    let name = options.name.clone().map_or_else(|| default_name(port), Ok)?;
+    let control = run_dir.socket_path(&name).map_err(|error| Failure::failed(&error).code(2))?;
+    let _instance = PidFile::create(&control.with_extension("pid")).map_err(|error| taken(&name, &error))?;
     let text = announcement(&options, &listeners);
     for (_, bound) in &listeners {
         info!("listening on {} ({})", bound.address, bound.endpoint);
@@ -284,26 +244,18 @@ fn serve(
     match driver.run().map_err(|error| Failure::failed(&error))? {
         Ending::Stopped => Ok(()),
         Ending::Killed => Err(Failure::told("stopped, but a child had to be killed")),
-        Ending::NeverServed {
-            reason,
-            lines,
-            code,
-        } => Err(Failure::told(reason).lines(lines).code(code)),
-        Ending::GaveUp => Err(Failure::told(format!(
-            "gave up: the child failed again and again (--max-respawns {max_respawns})"
-        ))),
+        Ending::NeverServed { reason, lines, code } => Err(Failure::told(reason).lines(lines).code(code)),
+        Ending::GaveUp => {
+            Err(Failure::told(format!("gave up: the child failed again and again (--max-respawns {max_respawns})")))
+        }
     }
 }
 
 fn bind(options: &Options) -> Result<Vec<(String, Bound)>, Failure> {
     let mut listeners = Vec::with_capacity(options.listen.len());
     for named in &options.listen {
-        let bound = listener::bind(&named.listen, options.backlog)
-            .map_err(|error| cannot_listen(&error))?;
-        let name = named
-            .name
-            .clone()
-            .unwrap_or_else(|| bound.address.port().to_string());
+        let bound = listener::bind(&named.listen, options.backlog).map_err(|error| cannot_listen(&error))?;
+        let name = named.name.clone().unwrap_or_else(|| bound.address.port().to_string());
         listeners.push((name, bound));
     }
     Ok(listeners)
@@ -313,17 +265,11 @@ fn cannot_listen(error: &ListenError) -> Failure {
     let failure = Failure::failed(error);
     match error {
         ListenError::Bind { source, .. } => match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE")
-            }
-            io::ErrorKind::AddrInUse => {
-                failure.hint("another process listens there; 'ss -ltnp' shows which")
-            }
+            io::ErrorKind::PermissionDenied => failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE"),
+            io::ErrorKind::AddrInUse => failure.hint("another process listens there; 'ss -ltnp' shows which"),
             _ => failure,
         },
-        ListenError::Lookup { .. } | ListenError::NoAddress { .. } | ListenError::Zone { .. } => {
-            failure
-        }
+        ListenError::Lookup { .. } | ListenError::NoAddress { .. } | ListenError::Zone { .. } => failure,
     }
 }
 
@@ -340,22 +286,12 @@ fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
 
 /// What the starting process prints when all went well: only what nobody can know without it.
 fn announcement(options: &Options, listeners: &[(String, Bound)]) -> String {
-    let chosen = options
-        .listen
-        .iter()
-        .zip(listeners)
-        .filter(|(named, _)| named.listen.port == 0);
-    chosen
-        .map(|(_, (_, bound))| format!("listening on {}\n", bound.address))
-        .collect()
+    let chosen = options.listen.iter().zip(listeners).filter(|(named, _)| named.listen.port == 0);
+    chosen.map(|(_, (_, bound))| format!("listening on {}\n", bound.address)).collect()
 }
 
 fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings {
-    let default_log = if options.foreground {
-        ChildLog::Inherit
-    } else {
-        ChildLog::Log
-    };
+    let default_log = if options.foreground { ChildLog::Inherit } else { ChildLog::Log };
     Settings {
         name,
         pass: match options.pass {
@@ -387,12 +323,9 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
 /// later, to a new release, is followed afresh at every start.
 fn logical_directory() -> Option<PathBuf> {
     let here = std::fs::metadata(".").ok()?;
-    let named = std::env::var_os("PWD")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
     let same = |path: &PathBuf| {
-        std::fs::metadata(path)
-            .is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino()))
+        std::fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino()))
     };
     named.filter(same).or_else(|| std::env::current_dir().ok())
 }

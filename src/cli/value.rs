@@ -19,12 +19,8 @@ const LONGEST_HOURS: u64 = 1_000_000;
 const NEVER: &str = "never";
 
 /// The units with their nanoseconds, the longest first.
-const UNITS: [(&str, u128); 4] = [
-    ("h", 3_600_000_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("ms", 1_000_000),
-];
+const UNITS: [(&str, u128); 4] =
+    [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
 
 /// A length of time: `250ms`, `10s`, `5m`, `1h`, `1.5s`, or a plain number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,20 +93,14 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let nanoseconds = nanoseconds(text).ok_or_else(|| ValueError::Time(text.to_owned()))?;
-        let time = u64::try_from(nanoseconds)
-            .map(Duration::from_nanos)
-            .ok()
-            .filter(|time| *time <= LONGEST);
-        time.map(Self)
-            .ok_or_else(|| ValueError::TooLong(text.to_owned()))
+        let time = u64::try_from(nanoseconds).map(Duration::from_nanos).ok().filter(|time| *time <= LONGEST);
+        time.map(Self).ok_or_else(|| ValueError::TooLong(text.to_owned()))
     }
 }
 
 /// What the text says, `u128::MAX` if that is more; nothing below a nanosecond.
 fn nanoseconds(text: &str) -> Option<u128> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = if unit.is_empty() { "s" } else { unit };
     let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
@@ -134,19 +124,11 @@ impl fmt::Display for Time {
         if nanoseconds == 0 {
             return f.write_str("0s");
         }
-        match UNITS
-            .into_iter()
-            .find(|(_, unit)| nanoseconds.is_multiple_of(*unit))
-        {
+        match UNITS.into_iter().find(|(_, unit)| nanoseconds.is_multiple_of(*unit)) {
             Some((name, unit)) => write!(f, "{}{name}", nanoseconds / unit),
             None => {
                 let fraction = format!("{:06}", nanoseconds % 1_000_000);
-                write!(
-                    f,
-                    "{}.{}ms",
-                    nanoseconds / 1_000_000,
-                    fraction.trim_end_matches('0')
-                )
+                write!(f, "{}.{}ms", nanoseconds / 1_000_000, fraction.trim_end_matches('0'))
             }
         }
     }
@@ -202,13 +184,8 @@ impl FromStr for DelayRange {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let (min, max) = text
-            .split_once("..")
-            .ok_or_else(|| ValueError::DelayRange(text.to_owned()))?;
-        let (min, max) = (
-            min.parse::<Time>()?.duration(),
-            max.parse::<Time>()?.duration(),
-        );
+        let (min, max) = text.split_once("..").ok_or_else(|| ValueError::DelayRange(text.to_owned()))?;
+        let (min, max) = (min.parse::<Time>()?.duration(), max.parse::<Time>()?.duration());
         if min.is_zero() {
             Err(ValueError::NoDelay(text.to_owned()))
         } else if min > max {
@@ -240,10 +217,9 @@ impl FromStr for CountOrNever {
         match text {
             NEVER => Ok(Self(None)),
             // The standard parser would take a sign.
-            _ if !text.starts_with('+') => text
-                .parse()
-                .map(|count| Self(Some(count)))
-                .map_err(|_| ValueError::Count(text.to_owned())),
+            _ if !text.starts_with('+') => {
+                text.parse().map(|count| Self(Some(count))).map_err(|_| ValueError::Count(text.to_owned()))
+            }
             _ => Err(ValueError::Count(text.to_owned())),
         }
     }
@@ -286,9 +262,7 @@ fn signal(text: &str) -> Option<Signal> {
         return Signal::try_from(text.parse::<i32>().ok()?).ok();
     }
     let name = text.to_ascii_uppercase();
-    format!("SIG{}", name.strip_prefix("SIG").unwrap_or(&name))
-        .parse()
-        .ok()
+    format!("SIG{}", name.strip_prefix("SIG").unwrap_or(&name)).parse().ok()
 }
 
 /// The name as users and the default of the option write it, without `SIG`.

@@ -35,10 +35,7 @@ impl AskError {
     pub fn is_nobody(&self) -> bool {
         match self {
             AskError::Connect { source, .. } => {
-                matches!(
-                    source.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                )
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
             }
             AskError::TimedOut | AskError::Broken { .. } => false,
         }
@@ -50,17 +47,11 @@ impl AskError {
 /// # Errors
 /// Nobody there, no answer in time, or the connection lost.
 pub fn ask(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<Reply, AskError> {
-    let stream = UnixStream::connect(path).map_err(|source| AskError::Connect {
-        path: path.into(),
-        source,
-    })?;
+    let stream = UnixStream::connect(path).map_err(|source| AskError::Connect { path: path.into(), source })?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     exchange(stream, request, deadline).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::TimedOut,
-        _ => AskError::Broken {
-            path: path.into(),
-            source,
-        },
+        _ => AskError::Broken { path: path.into(), source },
     })
 }
 
@@ -69,14 +60,8 @@ pub fn ask(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<
 /// # Errors
 /// As [`ask`].
 pub fn ask_last(path: &Path, request: &Request) -> Result<Reply, AskError> {
-    let broken = |source| AskError::Broken {
-        path: path.into(),
-        source,
-    };
-    let stream = UnixStream::connect(path).map_err(|source| AskError::Connect {
-        path: path.into(),
-        source,
-    })?;
+    let broken = |source| AskError::Broken { path: path.into(), source };
+    let stream = UnixStream::connect(path).map_err(|source| AskError::Connect { path: path.into(), source })?;
     let mut rest = stream.try_clone().map_err(broken)?;
     let reply = exchange(stream, request, None).map_err(broken)?;
     // End of file, or a reset: either way it is gone.
@@ -84,16 +69,10 @@ pub fn ask_last(path: &Path, request: &Request) -> Result<Reply, AskError> {
     Ok(reply)
 }
 
-fn exchange(
-    mut stream: UnixStream,
-    request: &Request,
-    deadline: Option<Instant>,
-) -> io::Result<Reply> {
+fn exchange(mut stream: UnixStream, request: &Request, deadline: Option<Instant>) -> io::Result<Reply> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    let left = |deadline: Option<Instant>| match deadline
-        .map(|at| at.saturating_duration_since(Instant::now()))
-    {
+    let left = |deadline: Option<Instant>| match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
         Some(Duration::ZERO) => Err(io::Error::from(io::ErrorKind::TimedOut)),
         left => Ok(left),
     };
@@ -103,10 +82,7 @@ fn exchange(
     let mut answer = Vec::new();
     // A read that ends early because of its time limit leaves what it has got in `answer`.
     while answer.last() != Some(&b'\n') {
-        reader
-            .get_ref()
-            .get_ref()
-            .set_read_timeout(left(deadline)?)?;
+        reader.get_ref().get_ref().set_read_timeout(left(deadline)?)?;
         if reader.read_until(b'\n', &mut answer)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

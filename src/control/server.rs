@@ -69,14 +69,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
     ) -> Result<Self, ControlError> {
         let listener = bind(&path).and_then(|listener| reactor.register(listener, key, READABLE));
         match listener {
-            Ok(listener) => Ok(Server {
-                listener,
-                path,
-                clients: HashMap::new(),
-                next: 0,
-                key,
-                client_key,
-            }),
+            Ok(listener) => Ok(Server { listener, path, clients: HashMap::new(), next: 0, key, client_key }),
             Err(source) => Err(ControlError::Bind { path, source }),
         }
     }
@@ -90,13 +83,11 @@ impl<K: Copy + Eq + Hash> Server<K> {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     debug!("cannot accept on the control socket: {error}");
-                    reactor
-                        .set_deadline(self.key, Some(Instant::now() + Duration::from_millis(100)));
+                    reactor.set_deadline(self.key, Some(Instant::now() + Duration::from_millis(100)));
                     return;
                 }
             };
-            let uid =
-                getsockopt(&stream, sockopt::PeerCredentials).map(|peer| Uid::from_raw(peer.uid()));
+            let uid = getsockopt(&stream, sockopt::PeerCredentials).map(|peer| Uid::from_raw(peer.uid()));
             if !uid.is_ok_and(|uid| uid.is_root() || uid == Uid::effective()) {
                 warn!("a control client of another user was turned away");
             } else if self.clients.len() >= MOST_CLIENTS {
@@ -113,15 +104,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
         let key = (self.client_key)(id);
         match reactor.register(stream, key, BOTH) {
             Ok(stream) => {
-                self.clients.insert(
-                    id,
-                    Client {
-                        stream,
-                        request: Vec::new(),
-                        reply: Vec::new(),
-                        asked: false,
-                    },
-                );
+                self.clients.insert(id, Client { stream, request: Vec::new(), reply: Vec::new(), asked: false });
                 reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
             }
             Err(error) => warn!("cannot watch a control client: {error}"),
@@ -139,11 +122,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
                 match request {
                     Ok(request) => Some(request),
                     Err(error) => {
-                        self.reply(
-                            reactor,
-                            id,
-                            &Reply::failed(format!("not a request: {error}")),
-                        );
+                        self.reply(reactor, id, &Reply::failed(format!("not a request: {error}")));
                         None
                     }
                 }

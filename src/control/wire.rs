@@ -40,22 +40,12 @@ pub struct Reply {
 impl Reply {
     /// It has been done.
     pub fn done(result: serde_json::Value) -> Self {
-        Reply {
-            ok: true,
-            result: Some(result),
-            error: None,
-            lines: Vec::new(),
-        }
+        Reply { ok: true, result: Some(result), error: None, lines: Vec::new() }
     }
 
     /// It has not been done.
     pub fn failed(error: impl Into<String>) -> Self {
-        Reply {
-            ok: false,
-            result: None,
-            error: Some(error.into()),
-            lines: Vec::new(),
-        }
+        Reply { ok: false, result: None, error: Some(error.into()), lines: Vec::new() }
     }
 }
 
@@ -76,24 +66,11 @@ mod tests {
     fn requests_are_read_as_they_are_documented() {
         let read = |text: &str| serde_json::from_str::<Request>(text).ok();
         assert_eq!(read(r#"{"request":"status"}"#), Some(Request::Status));
-        assert_eq!(
-            read(r#"{"request":"reload"}"#),
-            Some(Request::Reload { command: None })
-        );
+        assert_eq!(read(r#"{"request":"reload"}"#), Some(Request::Reload { command: None }));
         let command = Some(vec!["a".to_string(), "b c".to_string()]);
-        assert_eq!(
-            read(r#"{"request":"reload","command":["a","b c"]}"#),
-            Some(Request::Reload { command })
-        );
+        assert_eq!(read(r#"{"request":"reload","command":["a","b c"]}"#), Some(Request::Reload { command }));
         assert_eq!(read(r#"{"request":"stop"}"#), Some(Request::Stop));
-        for bad in [
-            "",
-            "{}",
-            "[]",
-            "7",
-            r#"{"request":"dance"}"#,
-            r#"{"request":"reload","command":"a"}"#,
-        ] {
+        for bad in ["", "{}", "[]", "7", r#"{"request":"dance"}"#, r#"{"request":"reload","command":"a"}"#] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -17,11 +17,7 @@ impl File {
         let file = open_append(path)?;
         // Kept as an absolute path: a reopen means the same file wherever we are by then.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(File {
-            path,
-            file,
-            dropped: Dropped::default(),
-        })
+        Ok(File { path, file, dropped: Dropped::default() })
     }
 
     pub(super) fn reopen(&mut self) -> Result<(), LogError> {
@@ -45,10 +41,7 @@ pub(super) struct Shared(pub(super) Arc<Mutex<File>>);
 
 impl Write for Shared {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(line);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(line);
         Ok(line.len())
     }
 

@@ -42,10 +42,7 @@ impl Write for StandardError {
         if !writable() {
             self.dropped.note();
         } else {
-            let noted = self
-                .dropped
-                .take()
-                .map(|note| [note.as_bytes(), line].concat());
+            let noted = self.dropped.take().map(|note| [note.as_bytes(), line].concat());
             let bytes = noted.as_deref().unwrap_or(line);
             // A message longer than that is cut rather than waited for; ours are shorter.
             let bytes = &bytes[..bytes.len().min(SURE)];

@@ -18,10 +18,7 @@ struct State {
 
 impl Syslog {
     pub(super) fn new() -> Self {
-        Syslog(Mutex::new(State {
-            logger: connect().ok(),
-            dropped: Dropped::default(),
-        }))
+        Syslog(Mutex::new(State { logger: connect().ok(), dropped: Dropped::default() }))
     }
 
     pub(super) fn write(&self, record: &Record<'_>) {
@@ -35,19 +32,12 @@ impl Syslog {
 
 impl State {
     fn write(&mut self, level: Level, text: &str) {
-        let sent = self
-            .logger
-            .as_mut()
-            .is_some_and(|logger| send(logger, level, text));
+        let sent = self.logger.as_mut().is_some_and(|logger| send(logger, level, text));
         if sent {
             return;
         }
         self.logger = connect().ok();
-        if !self
-            .logger
-            .as_mut()
-            .is_some_and(|logger| send(logger, level, text))
-        {
+        if !self.logger.as_mut().is_some_and(|logger| send(logger, level, text)) {
             self.dropped.note();
         }
     }

@@ -78,16 +78,9 @@ impl fmt::Display for Listen {
             Interface::All => write!(f, "tcp:{port}")?,
             Interface::Name(name) => write!(f, "tcp:{port}:interface={}", lexer::quote(name))?,
             Interface::V4(address) => write!(f, "tcp:{port}:interface={address}")?,
-            Interface::V6 {
-                address: Ipv6Addr::UNSPECIFIED,
-                zone: None,
-            } => write!(f, "tcp6:{port}")?,
+            Interface::V6 { address: Ipv6Addr::UNSPECIFIED, zone: None } => write!(f, "tcp6:{port}")?,
             Interface::V6 { address, zone } => {
-                write!(
-                    f,
-                    "tcp6:{port}:interface={}",
-                    lexer::quote(&address.to_string())
-                )?;
+                write!(f, "tcp6:{port}:interface={}", lexer::quote(&address.to_string()))?;
                 if let Some(zone) = zone {
                     write!(f, "%{}", lexer::quote(zone))?;
                 }
@@ -111,30 +104,15 @@ impl FromStr for NamedListen {
 /// An equal sign behind a colon belongs to an argument, as in `tcp:80:backlog=5`.
 fn named(text: &str) -> Result<NamedListen, Fault> {
     let Some((name, listen)) = text.split_once('=').filter(|(name, _)| !name.contains(':')) else {
-        return Ok(NamedListen {
-            name: None,
-            listen: grammar::listen(text)?,
-        });
+        return Ok(NamedListen { name: None, listen: grammar::listen(text)? });
     };
     if !is_name(name) {
-        return Err(Fault {
-            offset: 0,
-            problem: Problem::Name,
-        });
+        return Err(Fault { offset: 0, problem: Problem::Name });
     }
-    let listen = grammar::listen(listen).map_err(|fault| Fault {
-        offset: fault.offset + name.len() + 1,
-        ..fault
-    })?;
-    Ok(NamedListen {
-        name: Some(name.to_owned()),
-        listen,
-    })
+    let listen = grammar::listen(listen).map_err(|fault| Fault { offset: fault.offset + name.len() + 1, ..fault })?;
+    Ok(NamedListen { name: Some(name.to_owned()), listen })
 }
 
 fn is_name(text: &str) -> bool {
-    matches!(text.len(), 1..=64)
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    matches!(text.len(), 1..=64) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

@@ -73,27 +73,15 @@ pub fn bind(listen: &Listen, default_backlog: u32) -> Result<Bound, ListenError>
         Interface::V4(address) => open((*address, listen.port).into(), backlog),
         // Whether `::` takes IPv4 as well stays as the host is set up.
         Interface::V6 { address, zone } => {
-            let scope = zone
-                .as_deref()
-                .map_or(Ok(0), |zone| scope_id(listen, zone))?;
-            open(
-                SocketAddrV6::new(*address, listen.port, 0, scope).into(),
-                backlog,
-            )
+            let scope = zone.as_deref().map_or(Ok(0), |zone| scope_id(listen, zone))?;
+            open(SocketAddrV6::new(*address, listen.port, 0, scope).into(), backlog)
         }
     };
     let bound = socket.and_then(|socket| {
         let socket = TcpListener::from(socket);
-        Ok(Bound {
-            endpoint: listen.clone(),
-            address: socket.local_addr()?,
-            socket,
-        })
+        Ok(Bound { endpoint: listen.clone(), address: socket.local_addr()?, socket })
     });
-    bound.map_err(|source| ListenError::Bind {
-        endpoint: listen.clone(),
-        source,
-    })
+    bound.map_err(|source| ListenError::Bind { endpoint: listen.clone(), source })
 }
 
 /// All addresses of both families by one socket, or of IPv4 alone where the host has no other.
@@ -110,9 +98,7 @@ fn open_all(port: u16, backlog: u32) -> io::Result<Socket> {
 
 /// No IPv6 in the kernel, or none switched on.
 fn lacks_ipv6(error: &io::Error) -> bool {
-    [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+    [Errno::EAFNOSUPPORT, Errno::EADDRNOTAVAIL].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 fn open(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
@@ -137,28 +123,19 @@ fn look_up(listen: &Listen, name: &str) -> Result<SocketAddr, ListenError> {
     let endpoint = || listen.clone();
     let addresses: Vec<_> = (name, listen.port)
         .to_socket_addrs()
-        .map_err(|source| ListenError::Lookup {
-            endpoint: endpoint(),
-            source,
-        })?
+        .map_err(|source| ListenError::Lookup { endpoint: endpoint(), source })?
         .collect();
-    let chosen = addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(addresses.first());
-    chosen.copied().ok_or_else(|| ListenError::NoAddress {
-        endpoint: endpoint(),
-    })
+    let chosen = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    chosen.copied().ok_or_else(|| ListenError::NoAddress { endpoint: endpoint() })
 }
 
 /// A zone is the number of a network interface or its name.
 fn scope_id(listen: &Listen, zone: &str) -> Result<u32, ListenError> {
     match zone.parse() {
         Ok(number) => Ok(number),
-        Err(_) => if_nametoindex(zone).map_err(|errno| ListenError::Zone {
-            endpoint: listen.clone(),
-            source: errno.into(),
-        }),
+        Err(_) => {
+            if_nametoindex(zone).map_err(|errno| ListenError::Zone { endpoint: listen.clone(), source: errno.into() })
+        }
     }
 }
 
@@ -175,18 +152,11 @@ mod tests {
     const LOOPBACK: Interface = Interface::V4(Ipv4Addr::LOCALHOST);
 
     fn listen(interface: Interface, port: u16) -> Listen {
-        Listen {
-            interface,
-            port,
-            backlog: None,
-        }
+        Listen { interface, port, backlog: None }
     }
 
     fn v6(address: Ipv6Addr) -> Interface {
-        Interface::V6 {
-            address,
-            zone: None,
-        }
+        Interface::V6 { address, zone: None }
     }
 
     fn bound(listen: &Listen) -> Bound {
@@ -247,14 +217,9 @@ mod tests {
     fn tcp6_leaves_ipv4_to_the_host() {
         if has_ipv6() {
             let six = bound(&listen(v6(Ipv6Addr::UNSPECIFIED), 0));
-            let host_default = new(Domain::IPV6)
-                .and_then(|socket| socket.only_v6())
-                .expect("IPv6 exists");
+            let host_default = new(Domain::IPV6).and_then(|socket| socket.only_v6()).expect("IPv6 exists");
             assert!(answers((Ipv6Addr::LOCALHOST, six.address.port())));
-            assert_eq!(
-                answers((Ipv4Addr::LOCALHOST, six.address.port())),
-                !host_default
-            );
+            assert_eq!(answers((Ipv4Addr::LOCALHOST, six.address.port())), !host_default);
         }
     }
 
@@ -263,19 +228,13 @@ mod tests {
         let named = bound(&listen(Interface::Name("localhost".to_owned()), 0));
         assert_eq!(named.address.ip(), Ipv4Addr::LOCALHOST);
         let error = refusal(&listen(Interface::Name("a\0b".to_owned()), 80));
-        assert!(
-            error.starts_with("cannot look up the host of tcp:80:interface=a\0b: "),
-            "{error}"
-        );
+        assert!(error.starts_with("cannot look up the host of tcp:80:interface=a\0b: "), "{error}");
     }
 
     #[test]
     fn zones_are_numbers_or_network_interfaces() {
         let zoned = |zone: &str| {
-            let interface = Interface::V6 {
-                address: Ipv6Addr::LOCALHOST,
-                zone: Some(zone.to_owned()),
-            };
+            let interface = Interface::V6 { address: Ipv6Addr::LOCALHOST, zone: Some(zone.to_owned()) };
             listen(interface, 0)
         };
         let error = refusal(&zoned("nosuchzone"));
@@ -290,10 +249,7 @@ mod tests {
     fn a_busy_port_is_refused_in_the_kernels_words() {
         let first = bound(&listen(LOOPBACK, 0));
         let again = listen(LOOPBACK, first.address.port());
-        let busy = format!(
-            "cannot listen on {again}: {}",
-            io::Error::from_raw_os_error(Errno::EADDRINUSE as i32)
-        );
+        let busy = format!("cannot listen on {again}: {}", io::Error::from_raw_os_error(Errno::EADDRINUSE as i32));
         assert_eq!(refusal(&again), busy);
         // The same for everything that overlaps with it.
         let all = listen(Interface::All, first.address.port());
@@ -305,10 +261,7 @@ mod tests {
         // From the block that is reserved for documentation.
         let foreign = listen(Interface::V4(Ipv4Addr::new(192, 0, 2, 1)), 80);
         let reason = io::Error::from_raw_os_error(Errno::EADDRNOTAVAIL as i32);
-        assert_eq!(
-            refusal(&foreign),
-            format!("cannot listen on tcp:80:interface=192.0.2.1: {reason}")
-        );
+        assert_eq!(refusal(&foreign), format!("cannot listen on tcp:80:interface=192.0.2.1: {reason}"));
     }
 
     #[test]
@@ -321,10 +274,8 @@ mod tests {
     #[test]
     fn sockets_are_blocking_and_close_on_exec() {
         let socket = bound(&listen(Interface::All, 0)).socket;
-        let descriptor =
-            FdFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFD).expect("it is open"));
-        let description =
-            OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL).expect("it is open"));
+        let descriptor = FdFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFD).expect("it is open"));
+        let description = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL).expect("it is open"));
         assert!(descriptor.contains(FdFlag::FD_CLOEXEC));
         assert!(!description.contains(OFlag::O_NONBLOCK));
     }
@@ -334,14 +285,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn the_backlog_is_the_endpoints_or_the_default() {
         let second_waits = |backlog: Option<u32>, default: u32| {
-            let socket = bind(
-                &Listen {
-                    backlog,
-                    ..listen(LOOPBACK, 0)
-                },
-                default,
-            )
-            .expect("a free port");
+            let socket = bind(&Listen { backlog, ..listen(LOOPBACK, 0) }, default).expect("a free port");
             let _first = TcpStream::connect(socket.address).expect("there is always room for one");
             TcpStream::connect_timeout(&socket.address, Duration::from_millis(100)).is_ok()
         };

@@ -75,23 +75,20 @@ pub fn daemonize() -> Result<Side, DaemonError> {
     let mask = umask(Mode::all());
     umask(mask);
     // "." and not a path: it is right even where the directory has been removed.
-    match Daemonize::new()
-        .working_directory(".")
-        .umask(mask.bits())
-        .execute()
-    {
+    match Daemonize::new().working_directory(".").umask(mask.bits()).execute() {
         Outcome::Parent(Ok(_)) => {
             drop(write);
-            { let pipe = File::from(OwnedFd::from(read)); Ok(Side::Starter(Box::new(|| wait_for_result(pipe)))) }
+            {
+                let pipe = File::from(OwnedFd::from(read));
+                Ok(Side::Starter(Box::new(|| wait_for_result(pipe))))
+            }
         }
         Outcome::Child(Ok(_)) => {
             drop(read);
             stray::deal_with(Stray::Close);
             Ok(Side::Daemon(StatusPipe(write.into())))
         }
-        Outcome::Parent(Err(error)) | Outcome::Child(Err(error)) => {
-            Err(DaemonError::Background(error))
-        }
+        Outcome::Parent(Err(error)) | Outcome::Child(Err(error)) => Err(DaemonError::Background(error)),
     }
 }
 
@@ -101,16 +98,8 @@ fn wait_for_result(mut pipe: File) -> StartResult {
         pipe.read_exact(&mut code)?;
         pipe.read_exact(&mut length)?;
         let mut text = String::new();
-        (&pipe)
-            .take(u64::from_le_bytes(length))
-            .read_to_string(&mut text)?;
-        Ok(StartResult {
-            code: code[0],
-            text,
-        })
+        (&pipe).take(u64::from_le_bytes(length)).read_to_string(&mut text)?;
+        Ok(StartResult { code: code[0], text })
     };
-    read().unwrap_or_else(|_| StartResult {
-        code: 1,
-        text: "socket-protector: ended before it was ready\n".into(),
-    })
+    read().unwrap_or_else(|_| StartResult { code: 1, text: "socket-protector: ended before it was ready\n".into() })
 }

@@ -12,10 +12,7 @@ pub fn has_survivors(leader: Pid) -> bool {
         return false;
     };
     entries.flatten().any(|entry| {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok());
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
         pid.is_some_and(|pid| pid != leader.as_raw() && lives_in_group(pid, leader))
     })
 }

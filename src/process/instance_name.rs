@@ -39,9 +39,7 @@ impl FromStr for InstanceName {
         match text {
             "forward" => Err(InstanceNameError::Forward),
             "." | ".." => Err(InstanceNameError::Directory(text.to_owned())),
-            _ if matches!(text.len(), 1..=64) && text.bytes().all(is_part) => {
-                Ok(Self(text.to_owned()))
-            }
+            _ if matches!(text.len(), 1..=64) && text.bytes().all(is_part) => Ok(Self(text.to_owned())),
             _ => Err(InstanceNameError::Malformed(text.to_owned())),
         }
     }
@@ -59,17 +57,7 @@ mod tests {
 
     #[test]
     fn names_are_kept_as_they_are() {
-        for text in [
-            "4321",
-            "web",
-            "a.b_C-1",
-            "...",
-            "-",
-            "Forward",
-            "forward2",
-            ".hidden",
-            &"n".repeat(64),
-        ] {
+        for text in ["4321", "web", "a.b_C-1", "...", "-", "Forward", "forward2", ".hidden", &"n".repeat(64)] {
             let name: InstanceName = text.parse().expect("a name");
             assert_eq!((name.as_str(), name.to_string().as_str()), (text, text));
         }
@@ -77,37 +65,16 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        let refusal = |text: &str| {
-            text.parse::<InstanceName>()
-                .expect_err("no name")
-                .to_string()
-        };
-        for text in [
-            "",
-            "a/b",
-            "../x",
-            "a b",
-            "é",
-            "a\0",
-            "a\n",
-            "a:b",
-            "a=b",
-            &"n".repeat(65),
-        ] {
+        let refusal = |text: &str| text.parse::<InstanceName>().expect_err("no name").to_string();
+        for text in ["", "a/b", "../x", "a b", "é", "a\0", "a\n", "a:b", "a=b", &"n".repeat(65)] {
             let expected = format!(
                 "not an instance name: '{}'; expected 1 to 64 letters, digits, '.', '_' or '-'",
                 text.escape_debug()
             );
             assert_eq!(refusal(text), expected);
         }
-        assert_eq!(
-            refusal("forward"),
-            "not an instance name: 'forward' is the forwarder's"
-        );
+        assert_eq!(refusal("forward"), "not an instance name: 'forward' is the forwarder's");
         assert_eq!(refusal("."), "not an instance name: '.' means a directory");
-        assert_eq!(
-            refusal(".."),
-            "not an instance name: '..' means a directory"
-        );
+        assert_eq!(refusal(".."), "not an instance name: '..' means a directory");
     }
 }

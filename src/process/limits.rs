@@ -33,10 +33,7 @@ impl Reserve {
     /// # Errors
     /// Those of open(2).
     pub fn new() -> io::Result<Self> {
-        let mut reserve = Reserve {
-            null: super::spawn::null_device()?,
-            kept: Vec::new(),
-        };
+        let mut reserve = Reserve { null: super::spawn::null_device()?, kept: Vec::new() };
         reserve.refill();
         Ok(reserve)
     }

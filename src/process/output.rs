@@ -24,11 +24,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     let path = format!("/proc/self/fd/{}", write.as_raw_fd());
     // Without /proc the plain end has to do.
-    let write = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_or(write, OwnedFd::from);
+    let write = OpenOptions::new().read(true).write(true).open(path).map_or(write, OwnedFd::from);
     Ok((read, write))
 }
 
@@ -90,15 +86,7 @@ impl Tail {
 /// Text that can do nothing to a terminal or to the form of a log.
 pub fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\t' {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -118,10 +106,7 @@ mod tests {
 
     #[test]
     fn lines_are_cut_wherever_the_pieces_are() {
-        assert_eq!(
-            lines(&[b"one\ntw", b"o\r\n", b"\nthree"]),
-            [&b"one"[..], b"two", b"", b"three"]
-        );
+        assert_eq!(lines(&[b"one\ntw", b"o\r\n", b"\nthree"]), [&b"one"[..], b"two", b"", b"three"]);
         assert_eq!(lines(&[]), Vec::<Vec<u8>>::new());
     }
 
@@ -129,10 +114,7 @@ mod tests {
     fn a_long_line_is_told_in_pieces_and_no_byte_is_lost() {
         let long = vec![b'x'; LONGEST_LINE * 2 + 5];
         let told = lines(&[&long, b"\nshort\n"]);
-        assert_eq!(
-            told.iter().map(Vec::len).collect::<Vec<_>>(),
-            [LONGEST_LINE, LONGEST_LINE, 5, 5]
-        );
+        assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [LONGEST_LINE, LONGEST_LINE, 5, 5]);
         let exact = [vec![b'y'; LONGEST_LINE], b"\n".to_vec()].concat();
         assert_eq!(lines(&[&exact]).len(), 1);
     }
@@ -157,15 +139,10 @@ mod tests {
         write.write_all(b"x").unwrap();
         let mut read = File::from(read);
         let mut bytes = Vec::new();
-        assert_eq!(
-            read.read_to_end(&mut bytes).unwrap_err().kind(),
-            std::io::ErrorKind::WouldBlock
-        );
+        assert_eq!(read.read_to_end(&mut bytes).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         let second = pipe().unwrap();
         drop(second.0);
-        File::from(second.1)
-            .write_all(b"nobody reads this")
-            .expect("no EPIPE");
+        File::from(second.1).write_all(b"nobody reads this").expect("no EPIPE");
         drop(write);
         assert_eq!(read.read_to_end(&mut bytes).unwrap(), 0);
         assert_eq!(bytes, b"x");

@@ -116,10 +116,7 @@ impl PidFile {
     /// # Errors
     /// When another process holds it, or the file cannot be made there.
     pub fn create(path: &Path) -> Result<Self, PidFileError> {
-        let path = std::path::absolute(path).map_err(|source| PidFileError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let path = std::path::absolute(path).map_err(|source| PidFileError::Read { path: path.to_owned(), source })?;
         for _ in 0..ATTEMPTS {
             if let Some(file) = claim(&path)? {
                 return Ok(Self { path, file });
@@ -132,18 +129,10 @@ impl PidFile {
 /// While the file at the path is ours and locked, no other instance replaces it between the look and the removal.
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let removed = leads_to(&self.path, &self.file).and_then(|ours| {
-            if ours {
-                fs::remove_file(&self.path)
-            } else {
-                Ok(())
-            }
-        });
+        let removed =
+            leads_to(&self.path, &self.file).and_then(|ours| if ours { fs::remove_file(&self.path) } else { Ok(()) });
         if let Err(error) = removed {
-            log::warn!(
-                "cannot remove the pid file {}: {error}",
-                self.path.display()
-            );
+            log::warn!("cannot remove the pid file {}: {error}", self.path.display());
         }
     }
 }
@@ -155,18 +144,12 @@ fn claim(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
             Ok(file) => file,
             Err((file, Errno::EWOULDBLOCK)) => return held(path, &file),
             Err((_, errno)) => {
-                return Err(PidFileError::Lock {
-                    path: path.to_owned(),
-                    source: errno.into(),
-                });
+                return Err(PidFileError::Lock { path: path.to_owned(), source: errno.into() });
             }
         }),
         None => None,
     };
-    let read = |source| PidFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| PidFileError::Read { path: path.to_owned(), source };
     if let Some(old) = &old
         && !leads_to(path, old).map_err(read)?
     {
@@ -184,10 +167,7 @@ fn claim(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
 fn held(path: &Path, file: &File) -> Result<Option<Flock<File>>, PidFileError> {
     let path = path.to_owned();
     match leads_to(&path, file) {
-        Ok(true) => Err(PidFileError::Held {
-            path,
-            pid: read_pid(file),
-        }),
+        Ok(true) => Err(PidFileError::Held { path, pid: read_pid(file) }),
         Ok(false) => Ok(None),
         Err(source) => Err(PidFileError::Read { path, source }),
     }
@@ -196,15 +176,9 @@ fn held(path: &Path, file: &File) -> Result<Option<Flock<File>>, PidFileError> {
 /// The file at the path, if there is one. Nothing else is opened: a pipe would make us wait, a link would make us replace
 /// what somebody else pointed out.
 fn open(path: &Path) -> Result<Option<File>, PidFileError> {
-    let read = |source| PidFileError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| PidFileError::Read { path: path.to_owned(), source };
     let regular = |kind: FileType| match irregular(kind) {
-        Some(kind) => Err(PidFileError::Irregular {
-            path: path.to_owned(),
-            kind,
-        }),
+        Some(kind) => Err(PidFileError::Irregular { path: path.to_owned(), kind }),
         None => Ok(()),
     };
     match fs::symlink_metadata(path) {
@@ -214,11 +188,7 @@ fn open(path: &Path) -> Result<Option<File>, PidFileError> {
     }
     // The flags are for what may have come to the path since that look.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    match OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)
-    {
+    match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => {
             regular(file.metadata().map_err(read)?.file_type())?;
             Ok(Some(file))
@@ -243,19 +213,12 @@ fn irregular(kind: FileType) -> Option<&'static str> {
 fn write_beside(path: &Path) -> Result<(Temporary, Flock<File>), PidFileError> {
     let (name, file) = Temporary::create(path)?;
     // Until it is locked nobody else may open it, or they could lock it first.
-    let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        PidFileError::Lock {
-            path: path.to_owned(),
-            source: errno.into(),
-        }
-    })?;
+    let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| PidFileError::Lock { path: path.to_owned(), source: errno.into() })?;
     writeln!(file, "{}", process::id())
         // Whatever the umask: everybody may read it.
         .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
-        .map_err(|source| PidFileError::Write {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| PidFileError::Write { path: path.to_owned(), source })?;
     Ok((name, file))
 }
 
@@ -267,32 +230,18 @@ impl Temporary {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         for _ in 0..ATTEMPTS {
             // Short, so that it fits wherever a pid file's own name does.
-            let name = format!(
-                ".pid-{}-{}",
-                process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            );
+            let name = format!(".pid-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let name = path.with_file_name(name);
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&name)
-            {
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name) {
                 Ok(file) => return Ok((Self(Some(name)), file)),
                 // Left behind by a killed process with our number, or in use by one in another pid namespace.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(source) => {
-                    return Err(PidFileError::Create {
-                        path: path.to_owned(),
-                        source,
-                    });
+                    return Err(PidFileError::Create { path: path.to_owned(), source });
                 }
             }
         }
-        Err(PidFileError::Contended {
-            path: path.to_owned(),
-        })
+        Err(PidFileError::Contended { path: path.to_owned() })
     }
 
     /// Gives the file its final path; `false` when another file has come there where none was.
@@ -300,11 +249,7 @@ impl Temporary {
         let Some(name) = &self.0 else {
             return Ok(false);
         };
-        let placed = if replacing {
-            fs::rename(name, path)
-        } else {
-            fs::hard_link(name, path)
-        };
+        let placed = if replacing { fs::rename(name, path) } else { fs::hard_link(name, path) };
         match placed {
             Ok(()) => {
                 if replacing {
@@ -313,10 +258,7 @@ impl Temporary {
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists && !replacing => Ok(false),
-            Err(source) => Err(PidFileError::Place {
-                path: path.to_owned(),
-                source,
-            }),
+            Err(source) => Err(PidFileError::Place { path: path.to_owned(), source }),
         }
     }
 }
@@ -326,10 +268,7 @@ impl Drop for Temporary {
         if let Some(name) = &self.0
             && let Err(error) = fs::remove_file(name)
         {
-            log::warn!(
-                "cannot remove the temporary file {}: {error}",
-                name.display()
-            );
+            log::warn!("cannot remove the temporary file {}: {error}", name.display());
         }
     }
 }

@@ -100,11 +100,7 @@ impl RunDir {
         user: Uid,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, RunDirError> {
-        let variable = |name| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let path = if let Some(option) = option {
             option.to_owned()
         } else if let Some(path) = variable("SOCKET_PROTECTOR_RUN_DIR") {
@@ -115,8 +111,7 @@ impl RunDir {
         } else if let Some(path) = variable("XDG_RUNTIME_DIR").filter(|path| path.is_absolute()) {
             path.join("socket-protector")
         } else {
-            let home = variable("HOME")
-                .or_else(|| User::from_uid(user).ok().flatten().map(|user| user.dir));
+            let home = variable("HOME").or_else(|| User::from_uid(user).ok().flatten().map(|user| user.dir));
             home.ok_or(RunDirError::Nowhere)?.join(".socket-protector")
         };
         // The caller's, even once we have changed the working directory.
@@ -145,19 +140,12 @@ impl RunDir {
 
     fn examine(&self, user: Uid) -> Result<(), RunDirError> {
         let path = || self.0.clone();
-        let metadata = fs::symlink_metadata(&self.0).map_err(|source| RunDirError::Examine {
-            path: path(),
-            source,
-        })?;
+        let metadata = fs::symlink_metadata(&self.0).map_err(|source| RunDirError::Examine { path: path(), source })?;
         let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
         if !metadata.is_dir() {
             Err(RunDirError::NotADirectory { path: path() })
         } else if owner != user.as_raw() {
-            Err(RunDirError::Foreign {
-                path: path(),
-                owner,
-                user: user.as_raw(),
-            })
+            Err(RunDirError::Foreign { path: path(), owner, user: user.as_raw() })
         } else if mode & 0o022 != 0 {
             Err(RunDirError::Writable { path: path(), mode })
         } else {
@@ -180,10 +168,7 @@ impl RunDir {
 
 /// One directory after the other, so that each has the mode asked for.
 fn make(path: &Path, mode: u32) -> Result<(), RunDirError> {
-    let failed = |source| RunDirError::Create {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| RunDirError::Create { path: path.to_owned(), source };
     match (make_one(path, mode), path.parent()) {
         (Err(error), Some(parent)) if error.kind() == ErrorKind::NotFound => {
             make(parent, mode)?;

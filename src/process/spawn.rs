@@ -139,32 +139,18 @@ impl Process {
 /// # Errors
 /// What went wrong, with the command's name; nothing is left behind.
 pub fn spawn(launch: &Launch<'_>) -> Result<Process, SpawnError> {
-    let program = launch
-        .command
-        .first()
-        .map(OsString::as_os_str)
-        .unwrap_or_default();
-    let arguments = launch
-        .command
-        .iter()
-        .map(|word| c_string(word))
-        .collect::<Result<Vec<_>, _>>()?;
+    let program = launch.command.first().map(OsString::as_os_str).unwrap_or_default();
+    let arguments = launch.command.iter().map(|word| c_string(word)).collect::<Result<Vec<_>, _>>()?;
     let variables = launch
         .environment
         .iter()
         .map(|(name, value)| c_string(&[name.as_os_str(), value.as_os_str()].join(OsStr::new("="))))
         .collect::<Result<Vec<_>, _>>()?;
     let candidates = candidates(program, launch.environment)?;
-    let directory = launch
-        .directory
-        .map(|path| c_string(path.as_os_str()))
-        .transpose()?;
+    let directory = launch.directory.map(|path| c_string(path.as_os_str())).transpose()?;
 
-    let moved =
-        Moved::out_of_the_way(launch.descriptors).map_err(|source| SpawnError::Process {
-            program: program.into(),
-            source,
-        })?;
+    let moved = Moved::out_of_the_way(launch.descriptors)
+        .map_err(|source| SpawnError::Process { program: program.into(), source })?;
     let mut listen_pid = [LISTEN_PID, &[0; 12]].concat();
     let argv = null_terminated(arguments.iter().map(CString::as_c_str));
     let mut envp = null_terminated(variables.iter().map(CString::as_c_str));
@@ -175,59 +161,42 @@ pub fn spawn(launch: &Launch<'_>) -> Result<Process, SpawnError> {
         candidates: &candidates.iter().map(CString::as_c_str).collect::<Vec<_>>(),
         argv: &argv,
         envp: &envp,
-        pid_text: launch
-            .listen_pid
-            .then(|| &mut listen_pid[LISTEN_PID.len()..]),
+        pid_text: launch.listen_pid.then(|| &mut listen_pid[LISTEN_PID.len()..]),
         descriptors: &moved.pairs,
         directory: directory.as_deref(),
         open_files: launch.open_files,
         death_signal: launch.death_signal.map_or(0, |signal| signal as i32),
     };
-    let pid = sys::spawn(&mut steps)
-        .map_err(|(step, errno)| failure(program, step, errno, &candidates))?;
+    let pid = sys::spawn(&mut steps).map_err(|(step, errno)| failure(program, step, errno, &candidates))?;
     Ok(Process { pid })
 }
 
 fn failure(program: &OsStr, step: Step, errno: Errno, candidates: &[CString]) -> SpawnError {
     let source = io::Error::from(errno);
     let program = PathBuf::from(program);
-    let exists = || {
-        candidates
-            .iter()
-            .any(|path| Path::new(OsStr::from_bytes(path.as_bytes())).exists())
-    };
+    let exists = || candidates.iter().any(|path| Path::new(OsStr::from_bytes(path.as_bytes())).exists());
     match step {
         Step::Fork | Step::Prepare => SpawnError::Process { program, source },
         // A script whose interpreter is missing is there, and so is a program whose loader is.
-        Step::Execute if errno == Errno::ENOENT && !exists() => {
-            SpawnError::NotFound { program, source }
-        }
+        Step::Execute if errno == Errno::ENOENT && !exists() => SpawnError::NotFound { program, source },
         Step::Execute => SpawnError::NotExecutable { program, source },
     }
 }
 
 /// The paths at which a command may be, in the order of PATH.
-fn candidates(
-    program: &OsStr,
-    environment: &[(OsString, OsString)],
-) -> Result<Vec<CString>, SpawnError> {
+fn candidates(program: &OsStr, environment: &[(OsString, OsString)]) -> Result<Vec<CString>, SpawnError> {
     if program.as_bytes().contains(&b'/') || program.is_empty() {
         return Ok(vec![c_string(program)?]);
     }
-    let path = environment
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map(|(_, value)| value.as_os_str());
+    let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)))
         .map(|directory| c_string(directory.join(program).as_os_str()))
         .collect()
 }
 
 fn c_string(word: &OsStr) -> Result<CString, SpawnError> {
-    CString::new(word.as_bytes()).map_err(|source| SpawnError::Nul {
-        word: OsString::from_vec(word.as_bytes().into()),
-        source,
-    })
+    CString::new(word.as_bytes())
+        .map_err(|source| SpawnError::Nul { word: OsString::from_vec(word.as_bytes().into()), source })
 }
 
 fn null_terminated<'a>(words: impl Iterator<Item = &'a CStr>) -> Vec<*const std::ffi::c_char> {
@@ -242,15 +211,8 @@ struct Moved {
 
 impl Moved {
     fn out_of_the_way(wanted: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Moved> {
-        let above = wanted
-            .iter()
-            .map(|(_, target)| target + 1)
-            .max()
-            .unwrap_or(0);
-        let mut moved = Moved {
-            pairs: Vec::with_capacity(wanted.len()),
-            _owned: Vec::new(),
-        };
+        let above = wanted.iter().map(|(_, target)| target + 1).max().unwrap_or(0);
+        let mut moved = Moved { pairs: Vec::with_capacity(wanted.len()), _owned: Vec::new() };
         for &(source, target) in wanted {
             let mut number = source.as_raw_fd();
             if number < above {
@@ -279,11 +241,7 @@ pub fn signal_group(process: &Process, signal: Signal) {
 /// # Errors
 /// Those of open(2).
 pub fn null_device() -> io::Result<OwnedFd> {
-    Ok(std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?
-        .into())
+    Ok(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
 }
 
 #[cfg(test)]

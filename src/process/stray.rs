@@ -22,21 +22,15 @@ pub fn deal_with(stray: Stray) {
         let _ = crate::sys::close_on_exec_from(3);
         return;
     };
-    let numbers = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
     for number in numbers.collect::<Vec<_>>() {
-        let flags =
-            fcntl(crate::sys::borrow(number), FcntlArg::F_GETFD).map(FdFlag::from_bits_retain);
+        let flags = fcntl(crate::sys::borrow(number), FcntlArg::F_GETFD).map(FdFlag::from_bits_retain);
         if number < 3 || flags.map_or(true, |flags| flags.contains(FdFlag::FD_CLOEXEC)) {
             continue;
         }
         match stray {
             Stray::CloseOnExec => {
-                let _ = fcntl(
-                    crate::sys::borrow(number),
-                    FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC),
-                );
+                let _ = fcntl(crate::sys::borrow(number), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
             }
             Stray::Close => {
                 let _ = nix::unistd::close(number);

@@ -41,28 +41,16 @@ impl Signals {
 
     /// The signals that came since the last call.
     pub fn pending(&mut self) -> impl Iterator<Item = Signal> {
-        self.0
-            .pending()
-            .filter_map(|number| Signal::try_from(number).ok())
+        self.0.pending().filter_map(|number| Signal::try_from(number).ok())
     }
 }
 
 impl Source for Signals {
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
+    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         self.0.register(registry, token, interest)
     }
 
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         self.0.reregister(registry, token, interest)
     }
 

@@ -10,16 +10,10 @@ enum Key {
     Time,
 }
 
-fn watched(
-    reactor: &mut Reactor<Key>,
-    key: Key,
-) -> (Registered<Descriptor<UnixStream>>, UnixStream) {
+fn watched(reactor: &mut Reactor<Key>, key: Key) -> (Registered<Descriptor<UnixStream>>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    (
-        reactor.register(Descriptor(ours), key, READABLE).unwrap(),
-        theirs,
-    )
+    (reactor.register(Descriptor(ours), key, READABLE).unwrap(), theirs)
 }
 
 fn keys(events: &[Event<Key>]) -> Vec<Key> {

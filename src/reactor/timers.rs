@@ -14,11 +14,7 @@ pub(super) struct Timers<K> {
 
 impl<K: Copy + Eq + Hash> Timers<K> {
     pub(super) fn new() -> Self {
-        Timers {
-            order: BTreeMap::new(),
-            places: HashMap::new(),
-            next: 0,
-        }
+        Timers { order: BTreeMap::new(), places: HashMap::new(), next: 0 }
     }
 
     pub(super) fn set(&mut self, key: K, at: Option<Instant>) {
@@ -40,16 +36,11 @@ impl<K: Copy + Eq + Hash> Timers<K> {
 
     /// How long to wait for the first one; `None` when there is none.
     pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
-        self.order
-            .first_key_value()
-            .map(|((at, _), _)| at.saturating_duration_since(now))
+        self.order.first_key_value().map(|((at, _), _)| at.saturating_duration_since(now))
     }
 
     pub(super) fn pop(&mut self, now: Instant) -> Option<K> {
-        let entry = self
-            .order
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)?;
+        let entry = self.order.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();
         self.places.remove(&key);
         Some(key)
@@ -75,14 +66,8 @@ mod tests {
         assert_eq!(timers.time_left(now), Some(Duration::from_secs(1)));
         assert_eq!(timers.pop(now), None);
         let later = now + Duration::from_secs(1);
-        assert_eq!(
-            [timers.pop(later), timers.pop(later), timers.pop(later)],
-            [Some('a'), Some('b'), None]
-        );
-        assert_eq!(
-            timers.time_left(now + Duration::from_secs(5)),
-            Some(Duration::ZERO)
-        );
+        assert_eq!([timers.pop(later), timers.pop(later), timers.pop(later)], [Some('a'), Some('b'), None]);
+        assert_eq!(timers.time_left(now + Duration::from_secs(5)), Some(Duration::ZERO));
         assert_eq!(timers.pop(now + Duration::from_secs(5)), Some('c'));
         assert_eq!(timers.time_left(now), None);
     }

@@ -11,9 +11,7 @@ use log::warn;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use socket_protector_client::descriptors;
-use socket_protector_client::wire::{
-    self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild,
-};
+use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -46,21 +44,10 @@ impl Channel {
     /// # Errors
     /// Those of socketpair(2) and epoll_ctl(2).
     pub fn open(reactor: &mut Reactor<Source>, number: Number) -> io::Result<Channel> {
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         // Not for writing: the child would wake us with every record that it reads.
         let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
-        Ok(Channel {
-            ours,
-            theirs: Some(theirs),
-            watched_for_room: false,
-            closed: false,
-            record: Vec::new(),
-        })
+        Ok(Channel { ours, theirs: Some(theirs), watched_for_room: false, closed: false, record: Vec::new() })
     }
 
     /// The end that the child inherits.
@@ -123,10 +110,9 @@ impl Channel {
     pub fn receive(&mut self) -> Option<Result<FromChild, DecodeError>> {
         self.record.resize(MAX_RECORD, 0);
         let mut unasked = Vec::new();
-        let received =
-            descriptors::receive(self.ours.as_fd(), &mut self.record, &mut unasked, false).ok()?;
+        let bytes = receive(self.ours.as_fd(), &mut self.record, &mut unasked);
         // End of file: the child has gone or closed its end. The pidfd tells the first; the second harms only itself.
-        (received.bytes > 0).then(|| FromChild::decode(&self.record[..received.bytes]))
+        (bytes > 0).then(|| FromChild::decode(&self.record[..bytes]))
     }
 
     /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
@@ -153,28 +139,34 @@ impl Channel {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
             let mut connections: Vec<OwnedFd> = Vec::with_capacity(MAX_CONNECTIONS);
-            let received =
-                descriptors::receive(theirs.as_fd(), &mut self.record, &mut connections, false);
-            let Some(received) = received.ok().filter(|received| received.bytes > 0) else {
+            let bytes = receive(theirs.as_fd(), &mut self.record, &mut connections);
+            if bytes == 0 {
                 // Nothing is unread, and after the close nothing can come.
                 self.theirs = self.theirs.take().filter(|_| !self.closed);
                 return None;
-            };
-            match ToChild::decode(&self.record[..received.bytes]) {
+            }
+            match ToChild::decode(&self.record[..bytes]) {
                 Ok(ToChild::Connections(listeners)) => {
                     if listeners.len() != connections.len() {
                         let lost = listeners.len().saturating_sub(connections.len());
                         warn!("{lost} connections could not be taken back: no descriptor was left");
                     }
-                    return Some(
-                        listeners
-                            .into_iter()
-                            .zip(connections.into_iter().map(TcpStream::from))
-                            .collect(),
-                    );
+                    return Some(listeners.into_iter().zip(connections.into_iter().map(TcpStream::from)).collect());
                 }
                 Ok(ToChild::Unknown(_)) | Err(_) => {}
             }
+        }
+    }
+}
+
+/// Receives one record without waiting; 0 when there is none.
+fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> usize {
+    loop {
+        match descriptors::receive(socket, record, descriptors, false) {
+            Ok(received) => return received.bytes,
+            // Told once, before what is still queued, when the other end was closed with something unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(_) => return 0,
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::settings::Pass;
 use super::state::Number;
 use socket_protector_client::environment::{
-    FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL,
-    SOCKET_PROTECTOR_GENERATION, SOCKET_PROTECTOR_NAME,
+    FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
+    SOCKET_PROTECTOR_NAME,
 };
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -32,18 +32,14 @@ const MANAGERS: [&str; 15] = [
 const FAMILIES: [&str; 2] = ["EINHORN_", "WATCHDOG_"];
 
 /// The environment without what an outer manager set.
-pub fn without_managers(
-    variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Vec<(OsString, OsString)> {
+pub fn without_managers(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     variables.filter(|(name, _)| !is_a_managers(name)).collect()
 }
 
 fn is_a_managers(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     MANAGERS.iter().any(|manager| manager.as_bytes() == name)
-        || FAMILIES
-            .iter()
-            .any(|family| name.starts_with(family.as_bytes()))
+        || FAMILIES.iter().any(|family| name.starts_with(family.as_bytes()))
 }
 
 /// The number of the descriptor that a child has its channel at: after the listeners, if it gets any.
@@ -68,10 +64,7 @@ pub fn environment(
         set(LISTEN_FDS, listeners.len().to_string());
         set(LISTEN_FDNAMES, listeners.join(":"));
     }
-    set(
-        SOCKET_PROTECTOR_CHANNEL,
-        channel_descriptor(pass, listeners.len()).to_string(),
-    );
+    set(SOCKET_PROTECTOR_CHANNEL, channel_descriptor(pass, listeners.len()).to_string());
     set(SOCKET_PROTECTOR_GENERATION, number.to_string());
     set(SOCKET_PROTECTOR_NAME, name.to_string());
     variables
@@ -85,9 +78,7 @@ mod tests {
     use std::ffi::OsString;
 
     fn pairs(text: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-        text.iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect()
+        text.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
     #[test]
@@ -104,40 +95,18 @@ mod tests {
             ("LISTEN", "mine"),
             ("PATH", "/bin"),
         ]);
-        let kept = pairs(&[
-            ("SOCKET_PROTECTOR_RUN_DIR", "/run/y"),
-            ("LISTEN", "mine"),
-            ("PATH", "/bin"),
-        ]);
+        let kept = pairs(&[("SOCKET_PROTECTOR_RUN_DIR", "/run/y"), ("LISTEN", "mine"), ("PATH", "/bin")]);
         assert_eq!(without_managers(outer.into_iter()), kept);
     }
 
     #[test]
     fn sockets_are_announced_only_where_sockets_are_passed() {
-        let of = |pass| {
-            environment(
-                &pairs(&[("A", "b")]),
-                pass,
-                &["web", "4322"],
-                Number(7),
-                "shop",
-            )
-        };
-        let ours = [
-            ("SOCKET_PROTECTOR_GENERATION", "7"),
-            ("SOCKET_PROTECTOR_NAME", "shop"),
-        ];
-        let listener = [
-            ("A", "b"),
-            ("LISTEN_FDS", "2"),
-            ("LISTEN_FDNAMES", "web:4322"),
-            ("SOCKET_PROTECTOR_CHANNEL", "5"),
-        ];
+        let of = |pass| environment(&pairs(&[("A", "b")]), pass, &["web", "4322"], Number(7), "shop");
+        let ours = [("SOCKET_PROTECTOR_GENERATION", "7"), ("SOCKET_PROTECTOR_NAME", "shop")];
+        let listener =
+            [("A", "b"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "web:4322"), ("SOCKET_PROTECTOR_CHANNEL", "5")];
         assert_eq!(of(Pass::Listener), pairs(&[&listener[..], &ours].concat()));
         let connections = [("A", "b"), ("SOCKET_PROTECTOR_CHANNEL", "3")];
-        assert_eq!(
-            of(Pass::Connections),
-            pairs(&[&connections[..], &ours].concat())
-        );
+        assert_eq!(of(Pass::Connections), pairs(&[&connections[..], &ours].concat()));
     }
 }

@@ -115,18 +115,10 @@ impl Driver {
     pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
-        let control = Server::open(
-            &mut reactor,
-            equipment.control,
-            Source::Control,
-            Source::Client,
-        )?;
+        let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
         let starter = match equipment.starter {
-            Some((pipe, result)) => Some((
-                reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?,
-                result,
-            )),
+            Some((pipe, result)) => Some((reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?, result)),
             None => None,
         };
         Ok(Driver {
@@ -169,8 +161,7 @@ impl Driver {
             if let Some(finish) = self.finish {
                 return Ok(self.ending(finish));
             }
-            self.reactor
-                .set_deadline(Source::Machine, self.machine.deadline());
+            self.reactor.set_deadline(Source::Machine, self.machine.deadline());
             self.reactor.wait(&mut events)?;
             for event in events.drain(..) {
                 self.handle(event);
@@ -249,14 +240,7 @@ impl Driver {
             match signal {
                 Signal::SIGHUP => self.reload_asked(None, None),
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
-                    info!(
-                        "{signal}: {}",
-                        if self.machine.stopping() {
-                            "more urgent"
-                        } else {
-                            "stopping"
-                        }
-                    );
+                    info!("{signal}: {}", if self.machine.stopping() { "more urgent" } else { "stopping" });
                     self.input(Input::Stop);
                 }
                 Signal::SIGUSR1 => {
@@ -282,10 +266,7 @@ impl Driver {
 
     fn ending(mut self, finish: Finish) -> Ending {
         if !self.nothing_held() {
-            warn!(
-                "{} held connections are closed: no child could take them",
-                self.hold.len()
-            );
+            warn!("{} held connections are closed: no child could take them", self.hold.len());
         }
         self.answer_stop(finish);
         match finish {
@@ -294,11 +275,7 @@ impl Driver {
             Finish::GaveUp => Ending::GaveUp,
             Finish::NeverServed(number, failure) => {
                 let why = self.why_of(number, failure);
-                Ending::NeverServed {
-                    reason: why.reason,
-                    lines: why.unseen,
-                    code: why.code,
-                }
+                Ending::NeverServed { reason: why.reason, lines: why.unseen, code: why.code }
             }
         }
     }

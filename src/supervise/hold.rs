@@ -15,11 +15,7 @@ pub struct Hold<T> {
 impl<T> Hold<T> {
     /// Holds at most `limit` for each of so many listeners.
     pub fn new(listeners: usize, limit: usize) -> Self {
-        Hold {
-            queue: VecDeque::new(),
-            held: vec![0; listeners],
-            limit,
-        }
+        Hold { queue: VecDeque::new(), held: vec![0; listeners], limit }
     }
 
     /// Whether no more is to be accepted from this listener.
@@ -59,9 +55,7 @@ impl<T> Hold<T> {
 
     /// The next ones, oldest first.
     pub fn next(&self) -> impl Iterator<Item = (u16, &T)> {
-        self.queue
-            .iter()
-            .map(|(listener, connection)| (*listener, connection))
+        self.queue.iter().map(|(listener, connection)| (*listener, connection))
     }
 
     /// Lets the next `count` go.

@@ -53,20 +53,8 @@ impl Output {
         stream: Stream,
         sink: Sink,
     ) -> io::Result<Output> {
-        let pipe = reactor.register(
-            Descriptor(File::from(pipe)),
-            Source::Output(number, stream),
-            READABLE,
-        )?;
-        Ok(Output {
-            pipe,
-            number,
-            pid,
-            stream,
-            sink,
-            lines: Lines::default(),
-            waiting: Vec::new(),
-        })
+        let pipe = reactor.register(Descriptor(File::from(pipe)), Source::Output(number, stream), READABLE)?;
+        Ok(Output { pipe, number, pid, stream, sink, lines: Lines::default(), waiting: Vec::new() })
     }
 
     /// Takes what there is, some at a time; lines of standard error also go to `tail`. False at the end of file.
@@ -87,10 +75,8 @@ impl Output {
             }
             match (&self.pipe.0).read(&mut buffer) {
                 Ok(0) => {
-                    let (number, pid, stream, sink) =
-                        (self.number, self.pid, self.stream, self.sink);
-                    self.lines
-                        .finish(|line| tell(number, pid, stream, sink, line, tail));
+                    let (number, pid, stream, sink) = (self.number, self.pid, self.stream, self.sink);
+                    self.lines.finish(|line| tell(number, pid, stream, sink, line, tail));
                     return false;
                 }
                 Ok(count) => {
@@ -105,8 +91,7 @@ impl Output {
 
     fn take(&mut self, bytes: &[u8], tail: &mut Tail) {
         let (number, pid, stream, sink) = (self.number, self.pid, self.stream, self.sink);
-        self.lines
-            .push(bytes, |line| tell(number, pid, stream, sink, line, tail));
+        self.lines.push(bytes, |line| tell(number, pid, stream, sink, line, tail));
         if self.sink == Sink::StandardError {
             self.waiting.extend_from_slice(bytes);
         }

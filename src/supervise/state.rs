@@ -6,10 +6,7 @@
 //! Wanted and actual state are apart: [`Wanted`] is what the administrator asked for, the phases of the generations
 //! are what there is.
 
-#![deny(
-    clippy::wildcard_enum_match_arm,
-    reason = "the compiler is the state table"
-)]
+#![deny(clippy::wildcard_enum_match_arm, reason = "the compiler is the state table")]
 
 use std::time::{Duration, Instant};
 
@@ -296,19 +293,10 @@ impl Machine {
         let supersede = self.pending.and_then(|_| self.supersede_at());
         let stop = match self.wanted {
             Wanted::Serve => None,
-            Wanted::Stop { by, urgency } => {
-                (urgency == Urgency::Drain && self.serving().is_some()).then_some(by)
-            }
+            Wanted::Stop { by, urgency } => (urgency == Urgency::Drain && self.serving().is_some()).then_some(by),
         };
-        let generations = self
-            .generations
-            .iter()
-            .filter_map(|generation| generation.deadline());
-        generations
-            .chain(supersede)
-            .chain(stop)
-            .chain(self.respawn_at)
-            .min()
+        let generations = self.generations.iter().filter_map(|generation| generation.deadline());
+        generations.chain(supersede).chain(stop).chain(self.respawn_at).min()
     }
 
     /// The generation that new connections go to.
@@ -337,27 +325,19 @@ impl Machine {
     }
 
     fn find(&self, phase: impl Fn(&Phase) -> bool) -> Option<Number> {
-        self.generations
-            .iter()
-            .find(|generation| phase(&generation.phase))
-            .map(|generation| generation.number)
+        self.generations.iter().find(|generation| phase(&generation.phase)).map(|generation| generation.number)
     }
 
     fn generation(&self, number: Number) -> Option<&Generation> {
-        self.generations
-            .iter()
-            .find(|generation| generation.number == number)
+        self.generations.iter().find(|generation| generation.number == number)
     }
 
     fn generation_mut(&mut self, number: Number) -> Option<&mut Generation> {
-        self.generations
-            .iter_mut()
-            .find(|generation| generation.number == number)
+        self.generations.iter_mut().find(|generation| generation.number == number)
     }
 
     fn remove(&mut self, number: Number, actions: &mut Vec<Action>) {
-        self.generations
-            .retain(|generation| generation.number != number);
+        self.generations.retain(|generation| generation.number != number);
         actions.push(Action::Remove(number));
     }
 }

@@ -7,10 +7,7 @@ pub const SCHEMA: u32 = 1;
 
 /// A supervisor.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names say it, and docs/supervise.md what they count"
-)]
+#[allow(missing_docs, reason = "the names say it, and docs/supervise.md what they count")]
 pub struct Status {
     pub schema: u32,
     pub role: String,
@@ -28,10 +25,7 @@ pub struct Status {
 
 /// A listener.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names say it, and docs/supervise.md what they count"
-)]
+#[allow(missing_docs, reason = "the names say it, and docs/supervise.md what they count")]
 pub struct Listener {
     pub name: String,
     pub endpoint: String,
@@ -42,10 +36,7 @@ pub struct Listener {
 
 /// A generation that is not gone.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names say it, and docs/supervise.md what they count"
-)]
+#[allow(missing_docs, reason = "the names say it, and docs/supervise.md what they count")]
 pub struct Generation {
     pub number: u64,
     pub phase: String,
@@ -56,10 +47,7 @@ pub struct Generation {
 
 /// A child process.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names say it, and docs/supervise.md what they count"
-)]
+#[allow(missing_docs, reason = "the names say it, and docs/supervise.md what they count")]
 pub struct Worker {
     pub index: u32,
     pub pid: i32,
@@ -70,10 +58,7 @@ pub struct Worker {
 
 /// What has happened since the start.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names say it, and docs/supervise.md what they count"
-)]
+#[allow(missing_docs, reason = "the names say it, and docs/supervise.md what they count")]
 pub struct Counters {
     pub reloads: u64,
     pub reloads_failed: u64,
@@ -86,10 +71,7 @@ pub struct Counters {
 
 /// The result of the last reload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the names say it, and docs/supervise.md what they count"
-)]
+#[allow(missing_docs, reason = "the names say it, and docs/supervise.md what they count")]
 pub struct LastReload {
     pub generation: u64,
     pub ok: bool,

@@ -91,19 +91,9 @@ pub fn start(
     let channel_at = channel_descriptor(settings.pass, listeners.len());
 
     let mut descriptors = vec![(null.as_fd(), 0)];
-    descriptors.extend(
-        streams
-            .child_ends
-            .iter()
-            .map(|(end, at)| (end.as_fd(), *at)),
-    );
+    descriptors.extend(streams.child_ends.iter().map(|(end, at)| (end.as_fd(), *at)));
     if settings.pass == Pass::Listener {
-        descriptors.extend(
-            listeners
-                .iter()
-                .zip(FIRST_LISTEN_FD..)
-                .map(|((_, socket), at)| (*socket, at)),
-        );
+        descriptors.extend(listeners.iter().zip(FIRST_LISTEN_FD..).map(|((_, socket), at)| (*socket, at)));
     }
     descriptors.extend(channel.child_end().map(|end| (end, channel_at)));
     if settings.keep_orphans {
@@ -111,13 +101,7 @@ pub fn start(
     }
     let process = spawn(&Launch {
         command: &command,
-        environment: &environment(
-            &settings.environment,
-            settings.pass,
-            &names,
-            number,
-            &settings.name,
-        ),
+        environment: &environment(&settings.environment, settings.pass, &names, number, &settings.name),
         listen_pid: settings.pass == Pass::Listener,
         descriptors: &descriptors,
         directory: settings.directory.as_deref(),
@@ -137,17 +121,10 @@ fn watch(
 ) -> Result<Started, StartError> {
     let pid = process.pid();
     let watched = || -> io::Result<_> {
-        let exit = reactor.register(
-            Descriptor(process.exit_descriptor()?),
-            Source::Exit(number),
-            READABLE,
-        )?;
+        let exit = reactor.register(Descriptor(process.exit_descriptor()?), Source::Exit(number), READABLE)?;
         let mut outputs = Vec::new();
         for (stream, end, sink) in streams.ours {
-            outputs.push((
-                stream,
-                Output::watch(reactor, end, (number, pid), stream, sink)?,
-            ));
+            outputs.push((stream, Output::watch(reactor, end, (number, pid), stream, sink)?));
         }
         Ok((exit, outputs))
     };
@@ -192,10 +169,7 @@ fn last_lines_of_file(path: &PathBuf, from: u64) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
     let mut tail = Tail::default();
-    bytes
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .for_each(|line| tail.push(line));
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| tail.push(line));
     Ok(tail.lines().map(str::to_string).collect())
 }
 
@@ -203,10 +177,7 @@ impl Streams {
     fn open(child_log: &ChildLog) -> Result<Streams, StartError> {
         match child_log {
             ChildLog::Inherit => Streams::through_us(&[(Stream::Stderr, 2, Sink::StandardError)]),
-            ChildLog::Log => Streams::through_us(&[
-                (Stream::Stdout, 1, Sink::Log),
-                (Stream::Stderr, 2, Sink::Log),
-            ]),
+            ChildLog::Log => Streams::through_us(&[(Stream::Stdout, 1, Sink::Log), (Stream::Stderr, 2, Sink::Log)]),
             ChildLog::File(path) => {
                 let stdout = open_append(path)?;
                 let from = stdout.metadata()?.len();
@@ -221,11 +192,7 @@ impl Streams {
     }
 
     fn through_us(wanted: &[(Stream, RawFd, Sink)]) -> Result<Streams, StartError> {
-        let mut streams = Streams {
-            child_ends: Vec::new(),
-            ours: Vec::new(),
-            file: None,
-        };
+        let mut streams = Streams { child_ends: Vec::new(), ours: Vec::new(), file: None };
         for &(stream, at, sink) in wanted {
             let (ours, child_end) = pipe()?;
             streams.child_ends.push((child_end, at));

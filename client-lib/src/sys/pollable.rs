@@ -29,11 +29,7 @@ impl Pollable {
     /// Tells of a change: whether the queue now holds something. The event counts 0 or 1, so neither call can fail: a
     /// write has room, a read finds the one.
     pub(crate) fn set_queued(&self, queued: bool) {
-        let _ = if queued {
-            self.queued.write(1).map(drop)
-        } else {
-            self.queued.read().map(drop)
-        };
+        let _ = if queued { self.queued.write(1).map(drop) } else { self.queued.read().map(drop) };
     }
 }
 

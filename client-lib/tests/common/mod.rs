@@ -20,13 +20,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// A supervisor and its child's end.
     pub(crate) fn new() -> (Supervisor, OwnedFd) {
-        let (end, child) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .unwrap();
+        let (end, child) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
         (Supervisor { end }, child)
     }
 
@@ -38,13 +32,9 @@ impl Supervisor {
 
     /// Passes connections in one record, each from the listener with its index.
     pub(crate) fn pass(&self, connections: &[(u16, BorrowedFd<'_>)]) {
-        let (listeners, sockets): (Vec<u16>, Vec<BorrowedFd<'_>>) =
-            connections.iter().copied().unzip();
+        let (listeners, sockets): (Vec<u16>, Vec<BorrowedFd<'_>>) = connections.iter().copied().unzip();
         let mut record = Vec::new();
-        assert_eq!(
-            wire::encode_connections(&listeners, &mut record),
-            listeners.len()
-        );
+        assert_eq!(wire::encode_connections(&listeners, &mut record), listeners.len());
         descriptors::send(self.end.as_fd(), &record, &sockets).unwrap();
     }
 
@@ -63,17 +53,9 @@ impl Supervisor {
 
 /// A child with this end of a channel, and these listeners.
 pub(crate) fn child(channel: OwnedFd, listeners: Vec<OwnedFd>) -> Protector {
-    let listener_names = (0..listeners.len())
-        .map(|index| format!("listener{index}"))
-        .collect();
+    let listener_names = (0..listeners.len()).map(|index| format!("listener{index}")).collect();
     let channel = Some(channel);
-    let inherited = Inherited {
-        channel,
-        listeners,
-        listener_names,
-        generation: 7,
-        name: "test".to_owned(),
-    };
+    let inherited = Inherited { channel, listeners, listener_names, generation: 7, name: "test".to_owned() };
     Protector::from_inherited(inherited).unwrap()
 }
 
@@ -87,14 +69,7 @@ pub(crate) fn listener() -> (TcpListener, SocketAddr) {
 /// Connected clients with their servers' sockets.
 pub(crate) fn clients(count: usize) -> Vec<(TcpStream, TcpStream)> {
     let (listener, address) = listener();
-    (0..count)
-        .map(|_| {
-            (
-                TcpStream::connect(address).unwrap(),
-                listener.accept().unwrap().0,
-            )
-        })
-        .collect()
+    (0..count).map(|_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap().0)).collect()
 }
 
 /// Answers the connection with one word and ends it; the client must get just that.
@@ -107,9 +82,7 @@ pub(crate) fn answers(connection: Connection, client: &mut TcpStream) {
 }
 
 /// Runs `wait` in a thread and returns when it sleeps in there.
-pub(crate) fn asleep<T: Send + 'static>(
-    wait: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
+pub(crate) fn asleep<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let (tell, told) = mpsc::channel();
     let thread = thread::spawn(move || {
         tell.send(gettid()).unwrap();
@@ -122,22 +95,15 @@ pub(crate) fn asleep<T: Send + 'static>(
 
 /// The state letter of /proc/PID/stat, which follows the name in brackets.
 fn state_of(thread: Pid) -> char {
-    let stat =
-        std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-    stat.rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next())
-        .unwrap_or('?')
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?')
 }
 
 /// Waits for a condition that nothing announces.
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "the condition did not come true within 20 s"
-        );
+        assert!(Instant::now() < deadline, "the condition did not come true within 20 s");
         thread::yield_now();
     }
 }

@@ -9,16 +9,11 @@ fn parse<T: FromStr<Err = ValueError>>(text: &str) -> T {
 }
 
 fn refusal<T: FromStr<Err = ValueError> + Debug>(text: &str) -> String {
-    text.parse::<T>()
-        .expect_err(&format!("{text:?} is no such value"))
-        .to_string()
+    text.parse::<T>().expect_err(&format!("{text:?} is no such value")).to_string()
 }
 
 /// Reads a text, compares the canonical one, and reads that back.
-fn written<T: FromStr<Err = ValueError> + Debug + Display + PartialEq>(
-    text: &str,
-    canonical: &str,
-) {
+fn written<T: FromStr<Err = ValueError> + Debug + Display + PartialEq>(text: &str, canonical: &str) {
     let value: T = parse(text);
     assert_eq!(value.to_string(), canonical);
     assert_eq!(parse::<T>(canonical), value);
@@ -40,26 +35,18 @@ fn times_are_numbers_with_a_unit() {
     assert_eq!(time("0.25h"), Duration::from_secs(900));
     assert_eq!(time("0.000001ms"), Duration::from_nanos(1));
     assert_eq!(time("0.1s"), Duration::from_millis(100));
-    assert_eq!(
-        time(&format!("0.5{}s", "0".repeat(100))),
-        Duration::from_millis(500)
-    );
-    assert_eq!(
-        time(&format!("0.{}h", "3".repeat(100))),
-        Duration::from_nanos(1_199_999_999_999)
-    );
+    assert_eq!(time(&format!("0.5{}s", "0".repeat(100))), Duration::from_millis(500));
+    assert_eq!(time(&format!("0.{}h", "3".repeat(100))), Duration::from_nanos(1_199_999_999_999));
 }
 
 #[test]
 fn texts_that_are_no_times_are_refused() {
     for text in [
-        "", " ", "s", "ms", "-1", "-1s", "+1s", "1 s", " 1s", "1s ", "1d", "1us", "1S", "1M",
-        "1min", "1sec", ".5s", "5.s", "5.", ".", "1.2.3s", "1,5s", "1e3", "inf", "NaN", "0x10",
-        "never", "1s1", "1h30m", "١s", "1s\n",
+        "", " ", "s", "ms", "-1", "-1s", "+1s", "1 s", " 1s", "1s ", "1d", "1us", "1S", "1M", "1min", "1sec", ".5s",
+        "5.s", "5.", ".", "1.2.3s", "1,5s", "1e3", "inf", "NaN", "0x10", "never", "1s1", "1h30m", "١s", "1s\n",
     ] {
         let shown = text.escape_debug();
-        let expected =
-            format!("not a time: '{shown}'; expected 250ms, 10s, 5m, 1h or a number of seconds");
+        let expected = format!("not a time: '{shown}'; expected 250ms, 10s, 5m, 1h or a number of seconds");
         assert_eq!(refusal::<Time>(text), expected);
     }
 }
@@ -69,18 +56,8 @@ fn times_beyond_every_life_are_refused() {
     assert_eq!(parse::<Time>("1000000h").duration(), LONGEST);
     assert_eq!(parse::<Time>("3600000000").duration(), LONGEST);
     let long = "9".repeat(60);
-    for text in [
-        "1000000.1h",
-        "3600000001s",
-        "1000001h",
-        "99999999999999999999",
-        "18446744073709551616ms",
-        &long,
-    ] {
-        assert_eq!(
-            refusal::<Time>(text),
-            format!("too long a time: '{text}'; expected at most 1000000h")
-        );
+    for text in ["1000000.1h", "3600000001s", "1000001h", "99999999999999999999", "18446744073709551616ms", &long] {
+        assert_eq!(refusal::<Time>(text), format!("too long a time: '{text}'; expected at most 1000000h"));
         assert_eq!(refusal::<TimeOrNever>(text), refusal::<Time>(text));
     }
     // What is allowed can be waited for.
@@ -119,15 +96,10 @@ fn times_survive_being_written_and_read() {
 #[test]
 fn never_is_no_limit() {
     assert_eq!(parse::<TimeOrNever>("never").limit(), None);
-    assert_eq!(
-        parse::<TimeOrNever>("30s").limit(),
-        Some(Duration::from_secs(30))
-    );
+    assert_eq!(parse::<TimeOrNever>("30s").limit(), Some(Duration::from_secs(30)));
     written::<TimeOrNever>("never", "never");
     for text in ["Never", "never ", "", "none", "-1"] {
-        let expected = format!(
-            "not a time: '{text}'; expected 250ms, 10s, 5m, 1h, a number of seconds or never"
-        );
+        let expected = format!("not a time: '{text}'; expected 250ms, 10s, 5m, 1h, a number of seconds or never");
         assert_eq!(refusal::<TimeOrNever>(text), expected);
     }
 }
@@ -135,40 +107,25 @@ fn never_is_no_limit() {
 #[test]
 fn delays_have_a_first_and_a_longest() {
     let range = parse::<DelayRange>("100ms..30s");
-    assert_eq!(
-        (range.min(), range.max()),
-        (Duration::from_millis(100), Duration::from_secs(30))
-    );
+    assert_eq!((range.min(), range.max()), (Duration::from_millis(100), Duration::from_secs(30)));
     written::<DelayRange>("100ms..30s", "100ms..30s");
     written::<DelayRange>("1..60", "1s..1m");
     written::<DelayRange>("1.5..1.5", "1500ms..1500ms");
     for text in ["", "1s", "1s-2s", "1s.2s", "never"] {
-        let expected =
-            format!("not a range of delays: '{text}'; expected MIN..MAX, such as 100ms..30s");
+        let expected = format!("not a range of delays: '{text}'; expected MIN..MAX, such as 100ms..30s");
         assert_eq!(refusal::<DelayRange>(text), expected);
     }
-    for (text, time) in [
-        ("..", ""),
-        ("1s..", ""),
-        ("..1s", ""),
-        ("1s...5s", ".5s"),
-        ("1s..2s..3s", "2s..3s"),
-        ("1s..never", "never"),
-    ] {
+    for (text, time) in
+        [("..", ""), ("1s..", ""), ("..1s", ""), ("1s...5s", ".5s"), ("1s..2s..3s", "2s..3s"), ("1s..never", "never")]
+    {
         assert_eq!(refusal::<DelayRange>(text), refusal::<Time>(time));
     }
-    assert_eq!(
-        refusal::<DelayRange>("0..1s"),
-        "not a range of delays: '0..1s'; expected a MIN above 0"
-    );
+    assert_eq!(refusal::<DelayRange>("0..1s"), "not a range of delays: '0..1s'; expected a MIN above 0");
     assert_eq!(
         refusal::<DelayRange>("2s..1s"),
         "not a range of delays: '2s..1s'; expected a MIN that is not above MAX"
     );
-    assert_eq!(
-        refusal::<DelayRange>("1s..1000001h"),
-        refusal::<Time>("1000001h")
-    );
+    assert_eq!(refusal::<DelayRange>("1s..1000001h"), refusal::<Time>("1000001h"));
 }
 
 #[test]
@@ -179,19 +136,8 @@ fn counts_are_numbers_or_never() {
     written::<CountOrNever>("never", "never");
     written::<CountOrNever>("007", "7");
     written::<CountOrNever>("0", "0");
-    for text in [
-        "",
-        "-1",
-        "+1",
-        "1.5",
-        "4294967296",
-        "many",
-        "Never",
-        " 1",
-        "1 ",
-    ] {
-        let expected =
-            format!("not a count: '{text}'; expected a number from 0 to 4294967295 or never");
+    for text in ["", "-1", "+1", "1.5", "4294967296", "many", "Never", " 1", "1 "] {
+        let expected = format!("not a count: '{text}'; expected a number from 0 to 4294967295 or never");
         assert_eq!(refusal::<CountOrNever>(text), expected);
     }
 }
@@ -225,23 +171,9 @@ fn signals_go_by_name_or_number() {
 
 #[test]
 fn what_is_no_drain_signal_is_refused() {
-    for text in [
-        "",
-        "0",
-        "-15",
-        "+15",
-        "999",
-        "99999999999",
-        "SIG",
-        "SIG15",
-        "SIGSIGTERM",
-        "TERMINATE",
-        " TERM",
-        "é",
-    ] {
-        let expected = format!(
-            "not a signal: '{text}'; expected a name or number such as TERM, SIGTERM or 15"
-        );
+    for text in ["", "0", "-15", "+15", "999", "99999999999", "SIG", "SIG15", "SIGSIGTERM", "TERMINATE", " TERM", "é"]
+    {
+        let expected = format!("not a signal: '{text}'; expected a name or number such as TERM, SIGTERM or 15");
         assert_eq!(refusal::<DrainSignal>(text), expected);
     }
     for text in ["KILL", "sigkill", "9"] {

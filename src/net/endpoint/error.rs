@@ -16,20 +16,12 @@ pub struct ParseError {
 
 impl ParseError {
     pub(super) fn new(text: &str, Fault { offset, problem }: Fault) -> Self {
-        Self {
-            text: text.to_owned(),
-            offset,
-            problem,
-        }
+        Self { text: text.to_owned(), offset, problem }
     }
 
     /// The position as people count: characters, from 1.
     fn character(&self) -> usize {
-        self.text
-            .char_indices()
-            .take_while(|(offset, _)| *offset < self.offset)
-            .count()
-            + 1
+        self.text.char_indices().take_while(|(offset, _)| *offset < self.offset).count() + 1
     }
 }
 
@@ -57,10 +49,7 @@ pub(super) enum Problem {
     Host,
     #[error("the host is missing; expected HOST:PORT, or PORT alone for all addresses")]
     NoHost,
-    #[error(
-        "the interface of tcp6 is an IPv6 address with its colons escaped, as in {}",
-        r"interface=\:\:1"
-    )]
+    #[error("the interface of tcp6 is an IPv6 address with its colons escaped, as in {}", r"interface=\:\:1")]
     Interface6,
     #[error("an IPv6 address stands in brackets; expected [ADDRESS]:PORT")]
     Unbracketed,
@@ -71,25 +60,14 @@ pub(super) enum Problem {
     #[error("one argument too many; expected {form}")]
     TooMany { form: &'static str },
     #[error("unknown argument '{}'; expected {form}", Printable(argument))]
-    UnknownArgument {
-        argument: String,
-        form: &'static str,
-    },
+    UnknownArgument { argument: String, form: &'static str },
     #[error("the {argument} is given twice, by its place and by its name; expected {form}")]
-    Twice {
-        argument: &'static str,
-        form: &'static str,
-    },
-    #[error(
-        "the interface is given twice, or its colons are not escaped; expected {}",
-        r"interface=\:\:1"
-    )]
+    Twice { argument: &'static str, form: &'static str },
+    #[error("the interface is given twice, or its colons are not escaped; expected {}", r"interface=\:\:1")]
     TwiceOrColons,
     #[error(r"a backslash escapes the character behind it; expected \\, \: or \=")]
     LoneBackslash,
-    #[error(
-        "the name of a listener is 1 to 64 letters, digits, '.', '_' or '-'; expected [NAME=]LISTEN"
-    )]
+    #[error("the name of a listener is 1 to 64 letters, digits, '.', '_' or '-'; expected [NAME=]LISTEN")]
     Name,
 }
 
@@ -101,11 +79,7 @@ struct Printable<'a>(&'a str);
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|character| {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())
-            } else {
-                f.write_char(character)
-            }
+            if character.is_control() { write!(f, "{}", character.escape_default()) } else { f.write_char(character) }
         })
     }
 }

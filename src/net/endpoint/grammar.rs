@@ -8,9 +8,7 @@ use super::{Interface, Listen};
 
 /// First words that mean a kind of endpoint, here or elsewhere. In no case of letters are they a host in `HOST:PORT`,
 /// so that `udp:53` is refused and not taken for a host called udp.
-const RESERVED: [&str; 10] = [
-    "tcp", "tcp6", "ssl", "tls", "unix", "udp", "systemd", "haproxy", "fd", "stdio",
-];
+const RESERVED: [&str; 10] = ["tcp", "tcp6", "ssl", "tls", "unix", "udp", "systemd", "haproxy", "fd", "stdio"];
 
 /// `listen(2)` takes a signed number.
 const BACKLOG_MAX: u32 = i32::MAX.unsigned_abs();
@@ -55,10 +53,7 @@ impl Kind {
     const fn default_interface(self) -> Interface {
         match self {
             Self::Tcp => Interface::All,
-            Self::Tcp6 => Interface::V6 {
-                address: Ipv6Addr::UNSPECIFIED,
-                zone: None,
-            },
+            Self::Tcp6 => Interface::V6 { address: Ipv6Addr::UNSPECIFIED, zone: None },
         }
     }
 
@@ -84,29 +79,18 @@ impl Argument {
 
 pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
     if text.is_empty() {
-        return Err(Fault {
-            offset: 0,
-            problem: Problem::Empty,
-        });
+        return Err(Fault { offset: 0, problem: Problem::Empty });
     }
     if let Some(rest) = text.strip_prefix('[') {
         return bracketed(rest);
     }
     if is_unbracketed(text) {
-        return Err(Fault {
-            offset: 0,
-            problem: Problem::Unbracketed,
-        });
+        return Err(Fault { offset: 0, problem: Problem::Unbracketed });
     }
-    let mut fields = lexer::fields(text).map_err(|LoneBackslash(offset)| Fault {
-        offset,
-        problem: Problem::LoneBackslash,
-    })?;
+    let mut fields =
+        lexer::fields(text).map_err(|LoneBackslash(offset)| Fault { offset, problem: Problem::LoneBackslash })?;
     let Some(first) = fields.iter().position(|field| field.key.is_none()) else {
-        return Err(Fault {
-            offset: 0,
-            problem: Problem::NoKind,
-        });
+        return Err(Fault { offset: 0, problem: Problem::NoKind });
     };
     let first = fields.remove(first);
     match Kind::from_word(&first.value) {
@@ -117,96 +101,49 @@ pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
 
 /// `PORT` and `HOST:PORT`.
 fn short(first: &Field, rest: &[Field]) -> Result<Listen, Fault> {
-    let reserved = RESERVED
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(&first.value));
+    let reserved = RESERVED.iter().any(|word| word.eq_ignore_ascii_case(&first.value));
     let (interface, port) = match rest {
         [] if !reserved => (Interface::All, short_port(first)?),
         [_] if first.value.is_empty() => {
-            return Err(Fault {
-                offset: first.offset,
-                problem: Problem::NoHost,
-            });
+            return Err(Fault { offset: first.offset, problem: Problem::NoHost });
         }
         [port @ Field { key: None, .. }] if !reserved => {
             let port = short_port(port)?;
-            (
-                host(&first.value).ok_or(Fault {
-                    offset: first.offset,
-                    problem: Problem::Host,
-                })?,
-                port,
-            )
+            (host(&first.value).ok_or(Fault { offset: first.offset, problem: Problem::Host })?, port)
         }
         _ => {
             let kind = first.value.clone();
-            return Err(Fault {
-                offset: first.offset,
-                problem: Problem::UnknownKind { kind },
-            });
+            return Err(Fault { offset: first.offset, problem: Problem::UnknownKind { kind } });
         }
     };
-    Ok(Listen {
-        interface,
-        port,
-        backlog: None,
-    })
+    Ok(Listen { interface, port, backlog: None })
 }
 
 fn short_port(field: &Field) -> Result<u16, Fault> {
-    port_digits(&field.value).ok_or(Fault {
-        offset: field.value_offset,
-        problem: Problem::Port,
-    })
+    port_digits(&field.value).ok_or(Fault { offset: field.value_offset, problem: Problem::Port })
 }
 
 /// `[ADDRESS]:PORT`, with the opening bracket already taken.
 fn bracketed(rest: &str) -> Result<Listen, Fault> {
-    let (address, tail) = rest.split_once(']').ok_or(Fault {
-        offset: 0,
-        problem: Problem::Bracketed,
-    })?;
-    let interface = v6(address).ok_or(Fault {
-        offset: 1,
-        problem: Problem::Bracketed,
-    })?;
+    let (address, tail) = rest.split_once(']').ok_or(Fault { offset: 0, problem: Problem::Bracketed })?;
+    let interface = v6(address).ok_or(Fault { offset: 1, problem: Problem::Bracketed })?;
     let tail_offset = address.len() + 2;
-    let port = tail.strip_prefix(':').ok_or(Fault {
-        offset: tail_offset,
-        problem: Problem::Bracketed,
-    })?;
-    let port = port_digits(port).ok_or(Fault {
-        offset: tail_offset + 1,
-        problem: Problem::Port,
-    })?;
-    Ok(Listen {
-        interface,
-        port,
-        backlog: None,
-    })
+    let port = tail.strip_prefix(':').ok_or(Fault { offset: tail_offset, problem: Problem::Bracketed })?;
+    let port = port_digits(port).ok_or(Fault { offset: tail_offset + 1, problem: Problem::Port })?;
+    Ok(Listen { interface, port, backlog: None })
 }
 
 /// The arguments of a long form; `end` is where a missing one would stand.
 fn long(kind: Kind, arguments: &[Field], end: usize) -> Result<Listen, Fault> {
-    let mut listen = Listen {
-        interface: kind.default_interface(),
-        port: 0,
-        backlog: None,
-    };
+    let mut listen = Listen { interface: kind.default_interface(), port: 0, backlog: None };
     for (argument, field) in kind.order().into_iter().zip(assign(kind, arguments)?) {
         let Some(field) = field else {
             if argument == Argument::Port {
-                return Err(Fault {
-                    offset: end,
-                    problem: Problem::NoPort { form: kind.form() },
-                });
+                return Err(Fault { offset: end, problem: Problem::NoPort { form: kind.form() } });
             }
             continue;
         };
-        let fault = |problem| Fault {
-            offset: field.value_offset,
-            problem,
-        };
+        let fault = |problem| Fault { offset: field.value_offset, problem };
         match argument {
             Argument::Port => {
                 let port = integer(&field.value).and_then(|port| u16::try_from(port).ok());
@@ -216,9 +153,7 @@ fn long(kind: Kind, arguments: &[Field], end: usize) -> Result<Listen, Fault> {
                 let backlog = integer(&field.value).filter(|backlog| *backlog <= BACKLOG_MAX);
                 listen.backlog = Some(backlog.ok_or_else(|| fault(Problem::Backlog))?);
             }
-            Argument::Interface => {
-                listen.interface = kind.interface(&field.value).map_err(fault)?
-            }
+            Argument::Interface => listen.interface = kind.interface(&field.value).map_err(fault)?,
         }
     }
     Ok(listen)
@@ -230,36 +165,20 @@ fn assign(kind: Kind, fields: &[Field]) -> Result<[Option<&Field>; 3], Fault> {
     let mut given = [None; 3];
     let mut places = given.iter_mut();
     for field in fields.iter().filter(|field| field.key.is_none()) {
-        let place = places.next().ok_or(Fault {
-            offset: field.offset,
-            problem: Problem::TooMany { form },
-        })?;
+        let place = places.next().ok_or(Fault { offset: field.offset, problem: Problem::TooMany { form } })?;
         *place = Some(field);
     }
     for field in fields {
         let Some(key) = &field.key else { continue };
-        let fault = |problem| Fault {
-            offset: field.offset,
-            problem,
-        };
-        let Some(place) = kind
-            .order()
-            .iter()
-            .position(|argument| argument.word() == key)
-        else {
-            return Err(fault(Problem::UnknownArgument {
-                argument: key.clone(),
-                form,
-            }));
+        let fault = |problem| Fault { offset: field.offset, problem };
+        let Some(place) = kind.order().iter().position(|argument| argument.word() == key) else {
+            return Err(fault(Problem::UnknownArgument { argument: key.clone(), form }));
         };
         if given[place].is_some_and(|earlier: &Field| earlier.key.is_none()) {
             return Err(fault(match kind.order()[place] {
                 // `interface=::1` is an empty interface and two places more.
                 Argument::Interface => Problem::TwiceOrColons,
-                argument @ (Argument::Port | Argument::Backlog) => Problem::Twice {
-                    argument: argument.word(),
-                    form,
-                },
+                argument @ (Argument::Port | Argument::Backlog) => Problem::Twice { argument: argument.word(), form },
             }));
         }
         // Of one keyword given several times, the last one holds.
@@ -270,11 +189,7 @@ fn assign(kind: Kind, fields: &[Field]) -> Result<[Option<&Field>; 3], Fault> {
 
 /// A name, or an address of either family.
 fn host(text: &str) -> Option<Interface> {
-    text.parse()
-        .map(Interface::V4)
-        .ok()
-        .or_else(|| v6(text))
-        .or_else(|| name(text))
+    text.parse().map(Interface::V4).ok().or_else(|| v6(text)).or_else(|| name(text))
 }
 
 /// A host name by its letters. Its last label is not a number: `127.0.0.256` or a port in the wrong place is a mistake
@@ -282,10 +197,7 @@ fn host(text: &str) -> Option<Interface> {
 fn name(text: &str) -> Option<Interface> {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
-        matches!(label.len(), 1..=63)
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        matches!(label.len(), 1..=63) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let last = labels.rsplit('.').next().unwrap_or(labels);
     let is_name = text.len() <= 253
@@ -303,32 +215,20 @@ fn v6(text: &str) -> Option<Interface> {
     };
     // Names of network interfaces are at most 15 bytes long.
     let is_zone = |zone: &str| {
-        matches!(zone.len(), 1..=15)
-            && zone
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
+        matches!(zone.len(), 1..=15) && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
     };
     let address = address.parse().ok().filter(|_| zone.is_none_or(is_zone))?;
-    Some(Interface::V6 {
-        address,
-        zone: zone.map(str::to_owned),
-    })
+    Some(Interface::V6 { address, zone: zone.map(str::to_owned) })
 }
 
 /// `::1` or `::1:80`, which colons would cut to pieces.
 fn is_unbracketed(text: &str) -> bool {
-    v6(text).is_some()
-        || text
-            .rsplit_once(':')
-            .is_some_and(|(address, _)| v6(address).is_some())
+    v6(text).is_some() || text.rsplit_once(':').is_some_and(|(address, _)| v6(address).is_some())
 }
 
 /// A port in a short form: digits and nothing else.
 fn port_digits(text: &str) -> Option<u16> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// A number in a long form: whatever ASCII text Python's `int()` takes, as Twisted does, so with blanks around it, a sign
@@ -339,8 +239,7 @@ fn integer(text: &str) -> Option<u32> {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let is_group =
-        |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
+    let is_group = |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
     if !digits.split('_').all(is_group) {
         return None;
     }

@@ -16,12 +16,7 @@ pub(super) struct Field {
 
 impl Field {
     fn at(offset: usize) -> Self {
-        Self {
-            key: None,
-            value: String::new(),
-            offset,
-            value_offset: offset,
-        }
+        Self { key: None, value: String::new(), offset, value_offset: offset }
     }
 }
 
@@ -71,11 +66,7 @@ mod tests {
 
     /// Keys and values alone, for short comparisons.
     fn cut(text: &str) -> Vec<(Option<String>, String)> {
-        fields(text)
-            .expect("the text has no lone backslash")
-            .into_iter()
-            .map(|f| (f.key, f.value))
-            .collect()
+        fields(text).expect("the text has no lone backslash").into_iter().map(|f| (f.key, f.value)).collect()
     }
 
     fn positional(value: &str) -> (Option<String>, String) {
@@ -88,10 +79,7 @@ mod tests {
 
     #[test]
     fn colons_part_fields_and_empty_ones_stay() {
-        assert_eq!(
-            cut("tcp:80:"),
-            [positional("tcp"), positional("80"), positional("")]
-        );
+        assert_eq!(cut("tcp:80:"), [positional("tcp"), positional("80"), positional("")]);
         assert_eq!(cut(""), [positional("")]);
         assert_eq!(cut("::"), [positional(""), positional(""), positional("")]);
     }

@@ -6,11 +6,7 @@ mod walk;
 use super::*;
 
 fn listen(interface: Interface, port: u16, backlog: Option<u32>) -> Listen {
-    Listen {
-        interface,
-        port,
-        backlog,
-    }
+    Listen { interface, port, backlog }
 }
 
 fn v4(text: &str) -> Interface {
@@ -18,17 +14,11 @@ fn v4(text: &str) -> Interface {
 }
 
 fn v6(text: &str) -> Interface {
-    Interface::V6 {
-        address: text.parse().expect("an IPv6 address"),
-        zone: None,
-    }
+    Interface::V6 { address: text.parse().expect("an IPv6 address"), zone: None }
 }
 
 fn zoned(text: &str, zone: &str) -> Interface {
-    Interface::V6 {
-        address: text.parse().expect("an IPv6 address"),
-        zone: Some(zone.to_owned()),
-    }
+    Interface::V6 { address: text.parse().expect("an IPv6 address"), zone: Some(zone.to_owned()) }
 }
 
 fn name(text: &str) -> Interface {
@@ -47,53 +37,26 @@ fn short_forms() {
     assert_eq!(parse("127.0.0.1:80"), listen(v4("127.0.0.1"), 80, None));
     assert_eq!(parse("0.0.0.0:0"), listen(v4("0.0.0.0"), 0, None));
     assert_eq!(parse("localhost:80"), listen(name("localhost"), 80, None));
-    assert_eq!(
-        parse("my_host-1.example.org.:80"),
-        listen(name("my_host-1.example.org."), 80, None)
-    );
+    assert_eq!(parse("my_host-1.example.org.:80"), listen(name("my_host-1.example.org."), 80, None));
     assert_eq!(parse("[::1]:80"), listen(v6("::1"), 80, None));
     assert_eq!(parse("[::]:0"), listen(v6("::"), 0, None));
-    assert_eq!(
-        parse("[fe80::1%eth0.5]:80"),
-        listen(zoned("fe80::1", "eth0.5"), 80, None)
-    );
+    assert_eq!(parse("[fe80::1%eth0.5]:80"), listen(zoned("fe80::1", "eth0.5"), 80, None));
 }
 
 #[test]
 fn tcp_takes_port_interface_backlog() {
     assert_eq!(parse("tcp:80"), parse("80"));
-    assert_eq!(
-        parse("tcp:80:127.0.0.1:10"),
-        listen(v4("127.0.0.1"), 80, Some(10))
-    );
+    assert_eq!(parse("tcp:80:127.0.0.1:10"), listen(v4("127.0.0.1"), 80, Some(10)));
     assert_eq!(parse("tcp:80::5"), listen(Interface::All, 80, Some(5)));
     assert_eq!(parse("tcp:80:"), listen(Interface::All, 80, None));
     assert_eq!(parse("tcp:80:interface="), listen(Interface::All, 80, None));
-    assert_eq!(
-        parse("tcp:port=80:backlog=7"),
-        listen(Interface::All, 80, Some(7))
-    );
-    assert_eq!(
-        parse("tcp:backlog=7:80"),
-        listen(Interface::All, 80, Some(7))
-    );
+    assert_eq!(parse("tcp:port=80:backlog=7"), listen(Interface::All, 80, Some(7)));
+    assert_eq!(parse("tcp:backlog=7:80"), listen(Interface::All, 80, Some(7)));
     assert_eq!(parse("port=80:tcp"), listen(Interface::All, 80, None));
-    assert_eq!(
-        parse("tcp:80:interface=localhost"),
-        listen(name("localhost"), 80, None)
-    );
-    assert_eq!(
-        parse(r"tcp:80:interface=\:\:1"),
-        listen(v6("::1"), 80, None)
-    );
-    assert_eq!(
-        parse("tcp:80:backlog=0"),
-        listen(Interface::All, 80, Some(0))
-    );
-    assert_eq!(
-        parse("tcp:80:backlog=2147483647"),
-        listen(Interface::All, 80, Some(2_147_483_647))
-    );
+    assert_eq!(parse("tcp:80:interface=localhost"), listen(name("localhost"), 80, None));
+    assert_eq!(parse(r"tcp:80:interface=\:\:1"), listen(v6("::1"), 80, None));
+    assert_eq!(parse("tcp:80:backlog=0"), listen(Interface::All, 80, Some(0)));
+    assert_eq!(parse("tcp:80:backlog=2147483647"), listen(Interface::All, 80, Some(2_147_483_647)));
 }
 
 #[test]
@@ -101,46 +64,24 @@ fn tcp6_takes_port_backlog_interface() {
     assert_eq!(parse("tcp6:80"), listen(v6("::"), 80, None));
     assert_eq!(parse(r"tcp6:80:10:\:\:1"), listen(v6("::1"), 80, Some(10)));
     assert_eq!(parse(r"tcp6:80:interface=\:\:1"), parse("[::1]:80"));
-    assert_eq!(
-        parse(r"tcp6:interface=fe80\:\:1%2:80"),
-        listen(zoned("fe80::1", "2"), 80, None)
-    );
+    assert_eq!(parse(r"tcp6:interface=fe80\:\:1%2:80"), listen(zoned("fe80::1", "2"), 80, None));
     // An address needs escaping only where it has colons in it, and Twisted's first equal sign makes the keyword.
-    assert_eq!(
-        parse(r"tcp6:80:interface=\f\e80\:\:1"),
-        listen(v6("fe80::1"), 80, None)
-    );
+    assert_eq!(parse(r"tcp6:80:interface=\f\e80\:\:1"), listen(v6("fe80::1"), 80, None));
 }
 
 #[test]
 fn of_a_repeated_keyword_the_last_one_holds() {
-    assert_eq!(
-        parse("tcp:80:backlog=1:backlog=2"),
-        listen(Interface::All, 80, Some(2))
-    );
-    assert_eq!(
-        parse("tcp:port=x:port=80"),
-        listen(Interface::All, 80, None)
-    );
+    assert_eq!(parse("tcp:80:backlog=1:backlog=2"), listen(Interface::All, 80, Some(2)));
+    assert_eq!(parse("tcp:port=x:port=80"), listen(Interface::All, 80, None));
 }
 
 #[test]
 fn numbers_of_long_forms_are_what_python_takes() {
-    for text in [
-        "tcp: 80",
-        "tcp:80 ",
-        "tcp:+80",
-        "tcp:8_0",
-        "tcp:0080",
-        "tcp:port=\t80\n",
-    ] {
+    for text in ["tcp: 80", "tcp:80 ", "tcp:+80", "tcp:8_0", "tcp:0080", "tcp:port=\t80\n"] {
         assert_eq!(parse(text).port, 80, "{text:?}");
     }
     assert_eq!(parse("tcp:-0").port, 0);
-    for text in [
-        "tcp:_80", "tcp:80_", "tcp:8__0", "tcp:+-80", "tcp:8 0", "tcp:0x50", "tcp:80.0", "tcp:",
-        "tcp:+",
-    ] {
+    for text in ["tcp:_80", "tcp:80_", "tcp:8__0", "tcp:+-80", "tcp:8 0", "tcp:0x50", "tcp:80.0", "tcp:", "tcp:+"] {
         assert!(text.parse::<Listen>().is_err(), "{text:?}");
     }
 }
@@ -156,10 +97,7 @@ fn canonical_texts() {
         ("tcp6:4321:9", "tcp6:4321:backlog=9"),
         ("[fe80::1%eth0]:1", r"tcp6:1:interface=fe80\:\:1%eth0"),
         ("[::%eth0]:1", r"tcp6:1:interface=\:\:%eth0"),
-        (
-            "tcp:80:127.0.0.1:10",
-            "tcp:80:interface=127.0.0.1:backlog=10",
-        ),
+        ("tcp:80:127.0.0.1:10", "tcp:80:interface=127.0.0.1:backlog=10"),
     ] {
         assert_eq!(parse(text).to_string(), canonical);
         assert_eq!(parse(canonical), parse(text));
@@ -168,50 +106,18 @@ fn canonical_texts() {
 
 #[test]
 fn names_stand_before_an_equal_sign_that_no_colon_precedes() {
-    let named = |text: &str| {
-        text.parse::<NamedListen>()
-            .unwrap_or_else(|error| panic!("{error}"))
-    };
-    assert_eq!(
-        named("web=80"),
-        NamedListen {
-            name: Some("web".to_owned()),
-            listen: parse("80")
-        }
-    );
+    let named = |text: &str| text.parse::<NamedListen>().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(named("web=80"), NamedListen { name: Some("web".to_owned()), listen: parse("80") });
     assert_eq!(named("a.b_C-1=[::1]:80").name.as_deref(), Some("a.b_C-1"));
-    assert_eq!(
-        named("web=tcp:80:backlog=5").listen,
-        parse("tcp:80:backlog=5")
-    );
-    assert_eq!(
-        named("tcp:80:backlog=5"),
-        NamedListen {
-            name: None,
-            listen: parse("tcp:80:backlog=5")
-        }
-    );
+    assert_eq!(named("web=tcp:80:backlog=5").listen, parse("tcp:80:backlog=5"));
+    assert_eq!(named("tcp:80:backlog=5"), NamedListen { name: None, listen: parse("tcp:80:backlog=5") });
     assert_eq!(named("80").name, None);
-    assert_eq!(
-        named(&format!("{}=80", "n".repeat(64)))
-            .name
-            .map(|name| name.len()),
-        Some(64)
-    );
+    assert_eq!(named(&format!("{}=80", "n".repeat(64))).name.map(|name| name.len()), Some(64));
 
-    let refused = |text: &str| {
-        text.parse::<NamedListen>()
-            .expect_err("no named endpoint")
-            .to_string()
-    };
-    let name = "the name of a listener is 1 to 64 letters, digits, '.', '_' or '-'; expected [NAME=]LISTEN, at character 1";
-    for text in [
-        "=80",
-        "a b=80",
-        "a/b=80",
-        "é=80",
-        &format!("{}=80", "n".repeat(65)),
-    ] {
+    let refused = |text: &str| text.parse::<NamedListen>().expect_err("no named endpoint").to_string();
+    let name =
+        "the name of a listener is 1 to 64 letters, digits, '.', '_' or '-'; expected [NAME=]LISTEN, at character 1";
+    for text in ["=80", "a b=80", "a/b=80", "é=80", &format!("{}=80", "n".repeat(65))] {
         assert_eq!(refused(text), format!("not an endpoint: '{text}': {name}"));
     }
     assert_eq!(

@@ -46,15 +46,7 @@ impl Place {
     /// The names in the directory: no test leaves more than the pid file there.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).expect("the directory is there");
-        entries
-            .map(|entry| {
-                entry
-                    .expect("it can be read")
-                    .file_name()
-                    .display()
-                    .to_string()
-            })
-            .collect()
+        entries.map(|entry| entry.expect("it can be read").file_name().display().to_string()).collect()
     }
 }
 
@@ -68,9 +60,7 @@ fn refusal(path: &Path) -> PidFileError {
 
 /// The error and its cause, as a user sees them.
 fn rendered(error: &PidFileError) -> String {
-    error
-        .source()
-        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 #[test]
@@ -78,10 +68,7 @@ fn it_holds_the_number_and_goes_with_its_owner() {
     let place = Place::new();
     let file = place.create().expect("nobody else is there");
     assert_eq!(place.content(), own_line());
-    assert_eq!(
-        fs::metadata(place.path()).expect("it is there").mode() & 0o7777,
-        0o644
-    );
+    assert_eq!(fs::metadata(place.path()).expect("it is there").mode() & 0o7777, 0o644);
     assert_eq!(fs::metadata(place.path()).expect("it is there").nlink(), 1);
     assert_eq!(place.names(), ["x.pid"]);
     drop(file);
@@ -92,14 +79,7 @@ fn it_holds_the_number_and_goes_with_its_owner() {
 #[test]
 fn a_stale_file_is_no_obstacle() {
     // Of nobody, of a process that lives but does not hold it, of no meaning, of ours, of any size.
-    for content in [
-        "2147483647\n",
-        "1\n",
-        "",
-        "garbage",
-        &own_line(),
-        &"9".repeat(100_000),
-    ] {
+    for content in ["2147483647\n", "1\n", "", "garbage", &own_line(), &"9".repeat(100_000)] {
         let place = Place::with(content);
         let file = place.create().expect("nobody holds it");
         assert_eq!(place.content(), own_line());
@@ -118,21 +98,10 @@ fn a_second_instance_is_refused_before_the_file_is_touched() {
         let pid = process::id();
         assert_eq!(
             error.to_string(),
-            format!(
-                "the pid file {} is held by a running process (pid {pid})",
-                place.path().display()
-            )
+            format!("the pid file {} is held by a running process (pid {pid})", place.path().display())
         );
         let after = fs::metadata(place.path()).expect("it is there");
-        let touched = |m: &fs::Metadata| {
-            (
-                m.ino(),
-                m.mtime(),
-                m.mtime_nsec(),
-                m.ctime(),
-                m.ctime_nsec(),
-            )
-        };
+        let touched = |m: &fs::Metadata| (m.ino(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
         assert_eq!(touched(&before), touched(&after));
         assert_eq!(place.content(), own_line());
         assert_eq!(place.names(), ["x.pid"]);
@@ -143,19 +112,10 @@ fn a_second_instance_is_refused_before_the_file_is_touched() {
 fn a_number_without_a_process_is_not_reported() {
     for content in ["2147483647\n", "garbage\n", "-1\n", "0\n", ""] {
         let place = Place::with(content);
-        let holder = Flock::lock(
-            File::open(place.path()).expect("it is there"),
-            FlockArg::LockExclusive,
-        );
+        let holder = Flock::lock(File::open(place.path()).expect("it is there"), FlockArg::LockExclusive);
         let _holder = holder.expect("nobody holds it");
         let error = refusal(&place.path());
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "the pid file {} is held by a running process",
-                place.path().display()
-            )
-        );
+        assert_eq!(error.to_string(), format!("the pid file {} is held by a running process", place.path().display()));
         assert_eq!(place.content(), content);
     }
 }
@@ -171,13 +131,7 @@ fn hold_until_killed() {
 }
 
 fn second_process(path: &Path) -> Child {
-    let name = format!(
-        "{}::hold_until_killed",
-        module_path!()
-            .split_once("::")
-            .expect("a module of a crate")
-            .1
-    );
+    let name = format!("{}::hold_until_killed", module_path!().split_once("::").expect("a module of a crate").1);
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", &name])
         .env(HOLD, path)
@@ -187,14 +141,8 @@ fn second_process(path: &Path) -> Child {
         .expect("this binary runs");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !path.exists() {
-        assert!(
-            child.try_wait().expect("it is our child").is_none(),
-            "the second process ended"
-        );
-        assert!(
-            Instant::now() < deadline,
-            "the second process made no pid file"
-        );
+        assert!(child.try_wait().expect("it is our child").is_none(), "the second process ended");
+        assert!(Instant::now() < deadline, "the second process made no pid file");
         thread::sleep(Duration::from_millis(1));
     }
     child
@@ -218,11 +166,7 @@ fn a_second_process_is_named_and_its_death_frees_the_file() {
 fn of_many_starters_exactly_one_wins() {
     const STARTERS: usize = 8;
     for round in 0..200 {
-        let place = if round % 2 == 0 {
-            Place::new()
-        } else {
-            Place::with("1\n")
-        };
+        let place = if round % 2 == 0 { Place::new() } else { Place::with("1\n") };
         let barrier = Barrier::new(STARTERS);
         let results: Vec<_> = thread::scope(|scope| {
             let start = || {
@@ -230,22 +174,11 @@ fn of_many_starters_exactly_one_wins() {
                 place.create()
             };
             let starters: Vec<_> = (0..STARTERS).map(|_| scope.spawn(start)).collect();
-            starters
-                .into_iter()
-                .map(|starter| starter.join().expect("it does not panic"))
-                .collect()
+            starters.into_iter().map(|starter| starter.join().expect("it does not panic")).collect()
         });
-        assert_eq!(
-            results.iter().filter(|result| result.is_ok()).count(),
-            1,
-            "round {round}: {results:?}"
-        );
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "round {round}: {results:?}");
         for error in results.iter().filter_map(|result| result.as_ref().err()) {
-            assert!(
-                matches!(error, PidFileError::Held { .. }),
-                "round {round}: {}",
-                rendered(error)
-            );
+            assert!(matches!(error, PidFileError::Held { .. }), "round {round}: {}", rendered(error));
         }
         assert_eq!(place.content(), own_line());
         assert_eq!(place.names(), ["x.pid"]);
@@ -302,19 +235,9 @@ fn only_regular_files_are_replaced() {
     let place = Place::new();
     let path = place.path();
     let refused = |kind: &str| {
-        let expected = format!(
-            "the pid file {} is {kind}; expected a regular file or none",
-            path.display()
-        );
+        let expected = format!("the pid file {} is {kind}; expected a regular file or none", path.display());
         assert_eq!(refusal(&path).to_string(), expected);
-        assert_eq!(
-            place
-                .names()
-                .iter()
-                .filter(|name| *name != "target")
-                .count(),
-            1
-        );
+        assert_eq!(place.names().iter().filter(|name| *name != "target").count(), 1);
     };
     fs::create_dir(&path).expect("the directory is ours");
     refused("a directory");
@@ -330,10 +253,7 @@ fn only_regular_files_are_replaced() {
     refused("a symbolic link");
     fs::write(&target, "untouched").expect("the directory is ours");
     refused("a symbolic link");
-    assert_eq!(
-        fs::read_to_string(&target).expect("it is there"),
-        "untouched"
-    );
+    assert_eq!(fs::read_to_string(&target).expect("it is there"), "untouched");
     fs::remove_file(&path).expect("the directory is ours");
 
     let _socket = UnixListener::bind(&path).expect("the directory is ours");
@@ -348,18 +268,12 @@ fn impossible_places_are_named_with_the_reason() {
     let below_a_file = place.path().join("y.pid");
     assert_eq!(
         rendered(&refusal(&below_a_file)),
-        format!(
-            "cannot read the pid file {}: Not a directory (os error 20)",
-            below_a_file.display()
-        )
+        format!("cannot read the pid file {}: Not a directory (os error 20)", below_a_file.display())
     );
     let nowhere = place.0.path().join("missing/y.pid");
     assert_eq!(
         rendered(&refusal(&nowhere)),
-        format!(
-            "cannot create the pid file {}: No such file or directory (os error 2)",
-            nowhere.display()
-        )
+        format!("cannot create the pid file {}: No such file or directory (os error 2)", nowhere.display())
     );
     let long = place.0.path().join("n".repeat(256));
     assert!(rendered(&refusal(&long)).ends_with("File name too long (os error 36)"));
@@ -378,11 +292,9 @@ fn an_unwritable_directory_is_named_with_the_reason() {
     // The superuser may write anyway, and then finds a file like any other.
     match place.create() {
         Ok(_) => assert!(nix::unistd::geteuid().is_root()),
-        Err(error) => assert!(
-            rendered(&error).ends_with("x.pid: Permission denied (os error 13)"),
-            "{}",
-            rendered(&error)
-        ),
+        Err(error) => {
+            assert!(rendered(&error).ends_with("x.pid: Permission denied (os error 13)"), "{}", rendered(&error))
+        }
     }
     fs::set_permissions(directory, Permissions::from_mode(0o700)).expect("it is ours");
 }
@@ -391,12 +303,7 @@ fn an_unwritable_directory_is_named_with_the_reason() {
 fn names_in_use_are_passed_over() {
     let place = Place::new();
     let (first, _) = Temporary::create(&place.path()).expect("the directory is ours");
-    let taken = first
-        .0
-        .as_ref()
-        .expect("it has a name")
-        .display()
-        .to_string();
+    let taken = first.0.as_ref().expect("it has a name").display().to_string();
     let (start, number) = taken.rsplit_once('-').expect("a number at the end");
     let number: u64 = number.parse().expect("a number at the end");
     for next in number + 1..number + 50 {
@@ -405,12 +312,10 @@ fn names_in_use_are_passed_over() {
     let file = place.create().expect("there are more names");
     assert_eq!(place.content(), own_line());
     drop((first, file));
-    let touched = fs::read_dir(place.0.path())
-        .expect("it is there")
-        .filter(|entry| {
-            let path = entry.as_ref().expect("it can be read").path();
-            fs::read_to_string(path).expect("a file") != "left behind"
-        });
+    let touched = fs::read_dir(place.0.path()).expect("it is there").filter(|entry| {
+        let path = entry.as_ref().expect("it can be read").path();
+        fs::read_to_string(path).expect("a file") != "left behind"
+    });
     assert_eq!(touched.count(), 0);
 }
 
@@ -419,10 +324,7 @@ fn a_relative_path_is_the_callers() {
     // In the directory of the sources, where tests are run; the file is gone again with the next line.
     let name = format!("target-{}.pid", process::id());
     let file = PidFile::create(Path::new(&name)).expect("the directory is ours");
-    assert_eq!(
-        file.path,
-        std::env::current_dir().expect("there is one").join(&name)
-    );
+    assert_eq!(file.path, std::env::current_dir().expect("there is one").join(&name));
     drop(file);
     assert!(!Path::new(&name).exists());
 }

@@ -35,10 +35,7 @@ impl Driver {
     pub(super) fn spawn(&mut self, number: Number) {
         let cause = self.machine.cause(number);
         let command = match cause {
-            Some(Cause::Reload(request)) => self
-                .requests
-                .get(&request)
-                .and_then(|asked| asked.command.clone()),
+            Some(Cause::Reload(request)) => self.requests.get(&request).and_then(|asked| asked.command.clone()),
             Some(Cause::First | Cause::Respawn) | None => None,
         };
         let command = command.unwrap_or_else(|| Rc::clone(&self.command));
@@ -46,43 +43,22 @@ impl Driver {
             self.counters.respawns += 1;
         }
         self.reserve.release();
-        let listeners = self
-            .listeners
-            .iter()
-            .map(super::connections::Listener::lend)
-            .collect::<Vec<_>>();
-        let started = worker::start(
-            &mut self.reactor,
-            &self.settings,
-            number,
-            command,
-            &listeners,
-        );
+        let listeners = self.listeners.iter().map(super::connections::Listener::lend).collect::<Vec<_>>();
+        let started = worker::start(&mut self.reactor, &self.settings, number, command, &listeners);
         self.reserve.refill();
         match started {
             Ok(started) => {
-                info!(
-                    "generation {number} starts (pid {})",
-                    started.worker.process.pid()
-                );
+                info!("generation {number} starts (pid {})", started.worker.process.pid());
                 self.workers.insert(number, started.worker);
                 let outputs = started.outputs.into_iter();
-                self.outputs
-                    .extend(outputs.map(|(stream, output)| ((number, stream), output)));
+                self.outputs.extend(outputs.map(|(stream, output)| ((number, stream), output)));
                 self.input(Input::Spawned(number));
             }
             Err(error) => {
-                let reason = format!(
-                    "generation {number} could not be started: {}",
-                    crate::chain(&error)
-                );
+                let reason = format!("generation {number} could not be started: {}", crate::chain(&error));
                 warn!("{reason}");
-                let why = Why {
-                    reason: crate::chain(&error),
-                    lines: Vec::new(),
-                    unseen: Vec::new(),
-                    code: code(&error),
-                };
+                let why =
+                    Why { reason: crate::chain(&error), lines: Vec::new(), unseen: Vec::new(), code: code(&error) };
                 self.why.insert(number, why);
                 self.input(Input::SpawnFailed(number));
             }
@@ -92,10 +68,7 @@ impl Driver {
     pub(super) fn serves(&mut self, number: Number) {
         info!("generation {number} serves");
         if let Some((pipe, result)) = self.starter.take() {
-            pipe.0.tell(&StartResult {
-                code: result.code,
-                text: result.text,
-            });
+            pipe.0.tell(&StartResult { code: result.code, text: result.text });
         }
     }
 
@@ -115,13 +88,9 @@ impl Driver {
             };
             match worker.channel.receive() {
                 None => return,
-                Some(Ok(FromChild::Hello { version })) if version == VERSION => {
-                    self.input(Input::Spoke(number))
-                }
+                Some(Ok(FromChild::Hello { version })) if version == VERSION => self.input(Input::Spoke(number)),
                 Some(Ok(FromChild::Hello { version })) => {
-                    let reason = format!(
-                        "speaks version {version} of the channel's protocol and not {VERSION}"
-                    );
+                    let reason = format!("speaks version {version} of the channel's protocol and not {VERSION}");
                     self.broke(number, &reason);
                 }
                 Some(Ok(FromChild::Ready)) => {
@@ -131,9 +100,7 @@ impl Driver {
                 Some(Ok(FromChild::Unknown(kind))) => {
                     debug!("generation {number} says something unknown ({kind:#04x})")
                 }
-                Some(Err(error)) => {
-                    self.broke(number, &format!("broke the channel's protocol: {error}"))
-                }
+                Some(Err(error)) => self.broke(number, &format!("broke the channel's protocol: {error}")),
             }
         }
         self.reactor.again(Source::Channel(number));
@@ -155,8 +122,7 @@ impl Driver {
             && !output.read(&mut self.reactor, tail)
         {
             self.outputs.remove(&(number, stream));
-            self.reactor
-                .set_deadline(Source::Output(number, stream), None);
+            self.reactor.set_deadline(Source::Output(number, stream), None);
         }
     }
 
@@ -186,18 +152,14 @@ impl Driver {
             return;
         };
         // Reading /proc takes a while, and only a drain asks.
-        let draining = self
-            .phase(number)
-            .is_some_and(|phase| matches!(phase, Phase::Draining { .. }));
+        let draining = self.phase(number).is_some_and(|phase| matches!(phase, Phase::Draining { .. }));
         let survivors = draining && has_survivors(worker.process.pid());
         self.input(Input::Exited { number, survivors });
     }
 
     pub(super) fn phase(&self, number: Number) -> Option<Phase> {
         let mut generations = self.machine.generations().iter();
-        generations
-            .find(|generation| generation.number == number)
-            .map(|generation| generation.phase)
+        generations.find(|generation| generation.number == number).map(|generation| generation.phase)
     }
 
     pub(super) fn drain(&mut self, number: Number, signal: bool) {
@@ -247,19 +209,10 @@ impl Driver {
 
     /// Why a generation that runs, or ran a moment ago, failed.
     fn why(&self, number: Number, reason: String) -> Why {
-        let lines = self
-            .workers
-            .get(&number)
-            .map(worker::Worker::last_lines)
-            .unwrap_or_default();
+        let lines = self.workers.get(&number).map(worker::Worker::last_lines).unwrap_or_default();
         let seen = self.settings.child_log == ChildLog::Inherit;
         let unseen = if seen { Vec::new() } else { lines.clone() };
-        Why {
-            reason: format!("generation {number} {reason}"),
-            lines,
-            unseen,
-            code: 1,
-        }
+        Why { reason: format!("generation {number} {reason}"), lines, unseen, code: 1 }
     }
 
     /// Why a generation failed, told once.

@@ -67,11 +67,7 @@ pub(super) fn watch(
             Pass::Listener => Socket::Lent(bound.socket),
             Pass::Connections => {
                 bound.socket.set_nonblocking(true)?;
-                Socket::Watched(reactor.register(
-                    Descriptor(bound.socket),
-                    Source::Listener(index),
-                    READABLE,
-                )?)
+                Socket::Watched(reactor.register(Descriptor(bound.socket), Source::Listener(index), READABLE)?)
             }
         };
         listeners.push(Listener {
@@ -141,13 +137,9 @@ impl Driver {
             return Accepted::Some;
         }
         if !std::mem::replace(&mut listener.short, true) {
-            warn!(
-                "cannot accept on {}: {error}; trying again until it works",
-                listener.endpoint
-            );
+            warn!("cannot accept on {}: {error}; trying again until it works", listener.endpoint);
         }
-        self.reactor
-            .set_deadline(Source::Listener(index), Some(Instant::now() + ACCEPT_RETRY));
+        self.reactor.set_deadline(Source::Listener(index), Some(Instant::now() + ACCEPT_RETRY));
         Accepted::None
     }
 
@@ -167,13 +159,11 @@ impl Driver {
         match passed {
             Ok(Passed::All | Passed::Full) => {}
             Ok(Passed::TooMany) => {
-                self.reactor
-                    .set_deadline(Source::Channel(number), Some(Instant::now() + PASS_RETRY));
+                self.reactor.set_deadline(Source::Channel(number), Some(Instant::now() + PASS_RETRY));
             }
             Err(error) => {
                 warn!("cannot pass connections to generation {number}: {error}");
-                self.reactor
-                    .set_deadline(Source::Channel(number), Some(Instant::now() + ACCEPT_RETRY));
+                self.reactor.set_deadline(Source::Channel(number), Some(Instant::now() + ACCEPT_RETRY));
             }
         }
         for (index, listener) in (0..).zip(&mut self.listeners) {
@@ -191,10 +181,7 @@ impl Driver {
         };
         let connections = take_back_from(&mut worker.channel, &mut self.reserve);
         if !connections.is_empty() {
-            info!(
-                "{} unread connections are taken back from generation {number}",
-                connections.len()
-            );
+            info!("{} unread connections are taken back from generation {number}", connections.len());
             self.counters.reclaimed += connections.len() as u64;
             self.hold.put_back(connections);
         }
@@ -203,9 +190,7 @@ impl Driver {
     /// Goes on with what could not be taken back for want of descriptors.
     pub(super) fn take_back_leftovers(&mut self) {
         let draining = self.workers.iter().filter(|(number, worker)| {
-            Some(**number) != self.machine.serving()
-                && worker.channel.is_closed()
-                && !worker.channel.is_empty()
+            Some(**number) != self.machine.serving() && worker.channel.is_closed() && !worker.channel.is_empty()
         });
         for number in draining.map(|(number, _)| *number).collect::<Vec<_>>() {
             self.take_back(number);
@@ -281,6 +266,5 @@ fn is_the_connections_own(error: &io::Error) -> bool {
         Errno::ENONET,
         Errno::EOPNOTSUPP,
     ];
-    OWN.iter()
-        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+    OWN.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }

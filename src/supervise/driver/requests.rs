@@ -43,15 +43,10 @@ impl Driver {
                 self.control.reply(&mut self.reactor, id, &reply);
             }
             Some(Ask::Reload { command }) => {
-                let words =
-                    command.map(|words| words.into_iter().map(OsString::from).collect::<Vec<_>>());
+                let words = command.map(|words| words.into_iter().map(OsString::from).collect::<Vec<_>>());
                 match words {
                     Some(words) if words.is_empty() => {
-                        self.control.reply(
-                            &mut self.reactor,
-                            id,
-                            &Reply::failed("the new command is empty"),
-                        );
+                        self.control.reply(&mut self.reactor, id, &Reply::failed("the new command is empty"));
                     }
                     words => self.reload_asked(Some(id), words),
                 }
@@ -66,22 +61,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn reload_asked(
-        &mut self,
-        client: Option<ClientId>,
-        command: Option<Vec<OsString>>,
-    ) {
+    pub(super) fn reload_asked(&mut self, client: Option<ClientId>, command: Option<Vec<OsString>>) {
         let request = Request(self.next_request);
         self.next_request += 1;
         let command = command.map(Rc::from);
-        self.requests.insert(
-            request,
-            Asked {
-                client,
-                command,
-                since: Instant::now(),
-            },
-        );
+        self.requests.insert(request, Asked { client, command, since: Instant::now() });
         self.input(Input::Reload(request));
     }
 
@@ -96,21 +80,12 @@ impl Driver {
             Outcome::Switched => {
                 info!("reload: generation {generation} serves after {milliseconds} ms");
                 self.counters.reloads += 1;
-                self.last_reload = Some(LastReload {
-                    generation,
-                    ok: true,
-                    reason: None,
-                    milliseconds,
-                });
+                self.last_reload = Some(LastReload { generation, ok: true, reason: None, milliseconds });
                 if let Some(command) = asked.command {
                     self.command = command;
                 }
-                let switched = Switched {
-                    generation,
-                    milliseconds,
-                };
-                serde_json::to_value(switched)
-                    .map_or_else(|error| Reply::failed(error.to_string()), Reply::done)
+                let switched = Switched { generation, milliseconds };
+                serde_json::to_value(switched).map_or_else(|error| Reply::failed(error.to_string()), Reply::done)
             }
             Outcome::Failed(failure) => {
                 let why = match report.number {
@@ -120,16 +95,8 @@ impl Driver {
                 error!("reload failed: {}", why.reason);
                 self.counters.reloads_failed += 1;
                 let reason = Some(why.reason.clone());
-                self.last_reload = Some(LastReload {
-                    generation,
-                    ok: false,
-                    reason,
-                    milliseconds,
-                });
-                Reply {
-                    lines: why.lines,
-                    ..Reply::failed(why.reason)
-                }
+                self.last_reload = Some(LastReload { generation, ok: false, reason, milliseconds });
+                Reply { lines: why.lines, ..Reply::failed(why.reason) }
             }
             Outcome::Replaced => {
                 warn!("a reload was replaced by a later reload");
@@ -154,15 +121,13 @@ impl Driver {
     }
 
     fn status(&self) -> Status {
-        let listeners = (0..)
-            .zip(&self.listeners)
-            .map(|(index, listener)| status::Listener {
-                name: listener.name.clone(),
-                endpoint: listener.endpoint.clone(),
-                address: listener.address.to_string(),
-                held: self.hold.held(index),
-                accepted: listener.accepted,
-            });
+        let listeners = (0..).zip(&self.listeners).map(|(index, listener)| status::Listener {
+            name: listener.name.clone(),
+            endpoint: listener.endpoint.clone(),
+            address: listener.address.to_string(),
+            held: self.hold.held(index),
+            accepted: listener.accepted,
+        });
         Status {
             schema: SCHEMA,
             role: "supervise".into(),
@@ -173,12 +138,7 @@ impl Driver {
             pass: self.settings.pass.to_string(),
             paused: false,
             listeners: listeners.collect(),
-            generations: self
-                .machine
-                .generations()
-                .iter()
-                .filter_map(|one| self.generation_status(one))
-                .collect(),
+            generations: self.machine.generations().iter().filter_map(|one| self.generation_status(one)).collect(),
             counters: self.counters,
             last_reload: self.last_reload.clone(),
         }
@@ -195,11 +155,7 @@ impl Driver {
         Some(status::Generation {
             number: generation.number.0,
             phase: phase.into(),
-            command: worker
-                .command
-                .iter()
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect(),
+            command: worker.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             age_seconds: worker.started.elapsed().as_secs(),
             workers: vec![status::Worker {
                 index: 0,

@@ -87,13 +87,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    pub(super) fn new(
-        number: Number,
-        cause: Cause,
-        now: Instant,
-        policy: &Policy,
-        spoken: bool,
-    ) -> Self {
+    pub(super) fn new(number: Number, cause: Cause, now: Instant, policy: &Policy, spoken: bool) -> Self {
         let alive = match policy.readiness {
             Readiness::Auto => (!spoken).then_some(ALIVE),
             Readiness::Channel => None,
@@ -104,20 +98,13 @@ impl Generation {
             ready_by: now + policy.ready_timeout,
             alive_at: alive.map(|time| now + time),
         };
-        Generation {
-            number,
-            cause,
-            phase,
-            spoke: false,
-        }
+        Generation { number, cause, phase, spoke: false }
     }
 
     /// When this generation needs [`super::Input::Deadline`].
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Starting {
-                ready_by, alive_at, ..
-            } => earliest(Some(ready_by), alive_at),
+            Phase::Starting { ready_by, alive_at, .. } => earliest(Some(ready_by), alive_at),
             Phase::Serving { .. } => None,
             Phase::Parked { until } => Some(until),
             Phase::Draining { drain, check_at } => earliest(drain.deadline(), check_at),
@@ -128,15 +115,11 @@ impl Generation {
 impl Drain {
     pub(super) fn asked(now: Instant, limit: Option<Duration>) -> Drain {
         // A limit past the end of the clock is no limit.
-        Drain::Asked {
-            until: limit.and_then(|limit| now.checked_add(limit)),
-        }
+        Drain::Asked { until: limit.and_then(|limit| now.checked_add(limit)) }
     }
 
     pub(super) fn terminated(now: Instant) -> Drain {
-        Drain::Terminated {
-            kill_at: now + KILL_AFTER,
-        }
+        Drain::Terminated { kill_at: now + KILL_AFTER }
     }
 
     /// No later than `by`.

@@ -1,8 +1,8 @@
 //! Starts: reloads, their coalescing, readiness, failure, crash and back-off.
 
 use super::{
-    Action, Cause, Drain, Failure, Finish, GOOD_RUN, GROUP_CHECK, Generation, Machine, Number,
-    Outcome, Phase, Readiness, Report, Request, SUPERSEDE_AFTER,
+    Action, Cause, Drain, Failure, Finish, GOOD_RUN, GROUP_CHECK, Generation, Machine, Number, Outcome, Phase,
+    Readiness, Report, Request, SUPERSEDE_AFTER,
 };
 use std::time::{Duration, Instant};
 
@@ -116,13 +116,7 @@ impl Machine {
     }
 
     /// A starting generation will never serve: report it, then let the one that comes next begin.
-    pub(super) fn failed(
-        &mut self,
-        now: Instant,
-        number: Number,
-        failure: Failure,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn failed(&mut self, now: Instant, number: Number, failure: Failure, actions: &mut Vec<Action>) {
         if self.starting() != Some(number) {
             return;
         }
@@ -130,9 +124,7 @@ impl Machine {
             actions.push(report(request, Some(number), Outcome::Failed(failure)));
         }
         match failure {
-            Failure::Spawn => self
-                .generations
-                .retain(|generation| generation.number != number),
+            Failure::Spawn => self.generations.retain(|generation| generation.number != number),
             Failure::Exited => self.remove(number, actions),
             Failure::NotReady | Failure::Broke => self.kill(number, actions),
         }
@@ -155,13 +147,7 @@ impl Machine {
         self.failed(now, number, Failure::Broke, actions);
     }
 
-    pub(super) fn exited(
-        &mut self,
-        now: Instant,
-        number: Number,
-        survivors: bool,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn exited(&mut self, now: Instant, number: Number, survivors: bool, actions: &mut Vec<Action>) {
         let Some(generation) = self.generation_mut(number) else {
             return;
         };
@@ -171,15 +157,8 @@ impl Machine {
                 let good = now.saturating_duration_since(*since) >= GOOD_RUN;
                 self.crashed(now, number, good, actions);
             }
-            Phase::Parked { .. }
-            | Phase::Draining {
-                drain: Drain::Killed,
-                ..
-            } => self.remove(number, actions),
-            Phase::Draining {
-                drain: Drain::Asked { .. } | Drain::Terminated { .. },
-                check_at,
-            } => {
+            Phase::Parked { .. } | Phase::Draining { drain: Drain::Killed, .. } => self.remove(number, actions),
+            Phase::Draining { drain: Drain::Asked { .. } | Drain::Terminated { .. }, check_at } => {
                 // What a drained leader leaves behind may still serve its connections: it has the drain's time.
                 if survivors {
                     *check_at = Some(now + GROUP_CHECK);
@@ -207,11 +186,7 @@ impl Machine {
         if self.serving().is_some() {
             return;
         }
-        if self
-            .policy
-            .max_respawns
-            .is_some_and(|most| self.failures > most)
-        {
+        if self.policy.max_respawns.is_some_and(|most| self.failures > most) {
             self.end(now, Finish::GaveUp, actions);
             return;
         }
@@ -226,9 +201,7 @@ impl Machine {
         let (min, max) = self.policy.respawn_delay;
         match self.failures {
             0 | 1 => Duration::ZERO,
-            failures => min
-                .saturating_mul(1_u32.checked_shl(failures - 2).unwrap_or(u32::MAX))
-                .min(max),
+            failures => min.saturating_mul(1_u32.checked_shl(failures - 2).unwrap_or(u32::MAX)).min(max),
         }
     }
 
@@ -237,10 +210,7 @@ impl Machine {
         let starting = self.starting().and_then(|number| self.generation(number))?;
         match starting.phase {
             Phase::Starting { since, .. } if !self.superseded => Some(since + SUPERSEDE_AFTER),
-            Phase::Starting { .. }
-            | Phase::Serving { .. }
-            | Phase::Parked { .. }
-            | Phase::Draining { .. } => None,
+            Phase::Starting { .. } | Phase::Serving { .. } | Phase::Parked { .. } | Phase::Draining { .. } => None,
         }
     }
 
@@ -268,11 +238,7 @@ impl Machine {
         self.supersede_if_due(now, actions);
         self.stop_timeout_if_due(now, actions);
         for number in self.numbers() {
-            if self
-                .generation(number)
-                .and_then(Generation::deadline)
-                .is_some_and(|at| at <= now)
-            {
+            if self.generation(number).and_then(Generation::deadline).is_some_and(|at| at <= now) {
                 self.generation_deadline(now, number, actions);
             }
         }
@@ -303,11 +269,7 @@ impl Machine {
 }
 
 fn report(request: Request, number: Option<Number>, outcome: Outcome) -> Action {
-    Action::Report(Report {
-        request,
-        number,
-        outcome,
-    })
+    Action::Report(Report { request, number, outcome })
 }
 
 fn replaced(cause: Cause, number: Option<Number>, actions: &mut Vec<Action>) {

@@ -1,8 +1,6 @@
 //! Ends: the drain of one generation and its escalation, and the stop of the supervisor.
 
-use super::{
-    Action, Cause, Drain, Finish, Machine, Number, Outcome, Phase, Report, Request, Urgency, Wanted,
-};
+use super::{Action, Cause, Drain, Finish, Machine, Number, Outcome, Phase, Report, Request, Urgency, Wanted};
 use std::time::Instant;
 
 impl Machine {
@@ -23,10 +21,7 @@ impl Machine {
     /// From now on the end is wanted: what serves may still get the held connections, all else drains.
     pub(super) fn end(&mut self, now: Instant, finish: Finish, actions: &mut Vec<Action>) {
         let by = now + self.policy.stop_timeout;
-        self.wanted = Wanted::Stop {
-            by,
-            urgency: Urgency::Drain,
-        };
+        self.wanted = Wanted::Stop { by, urgency: Urgency::Drain };
         self.finish = finish;
         self.respawn_at = None;
         let awaiting = self.awaiting_exit.take().and_then(reload_of);
@@ -92,14 +87,8 @@ impl Machine {
             return;
         };
         if !matches!(generation.phase, Phase::Draining { .. }) {
-            actions.push(Action::Drain {
-                number,
-                signal: !generation.spoke,
-            });
-            generation.phase = Phase::Draining {
-                drain: Drain::asked(now, limit),
-                check_at: None,
-            };
+            actions.push(Action::Drain { number, signal: !generation.spoke });
+            generation.phase = Phase::Draining { drain: Drain::asked(now, limit), check_at: None };
         }
         if let (Phase::Draining { drain, .. }, Some(by)) = (&mut generation.phase, stop_by) {
             drain.cut_short(by);
@@ -130,10 +119,7 @@ impl Machine {
         let Some(generation) = self.generation_mut(number) else {
             return;
         };
-        generation.phase = Phase::Draining {
-            drain: Drain::Killed,
-            check_at: None,
-        };
+        generation.phase = Phase::Draining { drain: Drain::Killed, check_at: None };
         actions.push(Action::Kill(number));
         if stopping && self.finish == Finish::Stopped {
             self.finish = Finish::Killed;
@@ -148,14 +134,13 @@ impl Machine {
         self.close_listeners(actions);
         for number in self.numbers() {
             self.drain(now, number, actions);
-            let Some(Phase::Draining { drain, .. }) =
-                self.generation(number).map(|generation| generation.phase)
-            else {
+            let Some(Phase::Draining { drain, .. }) = self.generation(number).map(|generation| generation.phase) else {
                 continue;
             };
             match (urgency, drain) {
-                (Urgency::Terminate, Drain::Asked { .. })
-                | (Urgency::Kill, Drain::Terminated { .. }) => self.press(now, number, actions),
+                (Urgency::Terminate, Drain::Asked { .. }) | (Urgency::Kill, Drain::Terminated { .. }) => {
+                    self.press(now, number, actions)
+                }
                 (Urgency::Kill, Drain::Asked { .. }) => self.kill(number, actions),
                 (Urgency::Drain, _) | (Urgency::Terminate | Urgency::Kill, _) => {}
             }
@@ -163,10 +148,7 @@ impl Machine {
     }
 
     pub(super) fn numbers(&self) -> Vec<Number> {
-        self.generations
-            .iter()
-            .map(|generation| generation.number)
-            .collect()
+        self.generations.iter().map(|generation| generation.number).collect()
     }
 }
 
@@ -178,9 +160,5 @@ fn reload_of(cause: Cause) -> Option<Request> {
 }
 
 fn stopping(request: Request, number: Option<Number>) -> Action {
-    Action::Report(Report {
-        request,
-        number,
-        outcome: Outcome::Stopping,
-    })
+    Action::Report(Report { request, number, outcome: Outcome::Stopping })
 }

@@ -17,25 +17,19 @@ impl Seeded {
         let letters: Vec<char> = alphabet.chars().collect();
         let bound = u64::try_from(letters.len()).expect("an alphabet is short");
         let index = |at: u64| usize::try_from(at).expect("an index is small");
-        (0..=self.below(longest))
-            .map(|_| letters[index(self.below(bound))])
-            .collect()
+        (0..=self.below(longest)).map(|_| letters[index(self.below(bound))]).collect()
     }
 
     fn interface(&mut self) -> Interface {
         // Few bits set, so that addresses with long runs of zeros come up as well.
-        let sparse =
-            |seeded: &mut Self| (u128::from(seeded.below(u64::MAX)) << 64) >> seeded.below(128);
+        let sparse = |seeded: &mut Self| (u128::from(seeded.below(u64::MAX)) << 64) >> seeded.below(128);
         match self.below(4) {
             0 => Interface::All,
             1 => Interface::Name(format!("{}.x", self.text("abcXYZ019_", 20))),
             2 => Interface::V4(u32::try_from(self.below(1 << 32)).expect("32 bits").into()),
             _ => {
                 let zone = (self.below(3) == 0).then(|| self.text("abc019._-@", 14));
-                Interface::V6 {
-                    address: sparse(self).into(),
-                    zone,
-                }
+                Interface::V6 { address: sparse(self).into(), zone }
             }
         }
     }
@@ -47,18 +41,9 @@ fn values_survive_being_written_and_read() {
     for _ in 0..5000 {
         let interface = seeded.interface();
         let port = u16::try_from(seeded.below(65536)).expect("16 bits");
-        let backlog =
-            (seeded.below(2) == 0).then(|| u32::try_from(seeded.below(1 << 31)).expect("31 bits"));
-        let value = Listen {
-            interface,
-            port,
-            backlog,
-        };
-        assert_eq!(
-            value.to_string().parse::<Listen>().as_ref(),
-            Ok(&value),
-            "{value}"
-        );
+        let backlog = (seeded.below(2) == 0).then(|| u32::try_from(seeded.below(1 << 31)).expect("31 bits"));
+        let value = Listen { interface, port, backlog };
+        assert_eq!(value.to_string().parse::<Listen>().as_ref(), Ok(&value), "{value}");
     }
 }
 
@@ -67,8 +52,8 @@ fn any_text_is_read_or_refused_and_what_is_read_survives() {
     let mut seeded = Seeded(0xbad_5eed);
     let mut read = 0;
     for _ in 0..50_000 {
-        let start = ["", "tcp:", "tcp6:", "tcp:80:", "tcp6:80:interface=", "["]
-            [usize::try_from(seeded.below(6)).unwrap_or(0)];
+        let start =
+            ["", "tcp:", "tcp6:", "tcp:80:", "tcp6:80:interface=", "["][usize::try_from(seeded.below(6)).unwrap_or(0)];
         let text = format!("{start}{}", seeded.text(r"0189:=\[]%.a-é port", 9));
         match text.parse::<Listen>() {
             Ok(value) => {
