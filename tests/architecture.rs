@@ -76,18 +76,9 @@ fn check(rule: fn(&Source) -> Vec<String>) {
         collect(&folder, &mut files);
         assert!(!files.is_empty(), "no source in {part}");
         for file in files {
-            let path = file
-                .strip_prefix(&folder)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
+            let path = file.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned();
             let text = std::fs::read_to_string(&file).unwrap();
-            found.extend(
-                rule(&Source { path, text })
-                    .into_iter()
-                    .map(|fault| format!("{part}/{fault}")),
-            );
+            found.extend(rule(&Source { path, text }).into_iter().map(|fault| format!("{part}/{fault}")));
         }
     }
     assert!(found.is_empty(), "\n{}", found.join("\n"));
@@ -106,11 +97,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// The lines that are neither comment nor test, with their numbers.
 fn code(source: &Source) -> impl Iterator<Item = (usize, &str)> {
-    let end = source
-        .text
-        .lines()
-        .position(|line| line.trim() == "#[cfg(test)]")
-        .unwrap_or(usize::MAX);
+    let end = source.text.lines().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(usize::MAX);
     let lines = source.text.lines().enumerate().take(end);
     lines.map(|(number, line)| (number + 1, line.split("//").next().unwrap_or_default()))
 }
@@ -134,16 +121,10 @@ fn crate_paths(line: &str) -> Vec<String> {
             }
             paths.push(member);
         } else {
-            paths.push(
-                rest.chars()
-                    .take_while(|&letter| letter.is_alphanumeric() || "_:".contains(letter))
-                    .collect(),
-            );
+            paths.push(rest.chars().take_while(|&letter| letter.is_alphanumeric() || "_:".contains(letter)).collect());
         }
     }
-    let paths = paths
-        .into_iter()
-        .map(|path| path.trim().trim_matches(':').to_owned());
+    let paths = paths.into_iter().map(|path| path.trim().trim_matches(':').to_owned());
     paths.filter(|path| !path.is_empty()).collect()
 }
 
@@ -170,10 +151,7 @@ fn wrong_way(source: &Source) -> Vec<String> {
                 (_, None) => true,
             };
             if !allowed {
-                faults.push(format!(
-                    "{}:{number}: {own} must not use {other}",
-                    source.path
-                ));
+                faults.push(format!("{}:{number}: {own} must not use {other}", source.path));
             }
         }
     }
@@ -201,52 +179,31 @@ fn joined_uses(source: &Source) -> Vec<(usize, String)> {
 /// What a `use` statement names.
 fn imported(line: &str) -> Option<&str> {
     let visible = ["pub(crate) ", "pub(super) ", "pub "];
-    let statement = visible
-        .iter()
-        .find_map(|word| line.strip_prefix(word))
-        .unwrap_or(line);
+    let statement = visible.iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
     statement.strip_prefix("use ")
 }
 
 fn impure(source: &Source) -> Vec<String> {
-    let pure =
-        |pure: &str| source.path == pure || (pure.ends_with('/') && source.path.starts_with(pure));
+    let pure = |pure: &str| source.path == pure || (pure.ends_with('/') && source.path.starts_with(pure));
     if !PURE.iter().any(|path| pure(path)) || source.path.ends_with("/tests.rs") {
         return Vec::new();
     }
     let folder = source.path.split('/').next().unwrap_or_default();
-    let forbidden = [
-        "Instant::now",
-        "SystemTime",
-        "fs::",
-        "net::",
-        "process::",
-        "os::fd",
-        "io::",
-        "log::",
-    ];
+    let forbidden = ["Instant::now", "SystemTime", "fs::", "net::", "process::", "os::fd", "io::", "log::"];
     let mut faults = Vec::new();
     for (number, line) in joined_uses(source) {
         if let Some(what) = forbidden.iter().find(|what| line.contains(**what)) {
-            faults.push(format!(
-                "{}:{number}: a pure file must not use {what}",
-                source.path
-            ));
+            faults.push(format!("{}:{number}: a pure file must not use {what}", source.path));
         }
         let Some(used) = imported(&line) else {
             continue;
         };
         let own = format!("crate::{folder}");
-        let fine = ["std::", "core::", "super::", "self::", own.as_str()]
-            .iter()
-            .any(|start| used.starts_with(start));
+        let fine = ["std::", "core::", "super::", "self::", own.as_str()].iter().any(|start| used.starts_with(start));
         // A name of one word is an enum or module of the file itself.
         let local = used.chars().next().is_some_and(char::is_uppercase);
         if !fine && !local {
-            faults.push(format!(
-                "{}:{number}: a pure file must not import {used}",
-                source.path
-            ));
+            faults.push(format!("{}:{number}: a pure file must not import {used}", source.path));
         }
     }
     faults
@@ -254,36 +211,20 @@ fn impure(source: &Source) -> Vec<String> {
 
 fn misplaced_unsafe(source: &Source) -> Vec<String> {
     let file = source.path.rsplit('/').next().unwrap_or_default();
-    if UNSAFE.contains(&file) || source.path.starts_with("sys/") || source.path.starts_with("ffi/")
-    {
+    if UNSAFE.contains(&file) || source.path.starts_with("sys/") || source.path.starts_with("ffi/") {
         return Vec::new();
     }
     let is_unsafe = |line: &str| {
-        line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
-            .any(|word| word == "unsafe")
+        line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).any(|word| word == "unsafe")
     };
     let lines = code(source).filter(|(_, line)| is_unsafe(line));
-    lines
-        .map(|(number, _)| {
-            format!(
-                "{}:{number}: unsafe code outside of sys.rs and ffi.rs",
-                source.path
-            )
-        })
-        .collect()
+    lines.map(|(number, _)| format!("{}:{number}: unsafe code outside of sys.rs and ffi.rs", source.path)).collect()
 }
 
 fn too_long(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();
-    let fault = format!(
-        "{}:{lines}: {lines} lines, {LONGEST} are the most",
-        source.path
-    );
-    if lines > LONGEST {
-        vec![fault]
-    } else {
-        Vec::new()
-    }
+    let fault = format!("{}:{lines}: {lines} lines, {LONGEST} are the most", source.path);
+    if lines > LONGEST { vec![fault] } else { Vec::new() }
 }
 
 /// Each rule, on a text that breaks it and on one that does not.
@@ -291,116 +232,33 @@ fn the_rules_find_what_they_forbid() {
     type Rule = fn(&Source) -> Vec<String>;
     let long = "// line\n".repeat(LONGEST + 1);
     let samples: [(Rule, &str, &str, bool); 23] = [
-        (
-            wrong_way,
-            "net/listener.rs",
-            "use crate::supervise::state::Phase;",
-            true,
-        ),
-        (
-            wrong_way,
-            "net/listener.rs",
-            "fn f() { crate::cli::run(); }",
-            true,
-        ),
-        (
-            wrong_way,
-            "supervise/driver.rs",
-            "use crate::{\n    net::Listener,\n    forward::{Rule, Relay},\n};",
-            true,
-        ),
-        (
-            wrong_way,
-            "supervise.rs",
-            "use crate::session::State;",
-            true,
-        ),
+        (wrong_way, "net/listener.rs", "use crate::supervise::state::Phase;", true),
+        (wrong_way, "net/listener.rs", "fn f() { crate::cli::run(); }", true),
+        (wrong_way, "supervise/driver.rs", "use crate::{\n    net::Listener,\n    forward::{Rule, Relay},\n};", true),
+        (wrong_way, "supervise.rs", "use crate::session::State;", true),
         (wrong_way, "sys.rs", "use crate::net::Listener;", true),
-        (
-            wrong_way,
-            "reactor/timers.rs",
-            "use crate::cli::failure::Failure;",
-            true,
-        ),
-        (
-            wrong_way,
-            "supervise/driver.rs",
-            "pub(crate) use crate::dev::Gate;",
-            true,
-        ),
-        (
-            wrong_way,
-            "supervise/driver.rs",
-            "use crate::{net::Listener, sys};\nuse crate::supervise::state;",
-            false,
-        ),
-        (
-            wrong_way,
-            "cli/supervise.rs",
-            "use crate::supervise::{self, driver};\nuse crate::net::endpoint;",
-            false,
-        ),
+        (wrong_way, "reactor/timers.rs", "use crate::cli::failure::Failure;", true),
+        (wrong_way, "supervise/driver.rs", "pub(crate) use crate::dev::Gate;", true),
+        (wrong_way, "supervise/driver.rs", "use crate::{net::Listener, sys};\nuse crate::supervise::state;", false),
+        (wrong_way, "cli/supervise.rs", "use crate::supervise::{self, driver};\nuse crate::net::endpoint;", false),
         (wrong_way, "main.rs", "use socket_protector::cli;", false),
-        (
-            wrong_way,
-            "net/listener.rs",
-            "// use crate::supervise::state;",
-            false,
-        ),
-        (
-            wrong_way,
-            "control/server.rs",
-            "use crate::reactor::Reactor;",
-            false,
-        ),
+        (wrong_way, "net/listener.rs", "// use crate::supervise::state;", false),
+        (wrong_way, "control/server.rs", "use crate::reactor::Reactor;", false),
         (impure, "supervise/state.rs", "use log::info;", true),
-        (
-            impure,
-            "supervise/state/reload.rs",
-            "use crate::net::Listener;",
-            true,
-        ),
-        (
-            impure,
-            "supervise/hold.rs",
-            "let now = Instant::now();",
-            true,
-        ),
-        (
-            impure,
-            "supervise/state.rs",
-            "use std::{\n    os::fd::OwnedFd,\n};\nuse nix::unistd::Pid;",
-            true,
-        ),
-        (
-            impure,
-            "supervise/state.rs",
-            "use std::time::{Duration, Instant};\nuse super::ids::Generation;",
-            false,
-        ),
+        (impure, "supervise/state/reload.rs", "use crate::net::Listener;", true),
+        (impure, "supervise/hold.rs", "let now = Instant::now();", true),
+        (impure, "supervise/state.rs", "use std::{\n    os::fd::OwnedFd,\n};\nuse nix::unistd::Pid;", true),
+        (impure, "supervise/state.rs", "use std::time::{Duration, Instant};\nuse super::ids::Generation;", false),
         (impure, "supervise/driver.rs", "use log::info;", false),
         (impure, "supervise/state.rs", "pub enum Cause {", false),
-        (
-            misplaced_unsafe,
-            "net/listener.rs",
-            "let fd = unsafe { adopt(3) };",
-            true,
-        ),
-        (
-            misplaced_unsafe,
-            "net/listener.rs",
-            "// unsafe is elsewhere\nlet unsafe_code = 1;",
-            false,
-        ),
+        (misplaced_unsafe, "net/listener.rs", "let fd = unsafe { adopt(3) };", true),
+        (misplaced_unsafe, "net/listener.rs", "// unsafe is elsewhere\nlet unsafe_code = 1;", false),
         (misplaced_unsafe, "sys.rs", "unsafe { adopt(3) }", false),
         (too_long, "net/listener.rs", &long, true),
     ];
     let mut wrong = BTreeMap::new();
     for (number, (rule, path, text, forbidden)) in samples.into_iter().enumerate() {
-        let found = rule(&Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        });
+        let found = rule(&Source { path: path.to_owned(), text: text.to_owned() });
         if found.is_empty() == forbidden {
             wrong.insert(number, (text, found));
         }

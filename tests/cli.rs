@@ -132,41 +132,22 @@ fn a_port_in_use_is_a_failure() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = Setup::alone().listen(&[&address]).run();
-    ran.expect(1)
-        .complains()
-        .says("cannot listen on")
-        .says(&address)
-        .says("Address already in use (os error 98)");
+    ran.expect(1).complains().says("cannot listen on").says(&address).says("Address already in use (os error 98)");
     let setup = Setup::alone().listen(&[&address]).daemon();
     let scene = std::sync::Arc::clone(setup.scene());
-    setup
-        .run()
-        .expect(1)
-        .complains()
-        .says("cannot listen on")
-        .says("Address already in use (os error 98)");
+    setup.run().expect(1).complains().says("cannot listen on").says("Address already in use (os error 98)");
     assert!(!scene.path("pid").exists(), "the pid file stays behind");
 }
 
 fn an_address_that_is_not_ours_is_a_failure() {
     let ran = Setup::alone().listen(&["192.0.2.1:0"]).run();
-    ran.expect(1)
-        .complains()
-        .says("cannot listen on")
-        .says("(os error 99)");
+    ran.expect(1).complains().says("cannot listen on").says("(os error 99)");
 }
 
 fn the_same_address_twice_is_a_failure() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let ran = Setup::alone().listen(&[&free, &free]).run();
-    assert!(
-        ran.exit != crate::harness::process::Exit::Code(0),
-        "{ran:?}"
-    );
+    assert!(ran.exit != crate::harness::process::Exit::Code(0), "{ran:?}");
     ran.complains();
 }
 
@@ -201,33 +182,20 @@ fn help_is_complete() {
         assert!(own.out.to_lowercase().contains("usage"), "{own:?}");
     }
     // What is not there yet is not promised either.
-    for option in [
-        "--workers",
-        "--guard",
-        "--watchdog",
-        "--metrics",
-        "--proxy-protocol",
-    ] {
+    for option in ["--workers", "--guard", "--watchdog", "--metrics", "--proxy-protocol"] {
         assert!(!help.contains(option), "{option} is promised");
     }
 }
 
 fn version_is_printed() {
     let ran = Scene::new().cli(&["--version"]).expect(0);
-    assert_eq!(
-        ran.out.trim(),
-        concat!("socket-protector ", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(ran.out.trim(), concat!("socket-protector ", env!("CARGO_PKG_VERSION")));
 }
 
 fn completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = Scene::new().cli(&["completions", shell]).expect(0);
-        assert!(
-            ran.out.contains("socket-protector") && ran.out.contains("drain-timeout"),
-            "{shell}: {}",
-            ran.out
-        );
+        assert!(ran.out.contains("socket-protector") && ran.out.contains("drain-timeout"), "{shell}: {}", ran.out);
         assert_eq!(ran.err, "");
     }
     refused(&["completions", "no-such-shell"]);
@@ -240,41 +208,22 @@ fn manual_pages_are_written() {
     std::fs::create_dir(&pages).unwrap();
     scene.cli(&["man", pages.to_str().unwrap()]).expect(0);
     let main = std::fs::read_to_string(pages.join("socket-protector.1")).unwrap();
-    assert!(
-        main.contains(".TH") && main.contains("drain\\-timeout"),
-        "{main}"
-    );
-    assert!(
-        std::fs::read_dir(&pages).unwrap().count() > 3,
-        "a page for each command"
-    );
+    assert!(main.contains(".TH") && main.contains("drain\\-timeout"), "{main}");
+    assert!(std::fs::read_dir(&pages).unwrap().count() > 3, "a page for each command");
     let missing = scene.path("no/such/place");
     std::fs::write(scene.path("no"), "a file").unwrap();
-    scene
-        .cli(&["man", missing.to_str().unwrap()])
-        .expect(1)
-        .complains();
+    scene.cli(&["man", missing.to_str().unwrap()]).expect(1).complains();
 }
 
 fn a_closed_stdout_is_no_error() {
     let scene = Scene::new();
-    for args in [
-        vec!["--help"],
-        vec!["--version"],
-        vec!["completions", "bash"],
-        vec!["status"],
-        vec!["status", "--json"],
-    ] {
+    for args in
+        [vec!["--help"], vec!["--version"], vec!["completions", "bash"], vec!["status"], vec!["status", "--json"]]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = Command::new(binary());
-        let mut child = scene
-            .mark(&mut command)
-            .args(&args)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = scene.mark(&mut command).args(&args).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}: {said}");
@@ -287,21 +236,14 @@ fn a_closed_stdout_is_no_error() {
 
 fn commands_for_an_instance_that_is_not_there_fail() {
     let scene = Scene::new();
-    for args in [
-        &["status", "nobody"][..],
-        &["reload", "nobody"],
-        &["stop", "nobody"],
-        &["status", "nobody", "--json"],
-    ] {
+    for args in [&["status", "nobody"][..], &["reload", "nobody"], &["stop", "nobody"], &["status", "nobody", "--json"]]
+    {
         scene.cli(args).expect(1).complains().says("nobody");
     }
     // All instances of an empty directory: none, and that is an answer.
     scene.cli(&["status"]).expect(0);
     scene.cli(&["status", "--json"]).expect(0).json();
-    scene
-        .cli(&["status", "../../etc/passwd"])
-        .expect(2)
-        .complains();
+    scene.cli(&["status", "../../etc/passwd"]).expect(2).complains();
     // A socket file that nobody listens on is no instance.
     drop(std::os::unix::net::UnixListener::bind(scene.path("run/stale.sock")).unwrap());
     scene.cli(&["status", "stale"]).expect(1).complains();

@@ -35,20 +35,14 @@ pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
 
 fn connect(supervisor: &Supervisor) -> UnixStream {
     let stream = UnixStream::connect(supervisor.scene.path("run/t.sock")).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
-    stream
-        .set_write_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
 
 #[track_caller]
 fn keys(value: &Value, wanted: &[&str]) {
-    let object = value
-        .as_object()
-        .unwrap_or_else(|| panic!("no object: {value}"));
+    let object = value.as_object().unwrap_or_else(|| panic!("no object: {value}"));
     for key in wanted {
         assert!(object.contains_key(*key), "{key} is missing: {value}");
     }
@@ -85,52 +79,22 @@ fn the_status_has_the_agreed_shape() {
         assert_eq!(status["paused"], false);
         assert!(status["uptime_seconds"].is_number());
         let listener = &status["listeners"][0];
-        keys(
-            listener,
-            &["name", "endpoint", "address", "held", "accepted"],
-        );
+        keys(listener, &["name", "endpoint", "address", "held", "accepted"]);
         assert_eq!(listener["held"], 0);
         let address: std::net::SocketAddr = listener["address"].as_str().unwrap().parse().unwrap();
         assert_ne!(address.port(), 0, "the ephemeral port is reported");
         let generation = &status["generations"][0];
-        keys(
-            generation,
-            &["number", "phase", "command", "age_seconds", "workers"],
-        );
+        keys(generation, &["number", "phase", "command", "age_seconds", "workers"]);
         assert_eq!(generation["number"], 1);
         assert_eq!(generation["phase"], "serving");
-        assert_eq!(
-            generation["command"],
-            serde_json::json!(supervisor.scene.child())
-        );
+        assert_eq!(generation["command"], serde_json::json!(supervisor.scene.child()));
         let worker = &generation["workers"][0];
-        keys(
-            worker,
-            &[
-                "index",
-                "pid",
-                "status",
-                "connections_passed",
-                "connections_open",
-            ],
-        );
+        keys(worker, &["index", "pid", "status", "connections_passed", "connections_open"]);
         assert_eq!(worker["index"], 0);
         let counters = &status["counters"];
-        keys(
-            counters,
-            &[
-                "reloads",
-                "reloads_failed",
-                "respawns",
-                "accepted",
-                "passed",
-                "reclaimed",
-                "given_back",
-            ],
-        );
+        keys(counters, &["reloads", "reloads_failed", "respawns", "accepted", "passed", "reclaimed", "given_back"]);
         for (name, count) in counters.as_object().unwrap() {
-            let expected =
-                u64::from(pass == "connections" && (name == "accepted" || name == "passed"));
+            let expected = u64::from(pass == "connections" && (name == "accepted" || name == "passed"));
             assert_eq!(count, expected, "{name} in {status}");
         }
         assert_eq!(status["last_reload"], Value::Null);
@@ -138,11 +102,7 @@ fn the_status_has_the_agreed_shape() {
         let status = supervisor.status();
         let last = &status["last_reload"];
         keys(last, &["generation", "ok", "reason", "milliseconds"]);
-        assert_eq!(
-            (&last["generation"], &last["ok"]),
-            (&Value::from(2), &Value::from(true)),
-            "{status}"
-        );
+        assert_eq!((&last["generation"], &last["ok"]), (&Value::from(2), &Value::from(true)), "{status}");
         assert!(last["milliseconds"].is_number(), "{status}");
     }
 }
@@ -150,18 +110,10 @@ fn the_status_has_the_agreed_shape() {
 fn the_status_for_people_names_what_matters() {
     let supervisor = Setup::alone().start();
     let said = supervisor.scene.cli(&["status", "t"]).expect(0).out;
-    for word in [
-        "t",
-        "serving",
-        &supervisor.address().to_string(),
-        &supervisor.serving_pid().to_string(),
-    ] {
+    for word in ["t", "serving", &supervisor.address().to_string(), &supervisor.serving_pid().to_string()] {
         assert!(said.contains(word), "{word:?} is missing: {said}");
     }
-    assert!(
-        !said.contains('{') && !said.contains("null"),
-        "that is for machines: {said}"
-    );
+    assert!(!said.contains('{') && !said.contains("null"), "that is for machines: {said}");
 }
 
 fn the_status_of_all_instances_lists_them() {
@@ -214,14 +166,8 @@ fn the_counters_count() {
     ask(address);
     let status = supervisor.status();
     let counters = &status["counters"];
-    let expected = [
-        ("reloads", 1),
-        ("reloads_failed", 1),
-        ("respawns", 1),
-        ("accepted", 11),
-        ("passed", 11),
-        ("reclaimed", 0),
-    ];
+    let expected =
+        [("reloads", 1), ("reloads_failed", 1), ("respawns", 1), ("accepted", 11), ("passed", 11), ("reclaimed", 0)];
     for (name, count) in expected {
         assert_eq!(counters[name], count, "{name} in {status}");
     }
@@ -231,22 +177,11 @@ fn the_counters_count() {
 fn the_socket_is_ours_alone() {
     let scene = Scene::new();
     let fresh = scene.path("fresh");
-    let supervisor = scene
-        .setup()
-        .with_path("--run-dir", "fresh")
-        .wrap("umask 0")
-        .launch();
+    let supervisor = scene.setup().with_path("--run-dir", "fresh").wrap("umask 0").launch();
     crate::harness::eventually("the socket is there", || fresh.join("t.sock").exists());
-    let mode =
-        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    crate::harness::eventually("the socket is for us alone", || {
-        mode(&fresh.join("t.sock")) == 0o600
-    });
-    let folder = if nix::unistd::geteuid().is_root() {
-        0o711
-    } else {
-        0o700
-    };
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    crate::harness::eventually("the socket is for us alone", || mode(&fresh.join("t.sock")) == 0o600);
+    let folder = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
     assert_eq!(mode(&fresh), folder, "{:o}", mode(&fresh));
     drop(supervisor);
     assert!(!fresh.join("t.sock").exists(), "the socket stays behind");
@@ -259,11 +194,7 @@ fn unimpressed(supervisor: &Supervisor) {
     supervisor.status();
     ask(supervisor.address());
     supervisor.reload().expect(0);
-    assert!(
-        begin.elapsed() < Duration::from_secs(10),
-        "it took {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
 }
 
 fn garbage_is_answered_or_cut_off() {
@@ -290,18 +221,10 @@ fn garbage_is_answered_or_cut_off() {
         // An answer or a closed connection, but not silence.
         match stream.read_to_end(&mut answer) {
             Ok(_) => {}
-            Err(error) => assert_eq!(
-                error.kind(),
-                std::io::ErrorKind::ConnectionReset,
-                "{sample:?}"
-            ),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{sample:?}"),
         }
-        for line in answer
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            serde_json::from_slice::<Value>(line)
-                .unwrap_or_else(|error| panic!("{sample:?} → {line:?}: {error}"));
+        for line in answer.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<Value>(line).unwrap_or_else(|error| panic!("{sample:?} → {line:?}: {error}"));
         }
     }
     // Nested more deeply than any stack.
@@ -355,9 +278,7 @@ fn clients_that_never_read_delay_nobody() {
     let streams: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = connect(&supervisor);
-            stream
-                .set_write_timeout(Some(Duration::from_millis(300)))
-                .unwrap();
+            stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
             let block = "{\"request\":\"status\"}\n{\"command\":\"status\"}\n".repeat(1000);
             for _ in 0..100 {
                 if stream.write_all(block.as_bytes()).is_err() {
@@ -369,11 +290,7 @@ fn clients_that_never_read_delay_nobody() {
         .collect();
     let before = processor_time(supervisor.pid());
     unimpressed(&supervisor);
-    assert!(
-        resident(&supervisor) < 128 << 20,
-        "{} bytes resident",
-        resident(&supervisor)
-    );
+    assert!(resident(&supervisor) < 128 << 20, "{} bytes resident", resident(&supervisor));
     let used = processor_time(supervisor.pid()) - before;
     assert!(used < Duration::from_secs(5), "{used:?} of processor time");
     drop(streams);
@@ -410,10 +327,7 @@ fn requests_a_byte_at_a_time_are_understood() {
     }
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line).unwrap();
-    assert!(
-        line.is_empty() || serde_json::from_str::<Value>(&line).is_ok(),
-        "{line:?}"
-    );
+    assert!(line.is_empty() || serde_json::from_str::<Value>(&line).is_ok(), "{line:?}");
     unimpressed(&supervisor);
 }
 
@@ -429,12 +343,8 @@ fn strangers_are_turned_away() {
     std::fs::copy(crate::harness::scene::binary(), &program).unwrap();
     for args in [&["status", "t"][..], &["reload", "t"], &["stop", "t"]] {
         let mut command = Command::new(crate::harness::scene::suite());
-        command
-            .args(["child", "wrap", "user", "65532", "--"])
-            .arg(&program)
-            .args(args);
-        let ran = crate::harness::ran::Running::start(scene.mark(&mut command))
-            .finish(crate::harness::PATIENCE);
+        command.args(["child", "wrap", "user", "65532", "--"]).arg(&program).args(args);
+        let ran = crate::harness::ran::Running::start(scene.mark(&mut command)).finish(crate::harness::PATIENCE);
         assert_eq!(ran.exit, Exit::Code(1), "{ran:?}");
         ran.complains();
     }

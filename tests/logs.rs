@@ -27,85 +27,54 @@ trials![
 ];
 
 fn in_the_foreground_stdout_is_ours_and_stderr_passes_byte_for_byte() {
-    let supervisor = Setup::alone()
-        .role("prints bytes 1")
-        .with("-q")
-        .env("RUST_LOG", "error")
-        .start();
+    let supervisor = Setup::alone().role("prints bytes 1").with("-q").env("RUST_LOG", "error").start();
     let scene = Arc::clone(&supervisor.scene);
     let wanted = [0, 159, 146, 150, b'\n', 27, b'[', b'm', b'\r', b'\n'];
     eventually("the bytes have passed", || {
-        std::fs::read(scene.path("stderr"))
-            .unwrap()
-            .windows(wanted.len())
-            .any(|window| window == wanted)
+        std::fs::read(scene.path("stderr")).unwrap().windows(wanted.len()).any(|window| window == wanted)
     });
     scene.role("prints lines 3");
     supervisor.reload().expect(0);
     eventually("the lines have passed", || {
-        scene.read("stdout").contains("out line 2.2 of 3")
-            && scene.read("stderr").contains("err line 2.2 of 3")
+        scene.read("stdout").contains("out line 2.2 of 3") && scene.read("stderr").contains("err line 2.2 of 3")
     });
-    assert!(
-        !scene.read("stdout").contains("err "),
-        "{}",
-        scene.read("stdout")
-    );
+    assert!(!scene.read("stdout").contains("err "), "{}", scene.read("stdout"));
 }
 
 fn long_and_unfinished_lines_pass() {
     let supervisor = Setup::alone().role("prints long 300000").start();
     let scene = Arc::clone(&supervisor.scene);
     let long = "x".repeat(300_000);
-    eventually("the long line has passed", || {
-        scene.read("stderr").contains(&long)
-    });
+    eventually("the long line has passed", || scene.read("stderr").contains(&long));
     scene.role("prints unfinished 7");
     supervisor.reload().expect(0);
-    eventually("the unfinished line has passed", || {
-        scene.read("stderr").contains("err no newline 7")
-    });
+    eventually("the unfinished line has passed", || scene.read("stderr").contains("err no newline 7"));
 }
 
 fn in_the_background_lines_name_generation_and_pid() {
     let daemon = Setup::alone().daemon().role("prints lines 5").start();
     let scene = Arc::clone(&daemon.scene);
-    eventually("the lines are logged", || {
-        scene.read("log").contains("err line 1.4 of 5")
-    });
+    eventually("the lines are logged", || scene.read("log").contains("err line 1.4 of 5"));
     let pid = daemon.serving_pid().to_string();
     let log = scene.read("log");
-    let lines: Vec<_> = log
-        .lines()
-        .filter(|line| line.contains("line 1."))
-        .collect();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("line 1.")).collect();
     assert_eq!(lines.len(), 10, "{log}");
     for line in lines {
-        assert!(
-            line.contains(&pid) && line.contains('1'),
-            "no pid {pid}: {line}"
-        );
+        assert!(line.contains(&pid) && line.contains('1'), "no pid {pid}: {line}");
     }
     scene.role("prints unfinished 8");
     daemon.reload().expect(0);
     scene.role("prints long 200000");
     daemon.reload().expect(0);
-    eventually("the unfinished line is logged", || {
-        scene.read("log").contains("err no newline 8")
-    });
+    eventually("the unfinished line is logged", || scene.read("log").contains("err no newline 8"));
     // A line of any length is logged, be it in pieces, and the log stays a log of lines.
-    eventually("the long line is logged", || {
-        scene.read("log").matches('x').count() >= 2 * 200_000
-    });
+    eventually("the long line is logged", || scene.read("log").matches('x').count() >= 2 * 200_000);
     assert!(scene.read("log").ends_with('\n'));
 }
 
 fn usr1_reopens_the_log_without_losing_or_tearing_a_line() {
     const LINES: usize = 20_000;
-    let daemon = Setup::alone()
-        .daemon()
-        .role(&format!("prints while_serving {LINES}"))
-        .launch();
+    let daemon = Setup::alone().daemon().role(&format!("prints while_serving {LINES}")).launch();
     let scene = Arc::clone(&daemon.scene);
     let mut files = vec!["log".to_owned()];
     for turn in 0..5 {
@@ -117,17 +86,11 @@ fn usr1_reopens_the_log_without_losing_or_tearing_a_line() {
     }
     let seen = || -> BTreeSet<String> {
         let texts: Vec<_> = files.iter().map(|file| scene.read(file)).collect();
-        let lines = texts
-            .iter()
-            .flat_map(|text| text.lines())
-            .filter(|line| line.contains(" of 20000 "));
+        let lines = texts.iter().flat_map(|text| text.lines()).filter(|line| line.contains(" of 20000 "));
         lines
             .map(|line| {
                 assert!(line.ends_with('|'), "a torn line: {line}");
-                let begin = line
-                    .find("out line ")
-                    .or_else(|| line.find("err line "))
-                    .expect("a whole line");
+                let begin = line.find("out line ").or_else(|| line.find("err line ")).expect("a whole line");
                 let word: Vec<_> = line[begin..].split(' ').collect();
                 format!("{} {}", word[0], word[2])
             })
@@ -136,11 +99,7 @@ fn usr1_reopens_the_log_without_losing_or_tearing_a_line() {
     crate::harness::until("every line is logged", Duration::from_secs(40), || {
         let last = scene.read("log");
         let done = |kind: &str| last.contains(&format!("{kind} line 1.{} of", LINES - 1));
-        if done("out") && done("err") {
-            Ok(())
-        } else {
-            Err(format!("{} bytes", last.len()))
-        }
+        if done("out") && done("err") { Ok(()) } else { Err(format!("{} bytes", last.len())) }
     });
     assert_eq!(seen().len(), 2 * LINES, "lines are lost");
     ask(daemon.address());
@@ -175,17 +134,12 @@ fn a_log_file_that_cannot_be_reopened_is_kept() {
     daemon.signal(Signal::SIGUSR1);
     scene.role("prints lines 3");
     daemon.reload().expect(0);
-    eventually("the old file is still written", || {
-        scene.read("log.0").contains("err line 2.2 of 3")
-    });
+    eventually("the old file is still written", || scene.read("log.0").contains("err line 2.2 of 3"));
     ask(daemon.address());
 }
 
 fn a_blocked_reader_of_stderr_blocks_nobody() {
-    let mut supervisor = Setup::alone()
-        .role("prints while_serving 20000")
-        .piped()
-        .start();
+    let mut supervisor = Setup::alone().role("prints while_serving 20000").piped().start();
     // Held, but not read.
     let pipes = supervisor.pipes();
     let before = processor_time(supervisor.pid());
@@ -203,10 +157,7 @@ fn a_blocked_reader_of_stderr_blocks_nobody() {
 }
 
 fn a_dead_reader_of_stdout_and_stderr_ends_nobody() {
-    let mut supervisor = Setup::alone()
-        .role("prints while_serving 3000")
-        .piped()
-        .start();
+    let mut supervisor = Setup::alone().role("prints while_serving 3000").piped().start();
     drop(supervisor.pipes());
     let before = processor_time(supervisor.pid());
     for _ in 0..3 {
@@ -239,44 +190,24 @@ fn a_flood_before_ready_delays_nobody() {
     assert_eq!(supervisor.wait_exit(), Exit::Code(0));
     let (out, err) = (drain.join().unwrap(), errors.join().unwrap());
     for (text, kind) in [(&out, "out"), (&err, "err")] {
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with(&format!("{kind} line 1.")))
-            .count();
+        let lines = text.lines().filter(|line| line.starts_with(&format!("{kind} line 1."))).count();
         assert_eq!(lines, 20_000, "of {kind}");
     }
 }
 
 fn child_output_goes_to_its_own_file() {
-    let supervisor = Setup::alone()
-        .role("prints lines 4")
-        .with_path("--child-log", "child-log")
-        .start();
+    let supervisor = Setup::alone().role("prints lines 4").with_path("--child-log", "child-log").start();
     let scene = Arc::clone(&supervisor.scene);
     eventually("the file has the lines", || {
         let text = scene.read("child-log");
         text.contains("out line 1.3 of 4") && text.contains("err line 1.3 of 4")
     });
-    assert!(
-        !scene.read("stderr").contains("err line"),
-        "{}",
-        scene.read("stderr")
-    );
+    assert!(!scene.read("stderr").contains("err line"), "{}", scene.read("stderr"));
     // Reload results carry the last lines in this mode, too.
     scene.role("crash_before_ready 50 3");
-    supervisor
-        .reload()
-        .expect(1)
-        .says("no such database: accounts");
-    let supervisor = scene
-        .setup()
-        .name(Some("log"))
-        .role("prints lines 4")
-        .with("--child-log log")
-        .start();
-    eventually("the log has the lines", || {
-        scene.read("stderr").contains("err line 1.3 of 4")
-    });
+    supervisor.reload().expect(1).says("no such database: accounts");
+    let supervisor = scene.setup().name(Some("log")).role("prints lines 4").with("--child-log log").start();
+    eventually("the log has the lines", || scene.read("stderr").contains("err line 1.3 of 4"));
     ask(supervisor.address());
 }
 

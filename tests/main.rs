@@ -3,11 +3,7 @@
 //! One binary with two lives. Started by `cargo test` it runs the trials; started as
 //! `suite child ROLE [ARG]...` it is one of the programs that the trials supervise, so that every
 //! kind of good and bad child is at hand without a second executable.
-#![allow(
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "tests and their children talk"
-)]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "tests and their children talk")]
 #![allow(clippy::unwrap_used, reason = "an unexpected error is a failed test")]
 
 mod architecture;
@@ -34,13 +30,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(TRIALS_AT_A_TIME);
     harness::process::become_subreaper();
     harness::process::raise_descriptor_limit();
-    let trials = [
-        architecture::trials(),
-        cli::trials(),
-        control::all(),
-        daemon::all(),
-        logs::trials(),
-        supervise::trials(),
-    ];
+    let trials =
+        [architecture::trials(), cli::trials(), control::all(), daemon::all(), logs::trials(), supervise::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -1,8 +1,5 @@
 //! The few calls of the suite that the compiler cannot check.
-#![allow(
-    unsafe_code,
-    reason = "inherited descriptors and calls that nix does not offer"
-)]
+#![allow(unsafe_code, reason = "inherited descriptors and calls that nix does not offer")]
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::thread::RawPthread;
@@ -20,11 +17,7 @@ extern "C" fn nothing(_signal: libc::c_int) {}
 
 /// Makes `signal` interrupt system calls and do nothing else.
 pub(crate) fn interrupt_on(signal: Signal) {
-    let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing at all.
     unsafe { sigaction(signal, &action) }.unwrap();
 }
@@ -50,30 +43,13 @@ pub(crate) fn this_thread() -> RawPthread {
 
 /// Sets the soft limit of processes that another process may have.
 pub(crate) fn limit_processes(pid: Pid, soft: u64) {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both pointers are valid for the call or null.
-    let read = unsafe {
-        libc::prlimit(
-            pid.as_raw(),
-            libc::RLIMIT_NPROC,
-            std::ptr::null(),
-            &raw mut limit,
-        )
-    };
+    let read = unsafe { libc::prlimit(pid.as_raw(), libc::RLIMIT_NPROC, std::ptr::null(), &raw mut limit) };
     assert_eq!(read, 0, "prlimit: {}", std::io::Error::last_os_error());
     limit.rlim_cur = soft.min(limit.rlim_max);
     // SAFETY: as above.
-    let set = unsafe {
-        libc::prlimit(
-            pid.as_raw(),
-            libc::RLIMIT_NPROC,
-            &raw const limit,
-            std::ptr::null_mut(),
-        )
-    };
+    let set = unsafe { libc::prlimit(pid.as_raw(), libc::RLIMIT_NPROC, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(set, 0, "prlimit: {}", std::io::Error::last_os_error());
 }
 

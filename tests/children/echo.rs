@@ -46,41 +46,24 @@ pub(super) fn with_library() -> ExitCode {
 pub(super) fn serve(channel: &Channel, listeners: &[OwnedFd], service: &Service) {
     // The old and the new generation wake for the same connection; only one gets it.
     for listener in listeners {
-        fcntl(
-            listener,
-            FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK),
-        )
-        .unwrap();
+        fcntl(listener, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).unwrap();
     }
     loop {
         let mut sources = vec![PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
-        sources.extend(
-            listeners
-                .iter()
-                .map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)),
-        );
+        sources.extend(listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
         match poll(&mut sources, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => panic!("cannot poll: {error}"),
         }
-        let ready: Vec<bool> = sources
-            .iter()
-            .map(|source| source.any() == Some(true))
-            .collect();
+        let ready: Vec<bool> = sources.iter().map(|source| source.any() == Some(true)).collect();
         if ready[0] {
             match channel.receive() {
                 Word::Drain => return,
-                Word::Connections(connections) => {
-                    connections.into_iter().for_each(|it| service.take(it))
-                }
+                Word::Connections(connections) => connections.into_iter().for_each(|it| service.take(it)),
                 Word::Unknown => {}
             }
         }
-        for (listener, _) in listeners
-            .iter()
-            .zip(&ready[1..])
-            .filter(|(_, ready)| **ready)
-        {
+        for (listener, _) in listeners.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
             if let Some(connection) = accept(listener) {
                 service.take(connection);
             }

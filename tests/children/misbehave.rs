@@ -22,10 +22,7 @@ pub(super) fn park() -> ! {
 }
 
 /// Starts a process that nobody here will ever wait for.
-#[expect(
-    clippy::zombie_processes,
-    reason = "that is what these children do wrong"
-)]
+#[expect(clippy::zombie_processes, reason = "that is what these children do wrong")]
 fn leave_behind(command: &mut Command) {
     command.spawn().unwrap();
 }
@@ -65,12 +62,7 @@ pub(super) fn crash_after_ready(after: Duration) -> ExitCode {
 
 /// Serves, but neither end of file nor TERM moves it; and the process it started is no better.
 pub(super) fn ignores_drain() -> ! {
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGHUP,
-    ] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
         ignore(signal);
     }
     leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
@@ -100,9 +92,7 @@ pub(super) fn reads(count: usize) -> ! {
     let service = Service::new(generation());
     for _ in 0..count {
         if let Word::Connections(connections) = channel.receive() {
-            connections
-                .into_iter()
-                .for_each(|connection| service.take(connection));
+            connections.into_iter().for_each(|connection| service.take(connection));
         }
     }
     park()

@@ -30,9 +30,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["listener_plain"] => plain::run(),
         ["never_ready"] => misbehave::never_ready(),
         ["silent_alive"] => misbehave::park(),
-        ["crash_before_ready", ms, code] => {
-            misbehave::crash_before_ready(milliseconds(ms), code.parse().unwrap())
-        }
+        ["crash_before_ready", ms, code] => misbehave::crash_before_ready(milliseconds(ms), code.parse().unwrap()),
         ["crash_after_ready", ms] => misbehave::crash_after_ready(milliseconds(ms)),
         ["ignores_drain"] => misbehave::ignores_drain(),
         ["slow_drain", ms] => misbehave::slow_drain(milliseconds(ms)),

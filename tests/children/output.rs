@@ -11,8 +11,7 @@ pub(super) fn run(what: &str, count: usize) -> ExitCode {
         "unfinished" => say(&format!("no newline {count}"), ""),
         "bytes" => {
             // Neither text nor lines; what goes wrong with an output is not this child's affair.
-            let _ = std::io::stderr()
-                .write_all(&[0, 159, 146, 150, b'\n', 27, b'[', b'm', b'\r', b'\n']);
+            let _ = std::io::stderr().write_all(&[0, 159, 146, 150, b'\n', 27, b'[', b'm', b'\r', b'\n']);
         }
         "while_serving" => {
             std::thread::spawn(move || lines(count));
@@ -25,13 +24,7 @@ pub(super) fn run(what: &str, count: usize) -> ExitCode {
 fn lines(count: usize) {
     let generation = super::wire::generation();
     for number in 0..count {
-        say(
-            &format!(
-                "line {generation}.{number} of {count} {}",
-                "-".repeat(number % 100)
-            ),
-            "|\n",
-        );
+        say(&format!("line {generation}.{number} of {count} {}", "-".repeat(number % 100)), "|\n");
     }
 }
 

@@ -19,9 +19,7 @@ use crate::sys::{adopt, interrupt_on, signal_thread, this_thread};
 /// Accepts until TERM, then finishes what it has.
 pub(super) fn run() -> ExitCode {
     let listeners = listeners();
-    let listener = listeners
-        .first()
-        .expect("a listener by LISTEN_FDS and LISTEN_PID");
+    let listener = listeners.first().expect("a listener by LISTEN_FDS and LISTEN_PID");
     let term = Arc::new(AtomicBool::new(false));
     wake_on_term(&term);
     let service = Service::new(generation());
@@ -31,10 +29,7 @@ pub(super) fn run() -> ExitCode {
             Err(Errno::EINTR | Errno::ECONNABORTED) => {}
             // The socket is shared, and another generation may have made it non-blocking.
             Err(Errno::EAGAIN) => {
-                let _ = poll(
-                    &mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)],
-                    PollTimeout::NONE,
-                );
+                let _ = poll(&mut [PollFd::new(listener.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
             }
             Err(error) => panic!("cannot accept: {error}"),
         }

@@ -17,12 +17,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
 
 fn describe() -> Value {
     let environment: BTreeMap<String, String> = std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
     json!({
         "pid": std::process::id(),
@@ -51,10 +46,7 @@ fn descriptors() -> Value {
             continue;
         }
         let details = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
-        let flags = details
-            .lines()
-            .find_map(|line| line.strip_prefix("flags:"))
-            .unwrap_or_default();
+        let flags = details.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
         all.insert(number, json!({"target": target, "flags": flags.trim()}));
     }
     json!(all)
@@ -64,9 +56,5 @@ fn descriptors() -> Value {
 fn status() -> Value {
     let text = fs::read_to_string("/proc/self/status").unwrap();
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    json!(
-        pairs
-            .map(|(name, value)| (name, value.trim()))
-            .collect::<BTreeMap<_, _>>()
-    )
+    json!(pairs.map(|(name, value)| (name, value.trim())).collect::<BTreeMap<_, _>>())
 }

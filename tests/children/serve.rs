@@ -24,10 +24,7 @@ struct Counts {
 impl Service {
     /// None yet; `generation` is what the answers name.
     pub(super) fn new(generation: u64) -> Service {
-        Service {
-            generation,
-            counts: Arc::default(),
-        }
+        Service { generation, counts: Arc::default() }
     }
 
     /// Serves a connection in a thread of its own.
@@ -45,10 +42,7 @@ impl Service {
             service.counts.0.lock().unwrap().open -= 1;
             service.counts.1.notify_all();
         };
-        thread::Builder::new()
-            .stack_size(128 * 1024)
-            .spawn(work)
-            .unwrap();
+        thread::Builder::new().stack_size(128 * 1024).spawn(work).unwrap();
     }
 
     /// Waits until no connection is left.

@@ -35,11 +35,7 @@ impl Channel {
         let number = std::env::var("SOCKET_PROTECTOR_CHANNEL").ok()?;
         // The end of file replaces the signal of a parent's death.
         nix::sys::prctl::set_pdeathsig(None).unwrap();
-        Some(Channel(adopt(
-            number
-                .parse()
-                .expect("a number in SOCKET_PROTECTOR_CHANNEL"),
-        )))
+        Some(Channel(adopt(number.parse().expect("a number in SOCKET_PROTECTOR_CHANNEL"))))
     }
 
     /// Sends one record.
@@ -68,21 +64,15 @@ impl Channel {
                     let received: Vec<OwnedFd> = message
                         .cmsgs()
                         .unwrap()
-                        .filter_map(|part| {
-                            if let ControlMessageOwned::ScmRights(fds) = part {
-                                Some(fds)
-                            } else {
-                                None
-                            }
-                        })
+                        .filter_map(
+                            |part| {
+                                if let ControlMessageOwned::ScmRights(fds) = part { Some(fds) } else { None }
+                            },
+                        )
                         .flatten()
                         .map(adopt)
                         .collect();
-                    break (
-                        message.bytes,
-                        message.flags.contains(MsgFlags::MSG_CTRUNC),
-                        received,
-                    );
+                    break (message.bytes, message.flags.contains(MsgFlags::MSG_CTRUNC), received);
                 }
                 // Told once, when the supervisor ended without reading all that we sent.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
@@ -93,16 +83,8 @@ impl Channel {
         match record[..length] {
             [] => Word::Drain,
             [CONNECTIONS, count, ref indexes @ ..] => {
-                assert_eq!(
-                    usize::from(count),
-                    received.len(),
-                    "count and descriptors differ"
-                );
-                assert_eq!(
-                    indexes.len(),
-                    2 * received.len(),
-                    "one listener index per descriptor"
-                );
+                assert_eq!(usize::from(count), received.len(), "count and descriptors differ");
+                assert_eq!(indexes.len(), 2 * received.len(), "one listener index per descriptor");
                 assert!(received.len() <= BATCH, "a batch of {}", received.len());
                 Word::Connections(received)
             }
@@ -119,23 +101,14 @@ impl AsFd for Channel {
 
 /// The listening sockets by systemd's convention; none if they are meant for another process.
 pub(super) fn listeners() -> Vec<OwnedFd> {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<i32>().ok())
-    };
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
     if number("LISTEN_PID") != Some(i32::try_from(std::process::id()).unwrap()) {
         return Vec::new();
     }
-    (3..3 + number("LISTEN_FDS").unwrap_or(0))
-        .map(adopt)
-        .collect()
+    (3..3 + number("LISTEN_FDS").unwrap_or(0)).map(adopt).collect()
 }
 
 /// Our generation; 0 without a supervisor.
 pub(super) fn generation() -> u64 {
-    std::env::var("SOCKET_PROTECTOR_GENERATION")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
+    std::env::var("SOCKET_PROTECTOR_GENERATION").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }

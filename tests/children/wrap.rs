@@ -10,14 +10,9 @@ use nix::unistd::{Gid, Uid, close, setgid, setgroups, setuid};
 
 /// Applies the words in pairs, in their order.
 pub(super) fn run(words: &[&str]) -> ExitCode {
-    let end = words
-        .iter()
-        .position(|&word| word == "--")
-        .expect("a command after --");
+    let end = words.iter().position(|&word| word == "--").expect("a command after --");
     for pair in words[..end].chunks(2) {
-        let [what, value] = pair else {
-            panic!("{pair:?} lacks its value")
-        };
+        let [what, value] = pair else { panic!("{pair:?} lacks its value") };
         apply(what, value);
     }
     let error = Command::new(words[end + 1]).args(&words[end + 2..]).exec();

@@ -35,15 +35,10 @@ pub(crate) struct Answer {
 
 impl Failure {
     fn of(error: &std::io::Error) -> Failure {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "only these tell us something"
-        )]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only these tell us something")]
         match error.kind() {
             ErrorKind::ConnectionRefused => Failure::Refused,
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-                Failure::Reset
-            }
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Failure::Reset,
             ErrorKind::TimedOut | ErrorKind::WouldBlock => Failure::TimedOut,
             _ => Failure::Other,
         }
@@ -55,26 +50,17 @@ impl Client {
         Client::connect_within(address, DEADLINE)
     }
 
-    pub(crate) fn connect_within(
-        address: SocketAddr,
-        patience: Duration,
-    ) -> Result<Client, Failure> {
-        let stream =
-            TcpStream::connect_timeout(&address, patience).map_err(|error| Failure::of(&error))?;
+    pub(crate) fn connect_within(address: SocketAddr, patience: Duration) -> Result<Client, Failure> {
+        let stream = TcpStream::connect_timeout(&address, patience).map_err(|error| Failure::of(&error))?;
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Ok(Client {
-            stream: BufReader::new(stream),
-        })
+        Ok(Client { stream: BufReader::new(stream) })
     }
 
     /// Sends a request that is answered after `hold`.
     pub(crate) fn send(&mut self, hold: Duration, word: &str) -> Result<(), Failure> {
         let request = format!("{} {word}\n", hold.as_millis());
-        self.stream
-            .get_mut()
-            .write_all(request.as_bytes())
-            .map_err(|error| Failure::of(&error))
+        self.stream.get_mut().write_all(request.as_bytes()).map_err(|error| Failure::of(&error))
     }
 
     /// Reads the answer to `word`.
@@ -93,11 +79,7 @@ impl Client {
             return Err(Failure::Wrong);
         };
         match (generation.parse(), pid.parse(), place.parse()) {
-            (Ok(generation), Ok(pid), Ok(place)) if echoed == word => Ok(Answer {
-                generation,
-                pid,
-                place,
-            }),
+            (Ok(generation), Ok(pid), Ok(place)) if echoed == word => Ok(Answer { generation, pid, place }),
             _ => Err(Failure::Wrong),
         }
     }
@@ -109,9 +91,7 @@ impl Client {
 
     /// Closes so that the other side sees a reset.
     pub(crate) fn reset(self) {
-        socket2::SockRef::from(self.stream.get_ref())
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        socket2::SockRef::from(self.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 

@@ -40,10 +40,7 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |number| {
             let stop = Arc::clone(&stop);
-            std::thread::Builder::new()
-                .stack_size(128 * 1024)
-                .spawn(move || client(address, number, &stop))
-                .unwrap()
+            std::thread::Builder::new().stack_size(128 * 1024).spawn(move || client(address, number, &stop)).unwrap()
         };
         let clients = (0..CLIENTS).map(start).collect();
         Load { stop, clients }
@@ -64,10 +61,7 @@ impl Report {
     fn add(&mut self, other: Report) {
         self.connections += other.connections;
         self.answered += other.answered;
-        other
-            .failures
-            .into_iter()
-            .for_each(|(failure, count)| *self.failures.entry(failure).or_insert(0) += count);
+        other.failures.into_iter().for_each(|(failure, count)| *self.failures.entry(failure).or_insert(0) += count);
         self.children.extend(other.children);
         self.slowest = self.slowest.max(other.slowest);
     }
@@ -119,9 +113,7 @@ fn converse(
         report.answered += 1;
         report.children.insert(answer.pid);
     }
-    let extra = begin
-        .elapsed()
-        .saturating_sub(hold * u32::try_from(requests).unwrap());
+    let extra = begin.elapsed().saturating_sub(hold * u32::try_from(requests).unwrap());
     report.slowest = report.slowest.max(extra);
     Ok(())
 }

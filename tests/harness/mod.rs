@@ -23,11 +23,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Waits until `look` answers with a value, or fails with what was seen last.
 #[track_caller]
-pub(crate) fn until<T>(
-    what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Result<T, String>,
-) -> T {
+pub(crate) fn until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + patience;
     let mut pause = LOOK;
     loop {
@@ -45,13 +41,7 @@ pub(crate) fn until<T>(
 /// Waits until `holds` is true.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    until(what, PATIENCE, || {
-        if holds() {
-            Ok(())
-        } else {
-            Err("not so".to_owned())
-        }
-    });
+    until(what, PATIENCE, || if holds() { Ok(()) } else { Err("not so".to_owned()) });
 }
 
 /// Builds the list of a module's trials, each named after its function.

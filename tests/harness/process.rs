@@ -74,9 +74,7 @@ pub(crate) fn parent(pid: Pid) -> Option<Pid> {
 pub(crate) fn processor_time(pid: Pid) -> Duration {
     let fields = stat(pid).unwrap_or_else(|| panic!("{pid} is gone"));
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-        .unwrap()
-        .unwrap();
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap();
     Duration::from_millis(ticks * 1000 / u64::try_from(per_second).unwrap())
 }
 
@@ -84,40 +82,22 @@ pub(crate) fn processor_time(pid: Pid) -> Duration {
 fn all() -> Vec<Pid> {
     fs::read_dir("/proc")
         .unwrap()
-        .filter_map(|entry| {
-            entry
-                .ok()?
-                .file_name()
-                .to_str()?
-                .parse()
-                .ok()
-                .map(Pid::from_raw)
-        })
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid::from_raw))
         .collect()
 }
 
 /// The living processes that have `NAME=VALUE` in the environment they were started with.
 pub(crate) fn tagged(tag: &str) -> Vec<Pid> {
     let carries = |pid: &Pid| {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-            environment
-                .split(|&b| b == 0)
-                .any(|entry| entry == tag.as_bytes())
-        })
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|environment| environment.split(|&b| b == 0).any(|entry| entry == tag.as_bytes()))
     };
-    all()
-        .into_iter()
-        .filter(carries)
-        .filter(|&pid| alive(pid))
-        .collect()
+    all().into_iter().filter(carries).filter(|&pid| alive(pid)).collect()
 }
 
 /// The living children of a process.
 pub(crate) fn children(pid: Pid) -> Vec<Pid> {
-    all()
-        .into_iter()
-        .filter(|&other| parent(other) == Some(pid) && alive(other))
-        .collect()
+    all().into_iter().filter(|&other| parent(other) == Some(pid) && alive(other)).collect()
 }
 
 /// Everything that a process holds, to be compared with what it held before.
@@ -133,20 +113,11 @@ pub(crate) struct Census {
 pub(crate) fn census(pid: Pid) -> Census {
     let mut descriptors = BTreeMap::new();
     for target in descriptors_of(pid).into_values() {
-        let kind = target
-            .split_once(":[")
-            .map_or(target.as_str(), |(kind, _)| kind)
-            .to_owned();
+        let kind = target.split_once(":[").map_or(target.as_str(), |(kind, _)| kind).to_owned();
         *descriptors.entry(kind).or_insert(0) += 1;
     }
-    let children = all()
-        .into_iter()
-        .filter(|&other| parent(other) == Some(pid))
-        .count();
-    Census {
-        descriptors,
-        children,
-    }
+    let children = all().into_iter().filter(|&other| parent(other) == Some(pid)).count();
+    Census { descriptors, children }
 }
 
 /// Descriptor numbers with what they refer to.
@@ -158,10 +129,7 @@ pub(crate) fn descriptors_of(pid: Pid) -> BTreeMap<i32, String> {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let target = fs::read_link(entry.path()).ok()?;
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                target.to_string_lossy().into_owned(),
-            ))
+            Some((entry.file_name().to_str()?.parse().ok()?, target.to_string_lossy().into_owned()))
         })
         .collect()
 }
@@ -172,10 +140,7 @@ pub(crate) fn describe(pid: Pid) -> String {
         .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
         .unwrap_or_default();
     match stat(pid) {
-        Some(fields) => format!(
-            "{pid} state {} ppid {} group {}: {command}",
-            fields[0], fields[1], fields[2]
-        ),
+        Some(fields) => format!("{pid} state {} ppid {} group {}: {command}", fields[0], fields[1], fields[2]),
         None => format!("{pid} gone"),
     }
 }

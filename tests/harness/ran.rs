@@ -35,20 +35,10 @@ impl Running {
         let out = tempfile::tempfile().unwrap();
         let err = tempfile::tempfile().unwrap();
         command.stdin(Stdio::null());
-        command
-            .stdout(out.try_clone().unwrap())
-            .stderr(err.try_clone().unwrap());
+        command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
         let line = format!("{command:?}");
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
-        Running {
-            child,
-            out,
-            err,
-            since: Instant::now(),
-            line,
-        }
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
+        Running { child, out, err, since: Instant::now(), line }
     }
 
     /// Whether it still runs.
@@ -71,28 +61,16 @@ impl Running {
             if Instant::now() > deadline {
                 send(self.pid(), Signal::SIGKILL);
                 self.child.wait().unwrap();
-                panic!(
-                    "{} did not end within {patience:?}; stderr: {}",
-                    self.line,
-                    text(&mut self.err)
-                );
+                panic!("{} did not end within {patience:?}; stderr: {}", self.line, text(&mut self.err));
             }
             std::thread::sleep(super::LOOK);
         };
-        let exit = match (
-            status.code(),
-            std::os::unix::process::ExitStatusExt::signal(&status),
-        ) {
+        let exit = match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
             (Some(code), _) => Exit::Code(code),
             (None, Some(signal)) => Exit::Signal(Signal::try_from(signal).unwrap()),
             (None, None) => panic!("{} ended in no known way", self.line),
         };
-        Ran {
-            exit,
-            out: text(&mut self.out),
-            err: text(&mut self.err),
-            took: self.since.elapsed(),
-        }
+        Ran { exit, out: text(&mut self.out), err: text(&mut self.err), took: self.since.elapsed() }
     }
 }
 
@@ -107,13 +85,7 @@ impl Ran {
     /// Checks the exit code and shows everything if it is another.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Ran {
-        assert_eq!(
-            self.exit,
-            Exit::Code(code),
-            "\nstdout: {}\nstderr: {}",
-            self.out,
-            self.err
-        );
+        assert_eq!(self.exit, Exit::Code(code), "\nstdout: {}\nstderr: {}", self.out, self.err);
         self
     }
 
@@ -121,46 +93,26 @@ impl Ran {
     #[track_caller]
     pub(crate) fn says(self, words: &str) -> Ran {
         let said = self.err.to_lowercase();
-        assert!(
-            said.contains(&words.to_lowercase()),
-            "stderr does not mention {words:?}: {}",
-            self.err
-        );
+        assert!(said.contains(&words.to_lowercase()), "stderr does not mention {words:?}: {}", self.err);
         self
     }
 
     /// Checks the form of error messages: our name, lower case, at most one hint, never a panic.
     #[track_caller]
     pub(crate) fn complains(self) -> Ran {
-        let message = self
-            .err
-            .lines()
-            .find_map(|line| line.strip_prefix("socket-protector: "));
-        let message =
-            message.unwrap_or_else(|| panic!("no message in the agreed form: {:?}", self.err));
-        assert!(
-            !message.starts_with(char::is_uppercase),
-            "upper case: {message}"
-        );
-        let hints = self
-            .err
-            .lines()
-            .filter(|line| line.starts_with("hint: "))
-            .count();
+        let message = self.err.lines().find_map(|line| line.strip_prefix("socket-protector: "));
+        let message = message.unwrap_or_else(|| panic!("no message in the agreed form: {:?}", self.err));
+        assert!(!message.starts_with(char::is_uppercase), "upper case: {message}");
+        let hints = self.err.lines().filter(|line| line.starts_with("hint: ")).count();
         assert!(hints <= 1, "{hints} hints: {}", self.err);
-        assert!(
-            !self.err.contains("panicked") && !self.err.contains("RUST_BACKTRACE"),
-            "{}",
-            self.err
-        );
+        assert!(!self.err.contains("panicked") && !self.err.contains("RUST_BACKTRACE"), "{}", self.err);
         self
     }
 
     /// What it printed, as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| {
-            panic!("not JSON ({error}): {:?}; stderr: {}", self.out, self.err)
-        })
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {:?}; stderr: {}", self.out, self.err))
     }
 }

@@ -31,11 +31,7 @@ pub(crate) fn binary() -> &'static Path {
 
 /// This program, which is also every child.
 pub(crate) fn suite() -> String {
-    std::env::current_exe()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned()
+    std::env::current_exe().unwrap().to_str().unwrap().to_owned()
 }
 
 impl Scene {
@@ -51,10 +47,7 @@ impl Scene {
             nix::sys::stat::FchmodatFlags::FollowSymlink,
         )
         .unwrap();
-        Arc::new(Scene {
-            dir,
-            tag: format!("{}-{number}", std::process::id()),
-        })
+        Arc::new(Scene { dir, tag: format!("{}-{number}", std::process::id()) })
     }
 
     /// A path in the scene's directory.
@@ -63,9 +56,7 @@ impl Scene {
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
-        std::fs::read(self.path(name))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(self.path(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -96,12 +87,7 @@ impl Scene {
 
     /// The command of a child whose role is read when it starts.
     pub(crate) fn child(&self) -> Vec<String> {
-        vec![
-            suite(),
-            "child".to_owned(),
-            "from".to_owned(),
-            self.path("role").to_str().unwrap().to_owned(),
-        ]
+        vec![suite(), "child".to_owned(), "from".to_owned(), self.path("role").to_str().unwrap().to_owned()]
     }
 
     /// A supervisor to be, in this scene.
@@ -111,9 +97,7 @@ impl Scene {
 
     /// Gives a command our mark and our directory of sockets.
     pub(crate) fn mark<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env(TAG, &self.tag)
-            .env("SOCKET_PROTECTOR_RUN_DIR", self.path("run"))
+        command.env(TAG, &self.tag).env("SOCKET_PROTECTOR_RUN_DIR", self.path("run"))
     }
 
     /// Starts `socket-protector ARGS`.
@@ -149,23 +133,12 @@ impl Scene {
                 text += &format!("    {fd} -> {target}\n");
             }
         }
-        let mut files: Vec<_> = std::fs::read_dir(self.dir.path())
-            .unwrap()
-            .filter_map(|file| file.ok())
-            .collect();
+        let mut files: Vec<_> = std::fs::read_dir(self.dir.path()).unwrap().filter_map(|file| file.ok()).collect();
         files.sort_by_key(std::fs::DirEntry::file_name);
-        for file in files
-            .into_iter()
-            .filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()))
-        {
+        for file in files.into_iter().filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())) {
             let bytes = std::fs::read(file.path()).unwrap_or_default();
-            let tail =
-                String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4000)..]).into_owned();
-            text += &format!(
-                "--- {} ({} bytes) ---\n{tail}\n",
-                file.path().display(),
-                bytes.len()
-            );
+            let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4000)..]).into_owned();
+            text += &format!("--- {} ({} bytes) ---\n{tail}\n", file.path().display(), bytes.len());
         }
         eprintln!("{text}");
     }
@@ -175,9 +148,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.report();
-            self.processes()
-                .into_iter()
-                .for_each(|pid| send(pid, Signal::SIGKILL));
+            self.processes().into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
             return;
         }
         let deadline = std::time::Instant::now() + PATIENCE / 4;

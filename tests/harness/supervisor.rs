@@ -81,17 +81,13 @@ impl Setup {
 
     /// More options, separated by blanks.
     pub(crate) fn with(mut self, options: &str) -> Setup {
-        self.args
-            .extend(options.split_whitespace().map(str::to_owned));
+        self.args.extend(options.split_whitespace().map(str::to_owned));
         self
     }
 
     /// An option whose value is a path of the scene.
     pub(crate) fn with_path(mut self, option: &str, name: &str) -> Setup {
-        self.args.extend([
-            option.to_owned(),
-            self.scene.path(name).to_str().unwrap().to_owned(),
-        ]);
+        self.args.extend([option.to_owned(), self.scene.path(name).to_str().unwrap().to_owned()]);
         self
     }
 
@@ -108,19 +104,13 @@ impl Setup {
 
     /// Another command than a child with a role.
     pub(crate) fn command<T: AsRef<str>>(mut self, command: &[T]) -> Setup {
-        self.command = Some(
-            command
-                .iter()
-                .map(|word| word.as_ref().to_owned())
-                .collect(),
-        );
+        self.command = Some(command.iter().map(|word| word.as_ref().to_owned()).collect());
         self
     }
 
     /// Start it in the surroundings that the role `wrap` makes of these words.
     pub(crate) fn wrap(mut self, words: &str) -> Setup {
-        self.wrap
-            .extend(words.split_whitespace().map(str::to_owned));
+        self.wrap.extend(words.split_whitespace().map(str::to_owned));
         self
     }
 
@@ -162,17 +152,11 @@ impl Setup {
             Command::new(&self.program)
         } else {
             let mut wrapped = Command::new(suite());
-            wrapped
-                .args(["child", "wrap"])
-                .args(&self.wrap)
-                .arg("--")
-                .arg(&self.program);
+            wrapped.args(["child", "wrap"]).args(&self.wrap).arg("--").arg(&self.program);
             wrapped
         };
         self.scene.mark(&mut command);
-        command
-            .env("RUST_LOG", "info")
-            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.env("RUST_LOG", "info").envs(self.env.iter().map(|(name, value)| (name, value)));
         if !self.daemon {
             command.arg("-f");
         }
@@ -201,41 +185,20 @@ impl Setup {
         let scene = Arc::clone(&self.scene);
         if self.daemon {
             Running::start(&mut command).finish(PATIENCE * 2).expect(0);
-            let pid = scene
-                .read("pid")
-                .trim()
-                .parse()
-                .expect("a pid in the pid file");
-            return Supervisor {
-                scene,
-                name,
-                pid: Pid::from_raw(pid),
-                child: None,
-                exit: None,
-            };
+            let pid = scene.read("pid").trim().parse().expect("a pid in the pid file");
+            return Supervisor { scene, name, pid: Pid::from_raw(pid), child: None, exit: None };
         }
         command.stdin(Stdio::null());
         if self.piped {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         } else {
-            let append = |file: &str| {
-                std::fs::File::options()
-                    .append(true)
-                    .create(true)
-                    .open(scene.path(file))
-                    .unwrap()
-            };
+            let append =
+                |file: &str| std::fs::File::options().append(true).create(true).open(scene.path(file)).unwrap();
             command.stdout(append("stdout")).stderr(append("stderr"));
         }
         let child = command.spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        Supervisor {
-            scene,
-            name,
-            pid,
-            child: Some(child),
-            exit: None,
-        }
+        Supervisor { scene, name, pid, child: Some(child), exit: None }
     }
 
     /// Starts it and waits until a generation serves.
@@ -263,10 +226,7 @@ impl Supervisor {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        assert!(
-            self.exit.is_none(),
-            "{signal} for a supervisor that has ended"
-        );
+        assert!(self.exit.is_none(), "{signal} for a supervisor that has ended");
         process::send(self.pid, signal);
     }
 
@@ -279,35 +239,23 @@ impl Supervisor {
     pub(crate) fn wait_serving(&mut self) {
         until("a generation serves", PATIENCE, || {
             if let Some(exit) = self.ended() {
-                panic!(
-                    "the supervisor ended ({exit:?}) before it served; stderr: {}",
-                    self.scene.read("stderr")
-                );
+                panic!("the supervisor ended ({exit:?}) before it served; stderr: {}", self.scene.read("stderr"));
             }
             let status = self.try_status()?;
-            serving(&status)
-                .map(|_| ())
-                .ok_or_else(|| status.to_string())
+            serving(&status).map(|_| ()).ok_or_else(|| status.to_string())
         });
     }
 
     /// `status NAME --json`, or why there is none.
     pub(crate) fn try_status(&self) -> Result<Value, String> {
         let ran = self.scene.cli(&["status", &self.name, "--json"]);
-        if ran.exit == Exit::Code(0) {
-            Ok(ran.json())
-        } else {
-            Err(ran.err)
-        }
+        if ran.exit == Exit::Code(0) { Ok(ran.json()) } else { Err(ran.err) }
     }
 
     /// `status NAME --json`.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {
-        self.scene
-            .cli(&["status", &self.name, "--json"])
-            .expect(0)
-            .json()
+        self.scene.cli(&["status", &self.name, "--json"]).expect(0).json()
     }
 
     /// Waits until the status is as wanted, and answers it.
@@ -315,11 +263,7 @@ impl Supervisor {
     pub(crate) fn wait_status(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         until(what, PATIENCE, || {
             let status = self.try_status()?;
-            if holds(&status) {
-                Ok(status)
-            } else {
-                Err(status.to_string())
-            }
+            if holds(&status) { Ok(status) } else { Err(status.to_string()) }
         })
     }
 
@@ -334,19 +278,14 @@ impl Supervisor {
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let status = self.status();
         let listeners = status["listeners"].as_array().unwrap();
-        listeners
-            .iter()
-            .map(|listener| reachable(listener["address"].as_str().unwrap()))
-            .collect()
+        listeners.iter().map(|listener| reachable(listener["address"].as_str().unwrap())).collect()
     }
 
     /// The serving generation's number.
     #[track_caller]
     pub(crate) fn generation(&self) -> u64 {
         let status = self.status();
-        serving(&status).unwrap_or_else(|| panic!("nothing serves: {status}"))["number"]
-            .as_u64()
-            .unwrap()
+        serving(&status).unwrap_or_else(|| panic!("nothing serves: {status}"))["number"].as_u64().unwrap()
     }
 
     /// The serving child's pid.
@@ -396,9 +335,7 @@ impl Supervisor {
 
     #[track_caller]
     pub(crate) fn wait_exit_within(&mut self, patience: Duration) -> Exit {
-        until("the supervisor has ended", patience, || {
-            self.ended().ok_or_else(|| "it runs".to_owned())
-        })
+        until("the supervisor has ended", patience, || self.ended().ok_or_else(|| "it runs".to_owned()))
     }
 
     /// Kills it and nothing else.
@@ -414,12 +351,7 @@ impl Drop for Supervisor {
         if self.ended().is_some() {
             return;
         }
-        for signal in [
-            Signal::SIGCONT,
-            Signal::SIGTERM,
-            Signal::SIGINT,
-            Signal::SIGQUIT,
-        ] {
+        for signal in [Signal::SIGCONT, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
             process::send(self.pid, signal);
         }
         let deadline = std::time::Instant::now() + PATIENCE;
@@ -439,25 +371,18 @@ impl Drop for Supervisor {
 
 /// The serving generation in a status.
 pub(crate) fn serving(status: &Value) -> Option<&Value> {
-    status["generations"]
-        .as_array()?
-        .iter()
-        .find(|generation| generation["phase"] == "serving")
+    status["generations"].as_array()?.iter().find(|generation| generation["phase"] == "serving")
 }
 
 /// The pid of a generation's first worker.
 pub(crate) fn worker_pid(generation: &Value) -> Pid {
-    let pid = generation["workers"][0]["pid"]
-        .as_i64()
-        .unwrap_or_else(|| panic!("no pid: {generation}"));
+    let pid = generation["workers"][0]["pid"].as_i64().unwrap_or_else(|| panic!("no pid: {generation}"));
     Pid::from_raw(i32::try_from(pid).unwrap())
 }
 
 /// An address to connect to, where the listener may be bound to all addresses.
 fn reachable(address: &str) -> SocketAddr {
-    let mut address: SocketAddr = address
-        .parse()
-        .unwrap_or_else(|error| panic!("address {address:?}: {error}"));
+    let mut address: SocketAddr = address.parse().unwrap_or_else(|error| panic!("address {address:?}: {error}"));
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }

@@ -18,19 +18,14 @@ fn a_wrong_version_is_refused() {
     let old = supervisor.serving_pid().as_raw();
     supervisor.scene.role("wrong_version");
     let ran = supervisor.reload().expect(1).complains().says("version");
-    assert!(
-        ran.took < Duration::from_secs(15),
-        "a hang, not a refusal: {ran:?}"
-    );
+    assert!(ran.took < Duration::from_secs(15), "a hang, not a refusal: {ran:?}");
     assert_eq!(ask(supervisor.address()).pid, old);
     let ran = Setup::alone().role("wrong_version").run();
     ran.expect(1).complains().says("version");
 }
 
 fn garbage_before_ready_never_becomes_ready() {
-    let supervisor = Setup::alone()
-        .with("--ready channel --ready-timeout 800ms")
-        .start();
+    let supervisor = Setup::alone().with("--ready channel --ready-timeout 800ms").start();
     let old = supervisor.serving_pid().as_raw();
     for what in ["unknown", "short", "long", "empty"] {
         supervisor.scene.role(&format!("garbage {what}"));
@@ -43,25 +38,19 @@ fn garbage_before_ready_never_becomes_ready() {
 
 fn garbage_after_the_switch_harms_nobody() {
     for what in ["unknown", "short", "long", "empty"] {
-        let supervisor = Setup::alone()
-            .with("--ready alive:50ms --respawn-delay 10ms..50ms")
-            .start();
+        let supervisor = Setup::alone().with("--ready alive:50ms --respawn-delay 10ms..50ms").start();
         supervisor.scene.role(&format!("garbage {what}"));
         // It counts as alive or is thrown out; either way the next reload mends it.
         let _ = supervisor.reload();
         supervisor.scene.role("echo");
         supervisor.reload().expect(0);
-        supervisor.wait_status("echo serves", |status| {
-            status["counters"]["reloads"].as_u64() > Some(0)
-        });
+        supervisor.wait_status("echo serves", |status| status["counters"]["reloads"].as_u64() > Some(0));
         ask(supervisor.address());
     }
 }
 
 fn a_flood_of_records_harms_nobody() {
-    let supervisor = Setup::alone()
-        .with("--ready alive:100ms --respawn-delay 10ms..50ms")
-        .start();
+    let supervisor = Setup::alone().with("--ready alive:100ms --respawn-delay 10ms..50ms").start();
     supervisor.scene.role("garbage flood");
     let _ = supervisor.reload();
     supervisor.status();
@@ -72,10 +61,7 @@ fn a_flood_of_records_harms_nobody() {
 
 fn a_leaked_channel_does_not_keep_a_dead_child_alive() {
     for pass in ["listener", "connections"] {
-        let setup = Setup::alone()
-            .role("leaks_fd")
-            .with("--respawn-delay 10ms..50ms --pass")
-            .with(pass);
+        let setup = Setup::alone().role("leaks_fd").with("--respawn-delay 10ms..50ms --pass").with(pass);
         let supervisor = setup.start();
         ask(supervisor.address());
         let mut client = Client::connect(supervisor.address()).unwrap();
@@ -86,9 +72,7 @@ fn a_leaked_channel_does_not_keep_a_dead_child_alive() {
         client.ask(Duration::ZERO, "after").unwrap();
         drop(client);
         supervisor.wait_settled();
-        eventually("supervisor and one child are left", || {
-            supervisor.scene.processes().len() == 2
-        });
+        eventually("supervisor and one child are left", || supervisor.scene.processes().len() == 2);
         ask(supervisor.address());
     }
 }

@@ -44,9 +44,7 @@ fn requests_in_progress_are_finished() {
 
 fn children_without_a_channel_get_the_drain_signal() {
     for signal in ["TERM", "USR2"] {
-        let supervisor = Setup::alone()
-            .with("--ready alive:50ms --drain-signal")
-            .with(signal);
+        let supervisor = Setup::alone().with("--ready alive:50ms --drain-signal").with(signal);
         let mark = supervisor.scene().path("mark").to_str().unwrap().to_owned();
         let body = "trap 'echo USR2 > \"$0\"; exit 0' USR2; trap 'echo TERM > \"$0\"; exit 0' TERM; while :; do sleep 0.05; done";
         let supervisor = supervisor.command(&["/bin/sh", "-c", body, &mark]).start();
@@ -62,10 +60,7 @@ fn children_that_spoke_get_no_signal() {
     let mut busy = Client::connect(supervisor.address()).unwrap();
     let old = busy.ask(Duration::ZERO, "before").unwrap().pid;
     supervisor.reload().expect(0);
-    assert_eq!(
-        busy.ask(Duration::from_millis(300), "after").unwrap().pid,
-        old
-    );
+    assert_eq!(busy.ask(Duration::from_millis(300), "after").unwrap().pid, old);
 }
 
 fn the_drain_timeout_ends_with_term() {
@@ -76,38 +71,21 @@ fn the_drain_timeout_ends_with_term() {
     let begin = Instant::now();
     supervisor.reload().expect(0);
     supervisor.wait_settled();
-    assert!(
-        begin.elapsed() >= Duration::from_millis(400) && !alive(old),
-        "{:?}",
-        begin.elapsed()
-    );
-    assert!(
-        begin.elapsed() < Duration::from_secs(9),
-        "TERM would have been enough: {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(400) && !alive(old), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(9), "TERM would have been enough: {:?}", begin.elapsed());
 }
 
 fn the_drain_timeout_ends_with_kill_to_the_group() {
-    let supervisor = Setup::alone()
-        .role("ignores_drain")
-        .with("--drain-timeout 300ms")
-        .start();
+    let supervisor = Setup::alone().role("ignores_drain").with("--drain-timeout 300ms").start();
     let old = supervisor.serving_pid();
-    assert_eq!(
-        supervisor.scene.processes().len(),
-        3,
-        "supervisor, child and grandchild"
-    );
+    assert_eq!(supervisor.scene.processes().len(), 3, "supervisor, child and grandchild");
     supervisor.scene.role("echo");
     supervisor.reload().expect(0);
     // Further reloads work meanwhile.
     supervisor.reload().expect(0);
     assert!(alive(old), "TERM is ignored, KILL comes 10 seconds later");
     supervisor.wait_settled();
-    eventually("supervisor and one child are left", || {
-        supervisor.scene.processes().len() == 2
-    });
+    eventually("supervisor and one child are left", || supervisor.scene.processes().len() == 2);
 }
 
 fn a_stopped_child_is_woken_to_be_ended() {
@@ -128,10 +106,7 @@ fn reloads_go_on_while_an_old_one_drains() {
         let mut client = Client::connect(supervisor.address()).unwrap();
         let answer = client.ask(Duration::ZERO, "begin").unwrap();
         held.push((client, answer.pid));
-        assert_eq!(
-            supervisor.status()["generations"].as_array().unwrap().len(),
-            number + 1
-        );
+        assert_eq!(supervisor.status()["generations"].as_array().unwrap().len(), number + 1);
         supervisor.reload().expect(0);
     }
     for (client, pid) in &mut held {
@@ -148,10 +123,6 @@ fn a_grandchild_does_not_outlive_the_drain() {
     supervisor.wait_settled();
     until("the group is gone", PATIENCE, || {
         let left = supervisor.scene.processes();
-        if left.len() == 2 {
-            Ok(())
-        } else {
-            Err(left.iter().map(|&pid| process::describe(pid)).collect())
-        }
+        if left.len() == 2 { Ok(()) } else { Err(left.iter().map(|&pid| process::describe(pid)).collect()) }
     });
 }

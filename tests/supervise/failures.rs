@@ -44,9 +44,7 @@ impl Before {
     #[track_caller]
     fn fails_with(&self, role: &str) -> Ran {
         self.supervisor.scene.role(role);
-        let failed = self.supervisor.status()["counters"]["reloads_failed"]
-            .as_u64()
-            .unwrap();
+        let failed = self.supervisor.status()["counters"]["reloads_failed"].as_u64().unwrap();
         let ran = self.supervisor.reload().expect(1).complains();
         self.serves_on(failed + 1);
         ran
@@ -54,20 +52,11 @@ impl Before {
 
     #[track_caller]
     fn serves_on(&self, failed: u64) {
-        assert_eq!(
-            ask(self.supervisor.address()).pid,
-            self.pid.as_raw(),
-            "another child answers"
-        );
+        assert_eq!(ask(self.supervisor.address()).pid, self.pid.as_raw(), "another child answers");
         let status = self.supervisor.status();
         assert_eq!(status["counters"]["reloads_failed"], failed, "{status}");
         assert_eq!(status["last_reload"]["ok"], false, "{status}");
-        assert!(
-            status["last_reload"]["reason"]
-                .as_str()
-                .is_some_and(|reason| !reason.is_empty()),
-            "{status}"
-        );
+        assert!(status["last_reload"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{status}");
         self.supervisor.wait_settled();
         // And it can still be reloaded.
         self.supervisor.scene.role("echo");
@@ -77,19 +66,14 @@ impl Before {
 fn a_child_that_exits_at_once() {
     let before = Before::start(Setup::alone());
     let ran = before.fails_with("crash_before_ready 0 3");
-    ran.says("3")
-        .says("reading the configuration")
-        .says("no such database: accounts");
+    ran.says("3").says("reading the configuration").says("no such database: accounts");
     before.supervisor.reload().expect(0);
     assert_eq!(before.supervisor.status()["last_reload"]["ok"], true);
 }
 
 fn a_child_that_exits_after_a_while() {
     let before = Before::start(Setup::alone().connections());
-    before
-        .fails_with("crash_before_ready 300 4")
-        .says("4")
-        .says("no such database: accounts");
+    before.fails_with("crash_before_ready 300 4").says("4").says("no such database: accounts");
     // Success as an exit code is no success before ready.
     before.fails_with("crash_before_ready 10 0");
 }
@@ -98,39 +82,19 @@ fn a_child_that_is_killed() {
     let before = Before::start(Setup::alone());
     before.supervisor.scene.role("never_ready");
     let reload = before.supervisor.begin_reload();
-    let status = before
-        .supervisor
-        .wait_status("a second generation starts", |status| {
-            status["generations"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .any(|it| it["phase"] == "starting")
-        });
-    let starting = status["generations"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|it| it["phase"] == "starting")
-        .unwrap()
-        .clone();
-    crate::harness::process::send(
-        crate::harness::supervisor::worker_pid(&starting),
-        nix::sys::signal::Signal::SIGKILL,
-    );
-    reload
-        .finish(Duration::from_secs(20))
-        .expect(1)
-        .complains()
-        .says("KILL");
+    let status = before.supervisor.wait_status("a second generation starts", |status| {
+        status["generations"].as_array().unwrap().iter().any(|it| it["phase"] == "starting")
+    });
+    let starting =
+        status["generations"].as_array().unwrap().iter().find(|it| it["phase"] == "starting").unwrap().clone();
+    crate::harness::process::send(crate::harness::supervisor::worker_pid(&starting), nix::sys::signal::Signal::SIGKILL);
+    reload.finish(Duration::from_secs(20)).expect(1).complains().says("KILL");
     before.serves_on(1);
 }
 
 fn a_child_that_is_never_ready() {
     for pass in ["listener", "connections"] {
-        let setup = Setup::alone()
-            .with("--ready channel --ready-timeout 500ms --pass")
-            .with(pass);
+        let setup = Setup::alone().with("--ready channel --ready-timeout 500ms --pass").with(pass);
         let before = Before::start(setup);
         let ran = before.fails_with("never_ready");
         assert!(ran.took >= Duration::from_millis(500), "{ran:?}");
@@ -146,9 +110,7 @@ fn a_child_that_fails_leaves_no_group_behind() {
     let before = Before::start(Setup::alone());
     before.fails_with("leader_leaves").says("9");
     // The shell that ignores TERM was in the failed leader's group.
-    eventually("only the supervisor and the old child are left", || {
-        before.supervisor.scene.processes().len() == 2
-    });
+    eventually("only the supervisor and the old child are left", || before.supervisor.scene.processes().len() == 2);
 }
 
 /// Reloads into a command that cannot run.
@@ -165,10 +127,7 @@ fn cannot_run(make: impl FnOnce(&Scene), words: &[&str]) {
     before.serves_on(1);
     let reason = before.supervisor.status()["last_reload"]["reason"].to_string();
     for word in words {
-        assert!(
-            reason.to_lowercase().contains(&word.to_lowercase()),
-            "{word:?} is not the reason: {reason}"
-        );
+        assert!(reason.to_lowercase().contains(&word.to_lowercase()), "{word:?} is not the reason: {reason}");
     }
 }
 
@@ -176,10 +135,7 @@ fn a_command_that_is_missing() {
     let remove = |scene: &Scene| {
         fs::remove_file(scene.path("service")).unwrap();
     };
-    cannot_run(
-        remove,
-        &["service", "No such file or directory (os error 2)"],
-    );
+    cannot_run(remove, &["service", "No such file or directory (os error 2)"]);
 }
 
 fn a_command_that_is_not_executable() {
@@ -218,12 +174,7 @@ fn a_command_that_is_being_written() {
     fs::copy(crate::harness::scene::suite(), &new).unwrap();
     fs::rename(&new, &program).unwrap();
     let writing = fs::File::options().append(true).open(&program).unwrap();
-    before
-        .supervisor
-        .reload()
-        .expect(1)
-        .complains()
-        .says("(os error 26)");
+    before.supervisor.reload().expect(1).complains().says("(os error 26)");
     before.serves_on(1);
     drop(writing);
     before.supervisor.reload().expect(0);
@@ -243,41 +194,24 @@ fn a_child_that_exits_after_ready_is_a_crash() {
     supervisor.scene.role("crash_after_ready 100");
     supervisor.reload().expect(0);
     supervisor.scene.role("echo");
-    supervisor.wait_status("a good child serves", |status| {
-        status["counters"]["respawns"]
-            .as_u64()
-            .is_some_and(|n| n > 0)
-    });
+    supervisor
+        .wait_status("a good child serves", |status| status["counters"]["respawns"].as_u64().is_some_and(|n| n > 0));
     ask(supervisor.address());
 }
 
 fn a_new_command_that_fails_does_not_replace_the_old() {
     let before = Before::start(Setup::alone());
     let scene = &before.supervisor.scene;
-    scene
-        .cli(&["reload", "t", "--", "/no/such/program", "x"])
-        .expect(1)
-        .complains()
-        .says("/no/such/program");
+    scene.cli(&["reload", "t", "--", "/no/such/program", "x"]).expect(1).complains().says("/no/such/program");
     before.serves_on(1);
-    scene
-        .cli(&["reload", "t", "--", "false"])
-        .expect(1)
-        .complains();
+    scene.cli(&["reload", "t", "--", "false"]).expect(1).complains();
     before.serves_on(2);
     let status = before.supervisor.status();
-    assert_eq!(
-        status["generations"][0]["command"],
-        serde_json::json!(scene.child()),
-        "{status}"
-    );
+    assert_eq!(status["generations"][0]["command"], serde_json::json!(scene.child()), "{status}");
     // A reload without a command takes the old one, which is still the command.
     before.supervisor.reload().expect(0);
     let status = before.supervisor.status();
-    assert_eq!(
-        status["generations"].as_array().unwrap().last().unwrap()["command"],
-        serde_json::json!(scene.child())
-    );
+    assert_eq!(status["generations"].as_array().unwrap().last().unwrap()["command"], serde_json::json!(scene.child()));
 }
 
 fn the_first_generation_in_the_foreground() {
@@ -285,42 +219,18 @@ fn the_first_generation_in_the_foreground() {
     ran.expect(1).complains().says("3");
     let ran = Setup::alone().role("crash_before_ready 0 0").run();
     ran.expect(1).complains();
-    let ran = Setup::alone()
-        .role("never_ready")
-        .with("--ready-timeout 400ms --ready channel")
-        .run();
+    let ran = Setup::alone().role("never_ready").with("--ready-timeout 400ms --ready channel").run();
     ran.expect(1).complains().says("ready");
-    Setup::alone()
-        .command(&["/no/such/program"])
-        .run()
-        .expect(127)
-        .complains()
-        .says("/no/such/program");
-    Setup::alone()
-        .command(&["no-such-program-in-path"])
-        .run()
-        .expect(127)
-        .complains();
+    Setup::alone().command(&["/no/such/program"]).run().expect(127).complains().says("/no/such/program");
+    Setup::alone().command(&["no-such-program-in-path"]).run().expect(127).complains();
     Setup::alone().command(&["/"]).run().expect(126).complains();
-    Setup::alone()
-        .command(&["/etc/passwd"])
-        .run()
-        .expect(126)
-        .complains();
+    Setup::alone().command(&["/etc/passwd"]).run().expect(126).complains();
     Setup::alone().command(&[""]).run().complains();
 }
 
 fn failed_reloads_leave_nothing_behind() {
-    let supervisor = Setup::alone()
-        .connections()
-        .with("--ready channel --ready-timeout 100ms")
-        .start();
-    let roles = [
-        "crash_before_ready 0 1",
-        "never_ready",
-        "exec /no/such/program",
-        "leader_leaves",
-    ];
+    let supervisor = Setup::alone().connections().with("--ready channel --ready-timeout 100ms").start();
+    let roles = ["crash_before_ready 0 1", "never_ready", "exec /no/such/program", "leader_leaves"];
     let round = || {
         for role in roles {
             supervisor.scene.role(role);
@@ -333,16 +243,8 @@ fn failed_reloads_leave_nothing_behind() {
     for _ in 0..5 {
         round();
     }
-    crate::harness::until(
-        "descriptors and processes are as they were",
-        crate::harness::PATIENCE,
-        || {
-            let now = supervisor.census();
-            if now == before {
-                Ok(())
-            } else {
-                Err(format!("{now:?}, before {before:?}"))
-            }
-        },
-    );
+    crate::harness::until("descriptors and processes are as they were", crate::harness::PATIENCE, || {
+        let now = supervisor.census();
+        if now == before { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) }
+    });
 }

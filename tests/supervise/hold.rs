@@ -38,9 +38,7 @@ impl Queue {
     #[track_caller]
     fn answers(self) -> Vec<Answer> {
         let answer = |(number, mut client): (usize, Client)| {
-            client
-                .receive(&number.to_string())
-                .unwrap_or_else(|failure| panic!("client {number}: {failure:?}"))
+            client.receive(&number.to_string()).unwrap_or_else(|failure| panic!("client {number}: {failure:?}"))
         };
         self.0.into_iter().enumerate().map(answer).collect()
     }
@@ -51,34 +49,22 @@ impl Queue {
 fn in_order(answers: &[Answer]) {
     for pair in answers.windows(2) {
         assert_eq!(pair[0].pid, pair[1].pid);
-        assert_eq!(
-            pair[0].place + 1,
-            pair[1].place,
-            "not in order: {answers:?}"
-        );
+        assert_eq!(pair[0].place + 1, pair[1].place, "not in order: {answers:?}");
     }
 }
 
 fn counter(status: &Value, name: &str) -> u64 {
-    status["counters"][name]
-        .as_u64()
-        .unwrap_or_else(|| panic!("no {name}: {status}"))
+    status["counters"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {status}"))
 }
 
 #[track_caller]
 fn wait_accepted(supervisor: &Supervisor, count: u64) -> Value {
-    supervisor.wait_status("all are accepted", |status| {
-        counter(status, "accepted") >= count
-    })
+    supervisor.wait_status("all are accepted", |status| counter(status, "accepted") >= count)
 }
 
 fn what_a_dead_child_had_not_read_is_served_once_and_in_order() {
     const CLIENTS: usize = 100;
-    let supervisor = Setup::alone()
-        .connections()
-        .role("stops_reading")
-        .with("--respawn-delay 10ms..1s")
-        .start();
+    let supervisor = Setup::alone().connections().role("stops_reading").with("--respawn-delay 10ms..1s").start();
     let queue = Queue::of(supervisor.address(), CLIENTS);
     wait_accepted(&supervisor, 100);
     supervisor.scene.role("echo");
@@ -94,11 +80,7 @@ fn what_a_dead_child_had_not_read_is_served_once_and_in_order() {
 }
 
 fn what_a_draining_child_had_not_read_is_served_by_the_next() {
-    let supervisor = Setup::alone()
-        .connections()
-        .role("stops_reading")
-        .with("--drain-timeout 200ms")
-        .start();
+    let supervisor = Setup::alone().connections().role("stops_reading").with("--drain-timeout 200ms").start();
     let queue = Queue::of(supervisor.address(), 50);
     wait_accepted(&supervisor, 50);
     supervisor.scene.role("echo");
@@ -121,10 +103,7 @@ fn what_a_draining_child_had_not_read_is_served_by_the_next() {
 
 fn a_child_that_stops_reading_blocks_nobody() {
     const CLIENTS: usize = 3000;
-    let setup = Setup::alone()
-        .connections()
-        .role("stops_reading")
-        .with("--respawn-delay 10ms..1s");
+    let setup = Setup::alone().connections().role("stops_reading").with("--respawn-delay 10ms..1s");
     let supervisor = setup.start();
     let used = processor_time(supervisor.pid());
     let queue = Queue::of(supervisor.address(), CLIENTS);
@@ -140,9 +119,7 @@ fn a_child_that_stops_reading_blocks_nobody() {
 fn past_the_hold_limit_the_kernel_keeps_them() {
     const LIMIT: u64 = 20;
     let setup = Setup::alone().connections().role("stops_reading");
-    let supervisor = setup
-        .with("--hold-limit 20 --backlog 32 --respawn-delay 10ms..1s")
-        .start();
+    let supervisor = setup.with("--hold-limit 20 --backlog 32 --respawn-delay 10ms..1s").start();
     let address = supervisor.address();
     let mut queue = Queue(Vec::new());
     // Until the channel, the hold and the backlog are full: then a connect is not answered.
@@ -150,9 +127,7 @@ fn past_the_hold_limit_the_kernel_keeps_them() {
         let Ok(mut client) = Client::connect_within(address, Duration::from_millis(1500)) else {
             break;
         };
-        client
-            .send(Duration::ZERO, &queue.0.len().to_string())
-            .unwrap();
+        client.send(Duration::ZERO, &queue.0.len().to_string()).unwrap();
         queue.0.push(client);
     }
     let count = u64::try_from(queue.0.len()).unwrap();
@@ -175,15 +150,10 @@ fn past_the_hold_limit_the_kernel_keeps_them() {
 }
 
 fn a_slow_new_child_serves_what_was_held() {
-    let supervisor = Setup::alone()
-        .connections()
-        .with("--respawn-delay 10ms..1s")
-        .start();
+    let supervisor = Setup::alone().connections().with("--respawn-delay 10ms..1s").start();
     supervisor.scene.role("slow_start 2000");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
-    supervisor.wait_status("nothing serves", |status| {
-        crate::harness::supervisor::serving(status).is_none()
-    });
+    supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
     let queue = Queue::of(supervisor.address(), 200);
     let status = wait_accepted(&supervisor, 200);
     assert_eq!(status["listeners"][0]["held"], 200, "{status}");
@@ -195,11 +165,7 @@ fn a_slow_new_child_serves_what_was_held() {
 }
 
 fn a_held_client_that_goes_away_harms_nobody() {
-    let supervisor = Setup::alone()
-        .connections()
-        .role("stops_reading")
-        .with("--respawn-delay 10ms..1s")
-        .start();
+    let supervisor = Setup::alone().connections().role("stops_reading").with("--respawn-delay 10ms..1s").start();
     let address = supervisor.address();
     let mut stay = Vec::new();
     for number in 0..90 {
@@ -215,9 +181,7 @@ fn a_held_client_that_goes_away_harms_nobody() {
     supervisor.scene.role("echo");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     for (number, mut client) in stay {
-        client
-            .receive(&number.to_string())
-            .unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
+        client.receive(&number.to_string()).unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
     }
     ask(address);
 }
@@ -238,31 +202,17 @@ fn clients_that_reset_at_once_harm_nobody() {
 }
 
 fn held_connections_are_counted() {
-    let setup = Setup::alone()
-        .connections()
-        .with("--respawn-delay 500ms..1s");
+    let setup = Setup::alone().connections().with("--respawn-delay 500ms..1s");
     let supervisor = setup.listen(&["a=127.0.0.1:0", "b=127.0.0.1:0"]).start();
     let addresses = supervisor.addresses();
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
-    supervisor.wait_status("nothing serves", |status| {
-        crate::harness::supervisor::serving(status).is_none()
-    });
+    supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
     supervisor.scene.role("slow_start 500");
     let (one, two) = (Queue::of(addresses[0], 3), Queue::of(addresses[1], 5));
     let status = wait_accepted(&supervisor, 8);
-    let held: Vec<_> = status["listeners"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["held"].clone())
-        .collect();
+    let held: Vec<_> = status["listeners"].as_array().unwrap().iter().map(|it| it["held"].clone()).collect();
     assert_eq!(held, [Value::from(3), Value::from(5)], "{status}");
-    let accepted: Vec<_> = status["listeners"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["accepted"].clone())
-        .collect();
+    let accepted: Vec<_> = status["listeners"].as_array().unwrap().iter().map(|it| it["accepted"].clone()).collect();
     assert_eq!(accepted, [Value::from(3), Value::from(5)], "{status}");
     assert_eq!((one.answers().len(), two.answers().len()), (3, 5));
 }

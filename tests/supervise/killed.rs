@@ -24,9 +24,7 @@ fn children_with_a_channel_drain() {
         let child = supervisor.serving_pid();
         let mut client = Client::connect(supervisor.address()).unwrap();
         client.ask(Duration::ZERO, "before").unwrap();
-        client
-            .send(Duration::from_millis(300), "meanwhile")
-            .unwrap();
+        client.send(Duration::from_millis(300), "meanwhile").unwrap();
         supervisor.kill();
         client.receive("meanwhile").unwrap();
         client.ask(Duration::ZERO, "after").unwrap();
@@ -37,10 +35,7 @@ fn children_with_a_channel_drain() {
 }
 
 fn children_without_a_channel_get_the_drain_signal() {
-    let mut supervisor = Setup::alone()
-        .role("listener_plain")
-        .with("--ready alive:50ms")
-        .start();
+    let mut supervisor = Setup::alone().role("listener_plain").with("--ready alive:50ms").start();
     let child = supervisor.serving_pid();
     let mut client = Client::connect(supervisor.address()).unwrap();
     client.ask(Duration::ZERO, "before").unwrap();
@@ -52,25 +47,17 @@ fn children_without_a_channel_get_the_drain_signal() {
 
 fn another_supervisor_binds_at_once() {
     for pass in ["listener", "connections"] {
-        let mut first = Setup::alone()
-            .with("--pass")
-            .with(pass)
-            .with_path("--pid-file", "pid")
-            .start();
+        let mut first = Setup::alone().with("--pass").with(pass).with_path("--pid-file", "pid").start();
         let scene = std::sync::Arc::clone(&first.scene);
         let address = first.address();
         let mut client = Client::connect(address).unwrap();
         let old = client.ask(Duration::ZERO, "before").unwrap().pid;
         first.kill();
         // The listener of pass listener closes when the child has seen its end of file.
-        until(
-            "the address is free",
-            PATIENCE,
-            || match TcpStream::connect(address) {
-                Err(_) => Ok(()),
-                Ok(_) => Err("somebody listens".to_owned()),
-            },
-        );
+        until("the address is free", PATIENCE, || match TcpStream::connect(address) {
+            Err(_) => Ok(()),
+            Ok(_) => Err("somebody listens".to_owned()),
+        });
         let second = scene
             .setup()
             .listen(&[&address.to_string()])
@@ -100,23 +87,17 @@ fn a_child_that_starts_when_the_supervisor_dies_does_not_stay() {
     let mut supervisor = Setup::alone().start();
     supervisor.scene.role("never_ready");
     let reload = supervisor.begin_reload();
-    supervisor.wait_status("a generation starts", |status| {
-        status["generations"].as_array().unwrap().len() == 2
-    });
+    supervisor.wait_status("a generation starts", |status| status["generations"].as_array().unwrap().len() == 2);
     supervisor.kill();
     reload.finish(PATIENCE).expect(1).complains();
     // `never_ready` has greeted, and then looks at nothing: an end of file is all it gets.
     let scene = std::sync::Arc::clone(&supervisor.scene);
-    eventually("the serving child has drained", || {
-        scene.processes().len() <= 1
-    });
+    eventually("the serving child has drained", || scene.processes().len() <= 1);
     scene.clear();
 }
 
 fn kept_orphans_serve_on() {
-    let setup = Setup::alone()
-        .with("--orphans keep")
-        .with_path("--child-log", "child-log");
+    let setup = Setup::alone().with("--orphans keep").with_path("--child-log", "child-log");
     let mut supervisor = setup.start();
     let (address, child) = (supervisor.address(), supervisor.serving_pid());
     supervisor.kill();
@@ -127,17 +108,13 @@ fn kept_orphans_serve_on() {
     process::send(child, Signal::SIGKILL);
     eventually("the child is gone", || !alive(child));
     // The same for one that knows no channel.
-    let setup = Setup::alone()
-        .with("--orphans keep --ready alive:50ms")
-        .role("listener_plain");
+    let setup = Setup::alone().with("--orphans keep --ready alive:50ms").role("listener_plain");
     let mut supervisor = setup.with_path("--child-log", "child-log").start();
     let (address, child) = (supervisor.address(), supervisor.serving_pid());
     supervisor.kill();
     assert_eq!(ask(address).pid, child.as_raw());
     // A stop is a stop, keep or not.
     supervisor.scene.clear();
-    let setup = Setup::alone()
-        .with("--orphans keep")
-        .with_path("--child-log", "child-log");
+    let setup = Setup::alone().with("--orphans keep").with_path("--child-log", "child-log");
     drop(setup.start());
 }

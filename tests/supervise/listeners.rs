@@ -18,11 +18,7 @@ trials![
 ];
 
 fn free_port() -> u16 {
-    TcpListener::bind("[::]:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
 }
 
 fn listener(supervisor: &Supervisor, index: usize) -> Value {
@@ -46,12 +42,7 @@ fn every_form_of_a_tcp_endpoint() {
         let supervisor = Setup::alone().listen(&[text]).start();
         let seen = listener(&supervisor, 0);
         let wanted = text.strip_prefix("web=").unwrap_or(text);
-        assert!(
-            seen["endpoint"]
-                .as_str()
-                .is_some_and(|endpoint| endpoint.contains(wanted)),
-            "{text}: {seen}"
-        );
+        assert!(seen["endpoint"].as_str().is_some_and(|endpoint| endpoint.contains(wanted)), "{text}: {seen}");
         if text.starts_with("web=") {
             assert_eq!(seen["name"], "web");
         }
@@ -63,18 +54,12 @@ fn a_bare_port_listens_on_all_addresses_of_both_families() {
     let port = free_port();
     let supervisor = Setup::alone().listen(&[&port.to_string()]).start();
     assert_eq!(listener(&supervisor, 0)["address"], format!("[::]:{port}"));
-    for address in [
-        SocketAddr::from(([127, 0, 0, 1], port)),
-        SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)),
-    ] {
+    for address in [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))] {
         ask(address);
     }
     // Twice in a row: nothing that was left open keeps the port.
     drop(supervisor);
-    ask(Setup::alone()
-        .listen(&[&port.to_string()])
-        .start()
-        .address());
+    ask(Setup::alone().listen(&[&port.to_string()]).start().address());
 }
 
 fn an_ephemeral_port_is_reported_and_kept() {
@@ -95,21 +80,9 @@ fn two_listeners_with_names() {
         let probe: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
         let environment = &probe["environment"];
         assert_eq!(environment["LISTEN_FDS"], "3", "{environment}");
-        assert_eq!(
-            environment["LISTEN_PID"],
-            probe["pid"].to_string(),
-            "{environment}"
-        );
-        let names: Vec<_> = environment["LISTEN_FDNAMES"]
-            .as_str()
-            .unwrap()
-            .split(':')
-            .collect();
-        assert_eq!(
-            (names.len(), names[0], names[2]),
-            (3, "web", "admin"),
-            "{environment}"
-        );
+        assert_eq!(environment["LISTEN_PID"], probe["pid"].to_string(), "{environment}");
+        let names: Vec<_> = environment["LISTEN_FDNAMES"].as_str().unwrap().split(':').collect();
+        assert_eq!((names.len(), names[0], names[2]), (3, "web", "admin"), "{environment}");
         let status = supervisor.status();
         for (index, name) in names.into_iter().enumerate() {
             assert_eq!(status["listeners"][index]["name"], name, "{status}");
@@ -118,21 +91,13 @@ fn two_listeners_with_names() {
             ask(address);
             let number = (index + 3).to_string();
             let target = &probe["descriptors"][&number]["target"];
-            assert!(
-                target
-                    .as_str()
-                    .is_some_and(|target| target.starts_with("socket:")),
-                "{number}: {probe}"
-            );
+            assert!(target.as_str().is_some_and(|target| target.starts_with("socket:")), "{number}: {probe}");
         }
     }
 }
 
 fn connections_of_several_listeners() {
-    let supervisor = Setup::alone()
-        .connections()
-        .listen(&["127.0.0.1:0", "[::1]:0"])
-        .start();
+    let supervisor = Setup::alone().connections().listen(&["127.0.0.1:0", "[::1]:0"]).start();
     for address in supervisor.addresses() {
         ask(address);
         ask(address);
@@ -144,27 +109,16 @@ fn connections_of_several_listeners() {
 
 /// The queue limit of a listening socket, as the kernel shows it: without a reader it fills up.
 fn the_backlog_is_as_asked() {
-    let supervisor = Setup::alone()
-        .role("silent_alive")
-        .with("--backlog 5 --ready alive:50ms")
-        .start();
+    let supervisor = Setup::alone().role("silent_alive").with("--backlog 5 --ready alive:50ms").start();
     let address = supervisor.address();
     let patience = std::time::Duration::from_millis(700);
-    let taken: Vec<_> = (0..20)
-        .map_while(|_| TcpStream::connect_timeout(&address, patience).ok())
-        .collect();
-    assert!(
-        (5..=7).contains(&taken.len()),
-        "{} connections in a backlog of 5",
-        taken.len()
-    );
+    let taken: Vec<_> = (0..20).map_while(|_| TcpStream::connect_timeout(&address, patience).ok()).collect();
+    assert!((5..=7).contains(&taken.len()), "{} connections in a backlog of 5", taken.len());
 }
 
 fn an_ipv6_only_listener_leaves_ipv4_alone() {
     let port = free_port();
-    let supervisor = Setup::alone()
-        .listen(&[&format!("[::1]:{port}"), &format!("127.0.0.1:{port}")])
-        .start();
+    let supervisor = Setup::alone().listen(&[&format!("[::1]:{port}"), &format!("127.0.0.1:{port}")]).start();
     for address in supervisor.addresses() {
         ask(address);
     }

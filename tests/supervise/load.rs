@@ -36,50 +36,28 @@ fn hundred_reloads(setup: Setup) {
     }
     let report = load.finish();
     report.expect_nothing_noticed();
-    assert!(
-        report.children.len() > 10,
-        "the load hardly met the reloads: {report:?}"
-    );
+    assert!(report.children.len() > 10, "the load hardly met the reloads: {report:?}");
     supervisor.wait_settled();
     same_census(&supervisor, &before);
-    assert_eq!(
-        child_before,
-        census(supervisor.serving_pid()),
-        "the child holds other things than its predecessor"
-    );
+    assert_eq!(child_before, census(supervisor.serving_pid()), "the child holds other things than its predecessor");
     let status = supervisor.status();
     assert_eq!(status["counters"]["reloads"], RELOADS + 1, "{status}");
     assert_eq!(status["counters"]["reloads_failed"], 0, "{status}");
     assert_eq!(status["counters"]["respawns"], 0, "{status}");
     if status["pass"] == "connections" {
         let counters = &status["counters"];
-        assert_eq!(
-            counters["accepted"].as_u64().unwrap(),
-            report.connections,
-            "{status}"
-        );
+        assert_eq!(counters["accepted"].as_u64().unwrap(), report.connections, "{status}");
         let passed = counters["passed"].as_u64().unwrap() - counters["reclaimed"].as_u64().unwrap();
-        assert_eq!(
-            passed, report.connections,
-            "each passed once, but for those taken back: {status}"
-        );
+        assert_eq!(passed, report.connections, "each passed once, but for those taken back: {status}");
     }
 }
 
 #[track_caller]
 fn same_census(supervisor: &Supervisor, before: &process::Census) {
-    until(
-        "descriptors and processes are as they were",
-        PATIENCE,
-        || {
-            let now = supervisor.census();
-            if now == *before {
-                Ok(())
-            } else {
-                Err(format!("{now:?}, before {before:?}"))
-            }
-        },
-    );
+    until("descriptors and processes are as they were", PATIENCE, || {
+        let now = supervisor.census();
+        if now == *before { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) }
+    });
 }
 
 fn a_hundred_reloads_with_listeners() {
@@ -99,10 +77,7 @@ fn a_hundred_reloads_with_the_library_and_connections() {
 }
 
 fn reloads_of_a_daemon_that_knows_only_systemd() {
-    let supervisor = Setup::alone()
-        .role("listener_plain")
-        .with("--ready alive:50ms")
-        .start();
+    let supervisor = Setup::alone().role("listener_plain").with("--ready alive:50ms").start();
     let load = Load::on(supervisor.address());
     for _ in 0..20 {
         supervisor.reload().expect(0);
@@ -131,36 +106,23 @@ fn hup_in_quick_succession() {
         generations.len() == 1 && generations[0]["phase"] == "serving"
     });
     let reloads = status["counters"]["reloads"].as_u64().unwrap();
-    assert!(
-        reloads >= 5 && reloads <= sent + 1,
-        "{reloads} reloads for {sent} signals"
-    );
+    assert!(reloads >= 5 && reloads <= sent + 1, "{reloads} reloads for {sent} signals");
     same_census(&supervisor, &before);
 }
 
 fn kill_9_of_the_serving_child_with_connections() {
-    let supervisor = Setup::alone()
-        .connections()
-        .with("--respawn-delay 10ms..200ms")
-        .start();
+    let supervisor = Setup::alone().connections().with("--respawn-delay 10ms..200ms").start();
     let address = supervisor.address();
     let load = Load::on(address);
     let mut killed = 0;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(8) {
-        let status =
-            supervisor.wait_status("a child serves that has taken connections", |status| {
-                serving(status).is_some_and(|it| {
-                    it["workers"][0]["connections_passed"]
-                        .as_u64()
-                        .is_some_and(|n| n > 100)
-                })
-            });
+        let status = supervisor.wait_status("a child serves that has taken connections", |status| {
+            serving(status).is_some_and(|it| it["workers"][0]["connections_passed"].as_u64().is_some_and(|n| n > 100))
+        });
         process::send(worker_pid(serving(&status).unwrap()), Signal::SIGKILL);
         killed += 1;
-        supervisor.wait_status("the child was replaced", |status| {
-            status["counters"]["respawns"] == killed
-        });
+        supervisor.wait_status("the child was replaced", |status| status["counters"]["respawns"] == killed);
     }
     let report = load.finish();
     assert!(killed >= 3, "{killed} killed");
@@ -168,38 +130,20 @@ fn kill_9_of_the_serving_child_with_connections() {
     let lost = report.failed();
     let most = killed * u64::try_from(crate::harness::load::CLIENTS).unwrap();
     assert!(lost <= most, "{lost} lost with {killed} kills: {report:?}");
-    assert_eq!(
-        report.failures.get(&crate::harness::Failure::Refused),
-        None,
-        "{report:?}"
-    );
-    assert_eq!(
-        report.failures.get(&crate::harness::Failure::TimedOut),
-        None,
-        "{report:?}"
-    );
-    assert_eq!(
-        report.failures.get(&crate::harness::Failure::Wrong),
-        None,
-        "{report:?}"
-    );
+    assert_eq!(report.failures.get(&crate::harness::Failure::Refused), None, "{report:?}");
+    assert_eq!(report.failures.get(&crate::harness::Failure::TimedOut), None, "{report:?}");
+    assert_eq!(report.failures.get(&crate::harness::Failure::Wrong), None, "{report:?}");
     let status = supervisor.status();
     let counters = &status["counters"];
     let net = counters["passed"].as_u64().unwrap() - counters["reclaimed"].as_u64().unwrap();
-    assert_eq!(
-        net,
-        counters["accepted"].as_u64().unwrap(),
-        "every connection is accounted for: {status}"
-    );
+    assert_eq!(net, counters["accepted"].as_u64().unwrap(), "every connection is accounted for: {status}");
 }
 
 fn both_kinds_of_daemon_alternate() {
     let supervisor = Setup::alone().with("--ready alive:100ms").start();
     let load = Load::on(supervisor.address());
     for turn in 0..10 {
-        supervisor
-            .scene
-            .role(["listener_plain", "echo", "echo_library"][turn % 3]);
+        supervisor.scene.role(["listener_plain", "echo", "echo_library"][turn % 3]);
         supervisor.reload().expect(0);
     }
     load.finish().expect_nothing_noticed();

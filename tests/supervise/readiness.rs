@@ -31,11 +31,7 @@ fn nobody_is_switched_to_before_it_is_ready() {
             let answer = ask(supervisor.address());
             if reload.runs() && answer.pid != old {
                 // The switch comes just before the command returns.
-                assert_eq!(
-                    supervisor.generation(),
-                    2,
-                    "answered by a generation that does not serve"
-                );
+                assert_eq!(supervisor.generation(), 2, "answered by a generation that does not serve");
             }
             asked += 1;
         }
@@ -49,11 +45,7 @@ fn nobody_is_switched_to_before_it_is_ready() {
 fn a_child_that_never_speaks_is_ready_when_it_lives() {
     let begin = Instant::now();
     let supervisor = Setup::alone().role("listener_plain").start();
-    assert!(
-        begin.elapsed() >= Duration::from_secs(1),
-        "ready after {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_secs(1), "ready after {:?}", begin.elapsed());
     ask(supervisor.address());
     let ran = supervisor.reload().expect(0);
     assert!(ran.took >= Duration::from_millis(900), "{ran:?}");
@@ -71,40 +63,24 @@ fn after_one_that_spoke_its_successors_are_waited_for() {
 }
 
 fn alive_counts_from_the_start() {
-    let supervisor = Setup::alone()
-        .role("listener_plain")
-        .with("--ready alive:200ms")
-        .start();
+    let supervisor = Setup::alone().role("listener_plain").with("--ready alive:200ms").start();
     let ran = supervisor.reload().expect(0);
-    assert!(
-        ran.took >= Duration::from_millis(200) && ran.took < Duration::from_secs(10),
-        "{ran:?}"
-    );
+    assert!(ran.took >= Duration::from_millis(200) && ran.took < Duration::from_secs(10), "{ran:?}");
     supervisor.scene.role("crash_before_ready 50 1");
     supervisor.reload().expect(1).complains();
     ask(supervisor.address());
 }
 
 fn channel_waits_for_the_word() {
-    let mut supervisor = Setup::alone()
-        .role("slow_start 1500")
-        .with("--ready channel")
-        .launch();
+    let mut supervisor = Setup::alone().role("slow_start 1500").with("--ready channel").launch();
     let begin = Instant::now();
     supervisor.wait_serving();
-    assert!(
-        begin.elapsed() >= Duration::from_millis(1300),
-        "ready after {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(1300), "ready after {:?}", begin.elapsed());
     ask(supervisor.address());
 }
 
 fn connections_need_no_word_when_alive_is_asked_for() {
-    let supervisor = Setup::alone()
-        .connections()
-        .with("--ready alive:100ms")
-        .start();
+    let supervisor = Setup::alone().connections().with("--ready alive:100ms").start();
     ask(supervisor.address());
     supervisor.reload().expect(0);
     ask(supervisor.address());
@@ -112,10 +88,7 @@ fn connections_need_no_word_when_alive_is_asked_for() {
 
 fn a_start_in_place_of_the_old_one() {
     for pass in ["listener", "connections"] {
-        let supervisor = Setup::alone()
-            .with("--stop-first --pass")
-            .with(pass)
-            .start();
+        let supervisor = Setup::alone().with("--stop-first --pass").with(pass).start();
         let old = supervisor.serving_pid();
         supervisor.scene.role("slow_start 400");
         let load = crate::harness::load::Load::on(supervisor.address());
@@ -134,15 +107,9 @@ fn a_start_in_place_of_the_old_one() {
 }
 
 fn a_start_in_place_of_the_old_one_that_fails() {
-    let supervisor = Setup::alone()
-        .with("--stop-first --respawn-delay 50ms..200ms")
-        .start();
+    let supervisor = Setup::alone().with("--stop-first --respawn-delay 50ms..200ms").start();
     supervisor.scene.role("crash_before_ready 0 3");
-    supervisor
-        .reload()
-        .expect(1)
-        .complains()
-        .says("no such database");
+    supervisor.reload().expect(1).complains().says("no such database");
     // There is no old one to go back to, so it is tried again until it works.
     let late = std::thread::spawn({
         let address = supervisor.address();

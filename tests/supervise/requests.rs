@@ -23,22 +23,14 @@ trials![
 
 fn highest(supervisor: &Supervisor) -> u64 {
     let status = supervisor.status();
-    let numbers = status["generations"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|it| it["number"].as_u64().unwrap());
+    let numbers = status["generations"].as_array().unwrap().iter().map(|it| it["number"].as_u64().unwrap());
     numbers.max().unwrap_or(0)
 }
 
 #[track_caller]
 fn wait_starting(supervisor: &Supervisor) {
     supervisor.wait_status("a generation starts", |status| {
-        status["generations"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|it| it["phase"] == "starting")
+        status["generations"].as_array().unwrap().iter().any(|it| it["phase"] == "starting")
     });
 }
 
@@ -55,9 +47,7 @@ fn a_thousand_hups_in_one_burst() {
     supervisor.status();
     supervisor.wait_status("the reloads are done", |status| {
         let generations = status["generations"].as_array().unwrap();
-        status["counters"]["reloads"]
-            .as_u64()
-            .is_some_and(|count| count >= 1)
+        status["counters"]["reloads"].as_u64().is_some_and(|count| count >= 1)
             && generations.iter().all(|it| it["phase"] != "starting")
     });
     supervisor.wait_status("nothing is pending", |status| {
@@ -66,10 +56,7 @@ fn a_thousand_hups_in_one_burst() {
         status["generations"].as_array().unwrap().len() == 1 && reloads + 1 >= last
     });
     let generations = highest(&supervisor) - 1;
-    assert!(
-        (1..=2).contains(&generations),
-        "{generations} new generations"
-    );
+    assert!((1..=2).contains(&generations), "{generations} new generations");
     ask(supervisor.address());
 }
 
@@ -78,9 +65,7 @@ fn a_hup_before_the_first_child_is_ready() {
     crate::harness::until("there is a status", PATIENCE, || supervisor.try_status());
     supervisor.hup();
     supervisor.wait_serving();
-    supervisor.wait_status("the reload is done", |status| {
-        status["counters"]["reloads"] == 1
-    });
+    supervisor.wait_status("the reload is done", |status| status["counters"]["reloads"] == 1);
     supervisor.wait_settled();
     assert_eq!(highest(&supervisor), 2);
     ask(supervisor.address());
@@ -100,9 +85,7 @@ fn a_hup_in_the_first_moments_never_kills() {
         assert!(supervisor.ended().is_none(), "ended in turn {turn}");
         // A blocked signal that we were started with must not stay blocked.
         supervisor.hup();
-        supervisor.wait_status("there was a reload", |status| {
-            status["counters"]["reloads"].as_u64() > Some(0)
-        });
+        supervisor.wait_status("there was a reload", |status| status["counters"]["reloads"].as_u64() > Some(0));
         supervisor.signal(Signal::SIGTERM);
         assert_eq!(supervisor.wait_exit(), Exit::Code(0));
     }
@@ -115,10 +98,7 @@ fn a_hup_during_a_stop_changes_nothing() {
         supervisor.hup();
     }
     assert_eq!(supervisor.wait_exit(), Exit::Code(0));
-    assert!(
-        supervisor.scene.processes().is_empty(),
-        "a child was started during the stop"
-    );
+    assert!(supervisor.scene.processes().is_empty(), "a child was started during the stop");
 }
 
 fn a_superseded_reload_says_so() {
@@ -128,15 +108,9 @@ fn a_superseded_reload_says_so() {
     wait_starting(&supervisor);
     let second = supervisor.begin_reload();
     // Only once the second waits can the third replace it.
-    crate::harness::eventually("the second reload is connected", || {
-        control_clients(&supervisor) >= 2
-    });
+    crate::harness::eventually("the second reload is connected", || control_clients(&supervisor) >= 2);
     let third = supervisor.begin_reload();
-    second
-        .finish(PATIENCE)
-        .expect(1)
-        .complains()
-        .says("replaced by a later reload");
+    second.finish(PATIENCE).expect(1).complains().says("replaced by a later reload");
     first.finish(PATIENCE).expect(0);
     third.finish(PATIENCE).expect(0);
     supervisor.wait_settled();
@@ -148,30 +122,18 @@ fn control_clients(supervisor: &Supervisor) -> usize {
     let path = supervisor.scene.path("run/t.sock");
     let table = std::fs::read_to_string("/proc/net/unix").unwrap();
     // State 03 is an established connection; the listening socket is in state 01.
-    table
-        .lines()
-        .filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 "))
-        .count()
+    table.lines().filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 ")).count()
 }
 
 fn a_reload_that_is_waited_for_too_long() {
     let supervisor = Setup::alone().start();
     supervisor.scene.role("slow_start 2500");
-    let ran = supervisor
-        .scene
-        .cli(&["reload", "t", "--timeout", "300ms"])
-        .expect(3)
-        .complains();
+    let ran = supervisor.scene.cli(&["reload", "t", "--timeout", "300ms"]).expect(3).complains();
     assert!(ran.took < Duration::from_millis(2400), "{ran:?}");
     // Who waits no longer does not undo what was asked.
-    supervisor.wait_status("the reload is done all the same", |status| {
-        status["counters"]["reloads"] == 1
-    });
+    supervisor.wait_status("the reload is done all the same", |status| status["counters"]["reloads"] == 1);
     supervisor.scene.role("echo");
-    supervisor
-        .scene
-        .cli(&["reload", "t", "--timeout", "15s"])
-        .expect(0);
+    supervisor.scene.cli(&["reload", "t", "--timeout", "15s"]).expect(0);
 }
 
 fn an_unready_generation_gives_way_to_the_next_request() {
@@ -194,10 +156,7 @@ fn reloads_one_after_the_other_number_the_generations() {
     for number in 2..6 {
         assert_eq!(ask(supervisor.address()).generation, number - 1);
         let ran = supervisor.reload().expect(0);
-        assert!(
-            ran.out.contains(&number.to_string()),
-            "the result names the generation: {ran:?}"
-        );
+        assert!(ran.out.contains(&number.to_string()), "the result names the generation: {ran:?}");
         assert_eq!(supervisor.generation(), number);
     }
 }
@@ -206,28 +165,15 @@ fn a_reload_with_a_new_command() {
     let supervisor = Setup::alone().start();
     let scene = &supervisor.scene;
     let mut command = vec!["reload".to_owned(), "t".to_owned(), "--".to_owned()];
-    let new = [
-        scene.child()[0].clone(),
-        "child".to_owned(),
-        "slow_start".to_owned(),
-        "1".to_owned(),
-    ];
+    let new = [scene.child()[0].clone(), "child".to_owned(), "slow_start".to_owned(), "1".to_owned()];
     command.extend(new.iter().cloned());
-    scene
-        .cli(&command.iter().map(String::as_str).collect::<Vec<_>>())
-        .expect(0);
+    scene.cli(&command.iter().map(String::as_str).collect::<Vec<_>>()).expect(0);
     supervisor.wait_settled();
-    assert_eq!(
-        supervisor.status()["generations"][0]["command"],
-        serde_json::json!(new)
-    );
+    assert_eq!(supervisor.status()["generations"][0]["command"], serde_json::json!(new));
     // It is the command from now on.
     supervisor.reload().expect(0);
     supervisor.wait_settled();
-    assert_eq!(
-        supervisor.status()["generations"][0]["command"],
-        serde_json::json!(new)
-    );
+    assert_eq!(supervisor.status()["generations"][0]["command"], serde_json::json!(new));
     scene.cli(&["reload", "t", "--"]).expect(2).complains();
 }
 

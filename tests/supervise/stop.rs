@@ -31,9 +31,7 @@ fn each_stop_signal_drains_and_exits_0() {
             let mut supervisor = Setup::alone().with("--pass").with(pass).start();
             let mut client = Client::connect(supervisor.address()).unwrap();
             client.ask(Duration::ZERO, "before").unwrap();
-            client
-                .send(Duration::from_millis(300), "meanwhile")
-                .unwrap();
+            client.send(Duration::from_millis(300), "meanwhile").unwrap();
             supervisor.signal(signal);
             client.receive("meanwhile").unwrap();
             client.ask(Duration::ZERO, "after").unwrap();
@@ -58,13 +56,9 @@ fn the_listeners_close_before_the_drain_ends() {
         let address = supervisor.address();
         supervisor.signal(Signal::SIGTERM);
         eventually("new connections are refused", || {
-            TcpStream::connect(address)
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+            TcpStream::connect(address).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
         });
-        assert!(
-            supervisor.ended().is_none(),
-            "it did not wait for the child"
-        );
+        assert!(supervisor.ended().is_none(), "it did not wait for the child");
         client.ask(Duration::ZERO, "still").unwrap();
         drop(client);
         assert_eq!(supervisor.wait_exit(), Exit::Code(0));
@@ -73,9 +67,7 @@ fn the_listeners_close_before_the_drain_ends() {
 
 /// Waits until the stop has begun, which closes the listeners.
 fn stopping(supervisor: &Supervisor, address: std::net::SocketAddr) {
-    eventually("the stop has begun", || {
-        TcpStream::connect(address).is_err()
-    });
+    eventually("the stop has begun", || TcpStream::connect(address).is_err());
     assert!(alive(supervisor.pid()));
 }
 
@@ -88,11 +80,7 @@ fn the_second_signal_terminates() {
     supervisor.signal(Signal::SIGINT);
     let begin = Instant::now();
     supervisor.wait_exit();
-    assert!(
-        begin.elapsed() < Duration::from_secs(8),
-        "it took {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(8), "it took {:?}", begin.elapsed());
     assert_eq!(client.receive("anything"), Err(Failure::Unanswered));
 }
 
@@ -108,20 +96,9 @@ fn the_third_signal_kills() {
     assert!(supervisor.ended().is_none());
     supervisor.signal(Signal::SIGINT);
     let begin = Instant::now();
-    assert_eq!(
-        supervisor.wait_exit(),
-        Exit::Code(1),
-        "children were killed"
-    );
-    assert!(
-        begin.elapsed() < Duration::from_secs(8),
-        "it took {:?}",
-        begin.elapsed()
-    );
-    assert!(
-        supervisor.scene.processes().is_empty(),
-        "the group was not killed"
-    );
+    assert_eq!(supervisor.wait_exit(), Exit::Code(1), "children were killed");
+    assert!(begin.elapsed() < Duration::from_secs(8), "it took {:?}", begin.elapsed());
+    assert!(supervisor.scene.processes().is_empty(), "the group was not killed");
 }
 
 fn the_stop_timeout_ends_the_drain() {
@@ -129,16 +106,9 @@ fn the_stop_timeout_ends_the_drain() {
     let begin = Instant::now();
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_exit();
-    assert!(
-        begin.elapsed() >= Duration::from_millis(400),
-        "it took {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(400), "it took {:?}", begin.elapsed());
     // With one that ignores TERM it takes ten seconds more, and says so.
-    let mut supervisor = Setup::alone()
-        .role("ignores_drain")
-        .with("--stop-timeout 100ms")
-        .start();
+    let mut supervisor = Setup::alone().role("ignores_drain").with("--stop-timeout 100ms").start();
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.wait_exit(), Exit::Code(1));
 }
@@ -147,20 +117,13 @@ fn stop_waits_until_it_is_over() {
     let mut supervisor = Setup::alone().role("slow_drain 700").start();
     let ran = supervisor.scene.cli(&["stop", "t"]).expect(0);
     assert!(ran.took >= Duration::from_millis(700), "{ran:?}");
-    assert_eq!(
-        supervisor.ended(),
-        Some(Exit::Code(0)),
-        "stop returned before the end"
-    );
+    assert_eq!(supervisor.ended(), Some(Exit::Code(0)), "stop returned before the end");
     assert!(supervisor.scene.processes().is_empty());
     supervisor.scene.cli(&["stop", "t"]).expect(1).complains();
 }
 
 fn stop_says_when_children_were_killed() {
-    let mut supervisor = Setup::alone()
-        .role("ignores_drain")
-        .with("--stop-timeout 100ms")
-        .start();
+    let mut supervisor = Setup::alone().role("ignores_drain").with("--stop-timeout 100ms").start();
     supervisor.scene.cli(&["stop", "t"]).expect(1).complains();
     assert_eq!(supervisor.wait_exit(), Exit::Code(1));
 }
@@ -170,17 +133,11 @@ fn a_stop_during_a_reload_ends_both_generations() {
         let mut supervisor = Setup::alone().start();
         supervisor.scene.role(role);
         let reload = supervisor.begin_reload();
-        supervisor.wait_status("a generation starts", |status| {
-            status["generations"].as_array().unwrap().len() == 2
-        });
+        supervisor.wait_status("a generation starts", |status| status["generations"].as_array().unwrap().len() == 2);
         supervisor.signal(Signal::SIGTERM);
         let begin = Instant::now();
         assert_eq!(supervisor.wait_exit(), Exit::Code(0), "{role}");
-        assert!(
-            begin.elapsed() < Duration::from_secs(15),
-            "it took {:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < Duration::from_secs(15), "it took {:?}", begin.elapsed());
         reload.finish(PATIENCE).expect(1).complains();
         assert!(supervisor.scene.processes().is_empty());
     }
@@ -194,11 +151,7 @@ fn a_stop_before_the_first_child_is_ready() {
         let begin = Instant::now();
         // Asked to end before it began: that is no failure of the child.
         supervisor.wait_exit();
-        assert!(
-            begin.elapsed() < Duration::from_secs(15),
-            "it took {:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < Duration::from_secs(15), "it took {:?}", begin.elapsed());
         assert!(supervisor.scene.processes().is_empty());
     }
 }
@@ -215,17 +168,11 @@ fn a_stop_while_an_older_generation_drains() {
 fn a_stop_during_the_back_off() {
     let mut supervisor = Setup::alone().with("--respawn-delay 60s..60s").start();
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
-    supervisor.wait_status("nothing serves", |status| {
-        crate::harness::supervisor::serving(status).is_none()
-    });
+    supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
     supervisor.signal(Signal::SIGTERM);
     let begin = Instant::now();
     supervisor.wait_exit();
-    assert!(
-        begin.elapsed() < Duration::from_secs(15),
-        "it took {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(15), "it took {:?}", begin.elapsed());
 }
 
 fn held_connections_are_served_before_the_end() {
@@ -234,17 +181,13 @@ fn held_connections_are_served_before_the_end() {
     let clients: Vec<_> = (0..50)
         .map(|number| {
             let mut client = Client::connect(address).unwrap();
-            client
-                .send(Duration::from_millis(200), &number.to_string())
-                .unwrap();
+            client.send(Duration::from_millis(200), &number.to_string()).unwrap();
             client
         })
         .collect();
     supervisor.signal(Signal::SIGTERM);
     for (number, mut client) in clients.into_iter().enumerate() {
-        client
-            .receive(&number.to_string())
-            .unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
+        client.receive(&number.to_string()).unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
     }
     assert_eq!(supervisor.wait_exit(), Exit::Code(0));
 }
@@ -254,7 +197,5 @@ fn a_stop_leaves_no_grandchild() {
     assert_eq!(supervisor.scene.processes().len(), 3);
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_exit();
-    eventually("the group is gone", || {
-        supervisor.scene.processes().is_empty()
-    });
+    eventually("the group is gone", || supervisor.scene.processes().is_empty());
 }

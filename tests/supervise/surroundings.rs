@@ -31,22 +31,13 @@ impl Probe {
     fn start(setup: Setup) -> Probe {
         let scene = Arc::clone(setup.scene());
         let (json, status) = (scene.path("probe.json"), scene.path("probe.status"));
-        let mut command: Vec<String> = [
-            "/bin/sh",
-            "-c",
-            "cat /proc/self/status > \"$0\" && exec \"$@\"",
-        ]
-        .map(str::to_owned)
-        .into();
+        let mut command: Vec<String> =
+            ["/bin/sh", "-c", "cat /proc/self/status > \"$0\" && exec \"$@\""].map(str::to_owned).into();
         command.push(status.to_str().unwrap().to_owned());
         command.extend(scene.child()[..2].iter().cloned());
         command.extend(["probe".to_owned(), json.to_str().unwrap().to_owned()]);
         let supervisor = setup.command(&command).start();
-        Probe {
-            supervisor,
-            json,
-            status,
-        }
+        Probe { supervisor, json, status }
     }
 
     /// The description by the latest child.
@@ -57,25 +48,14 @@ impl Probe {
     /// One line of the status that a program executed by the child sees.
     fn signals(&self, name: &str) -> u64 {
         let text = std::fs::read_to_string(&self.status).unwrap();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-            .unwrap()
-            .trim()
-            .to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().trim().to_owned();
         u64::from_str_radix(&line, 16).unwrap()
     }
 
     fn descriptors(&self) -> BTreeMap<i32, String> {
         let seen = self.seen();
         let all = seen["descriptors"].as_object().unwrap().iter();
-        all.map(|(number, it)| {
-            (
-                number.parse().unwrap(),
-                it["target"].as_str().unwrap().to_owned(),
-            )
-        })
-        .collect()
+        all.map(|(number, it)| (number.parse().unwrap(), it["target"].as_str().unwrap().to_owned())).collect()
     }
 
     /// Default dispositions and an empty mask.
@@ -89,31 +69,17 @@ impl Probe {
     #[track_caller]
     fn expect_clean_descriptors(&self, listeners: i32) {
         let seen = self.seen();
-        let channel: i32 = seen["environment"]["SOCKET_PROTECTOR_CHANNEL"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let channel: i32 = seen["environment"]["SOCKET_PROTECTOR_CHANNEL"].as_str().unwrap().parse().unwrap();
         let descriptors = self.descriptors();
         assert_eq!(descriptors[&0], "/dev/null", "stdin: {descriptors:?}");
         for number in 0..3 {
-            assert!(
-                descriptors.contains_key(&number),
-                "{number} is closed: {descriptors:?}"
-            );
+            assert!(descriptors.contains_key(&number), "{number} is closed: {descriptors:?}");
         }
         for number in (3..3 + listeners).chain([channel]) {
-            assert!(
-                descriptors[&number].starts_with("socket:"),
-                "{number}: {descriptors:?}"
-            );
+            assert!(descriptors[&number].starts_with("socket:"), "{number}: {descriptors:?}");
         }
         let expected = 3 + listeners + 1;
-        assert_eq!(
-            i32::try_from(descriptors.len()).unwrap(),
-            expected,
-            "{descriptors:?}"
-        );
+        assert_eq!(i32::try_from(descriptors.len()).unwrap(), expected, "{descriptors:?}");
     }
 }
 
@@ -121,19 +87,11 @@ fn a_child_has_its_listeners_and_its_channel_and_nothing_else() {
     let probe = Probe::start(Setup::alone().listen(&["127.0.0.1:0", "127.0.0.1:0"]));
     probe.expect_clean_descriptors(2);
     probe.expect_clean_signals();
-    let probe = Probe::start(
-        Setup::alone()
-            .connections()
-            .listen(&["127.0.0.1:0", "127.0.0.1:0"]),
-    );
+    let probe = Probe::start(Setup::alone().connections().listen(&["127.0.0.1:0", "127.0.0.1:0"]));
     probe.expect_clean_descriptors(0);
     let environment = probe.seen()["environment"].clone();
     for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
-        assert_eq!(
-            environment[name],
-            Value::Null,
-            "{name} without sockets: {environment}"
-        );
+        assert_eq!(environment[name], Value::Null, "{name} without sockets: {environment}");
     }
     let probe = Probe::start(Setup::alone().daemon());
     probe.expect_clean_descriptors(1);
@@ -150,11 +108,7 @@ fn inherited_junk_does_not_reach_the_child() {
         probe.expect_clean_signals();
         // Nor does it harm the supervisor: it sees the end of a child, a reload, a stop.
         probe.supervisor.hup();
-        probe
-            .supervisor
-            .wait_status("the reload is done", |status| {
-                status["counters"]["reloads"] == 1
-            });
+        probe.supervisor.wait_status("the reload is done", |status| status["counters"]["reloads"] == 1);
         probe.supervisor.wait_settled();
     }
 }
@@ -191,10 +145,7 @@ fn what_an_outer_manager_set_is_removed() {
         ("SOCKET_PROTECTOR_NAME", "outer"),
     ];
     for pass in ["listener", "connections"] {
-        let mut setup = Setup::alone()
-            .with("--pass")
-            .with(pass)
-            .env("KEPT", "as it is");
+        let mut setup = Setup::alone().with("--pass").with(pass).env("KEPT", "as it is");
         for (name, value) in outer {
             setup = setup.env(name, value);
         }
@@ -202,27 +153,15 @@ fn what_an_outer_manager_set_is_removed() {
         let seen = probe.seen();
         let environment = &seen["environment"];
         for (name, value) in outer {
-            assert_ne!(
-                environment[name], value,
-                "{name} of the outer manager has passed: {environment}"
-            );
+            assert_ne!(environment[name], value, "{name} of the outer manager has passed: {environment}");
         }
-        for name in [
-            "NOTIFY_SOCKET",
-            "NOTIFY_FD",
-            "WATCHDOG_USEC",
-            "WATCHDOG_PID",
-        ] {
+        for name in ["NOTIFY_SOCKET", "NOTIFY_FD", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             assert_eq!(environment[name], Value::Null, "{environment}");
         }
         assert_eq!(environment["KEPT"], "as it is");
         assert_eq!(environment["SOCKET_PROTECTOR_NAME"], "t");
         assert_eq!(environment["SOCKET_PROTECTOR_GENERATION"], "1");
-        let sockets = if pass == "listener" {
-            Value::from("1")
-        } else {
-            Value::Null
-        };
+        let sockets = if pass == "listener" { Value::from("1") } else { Value::Null };
         assert_eq!(environment["LISTEN_FDS"], sockets);
     }
 }
@@ -233,13 +172,7 @@ fn directory_and_umask_are_the_callers() {
         let setup = scene.setup().cwd(scene.path(".")).wrap("umask 027");
         let probe = Probe::start(if daemon { setup.daemon() } else { setup });
         let seen = probe.seen();
-        assert_eq!(
-            seen["cwd"],
-            std::fs::canonicalize(scene.path("."))
-                .unwrap()
-                .to_str()
-                .unwrap()
-        );
+        assert_eq!(seen["cwd"], std::fs::canonicalize(scene.path(".")).unwrap().to_str().unwrap());
         assert_eq!(seen["status"]["Umask"], "0027");
     }
 }
@@ -253,10 +186,7 @@ fn the_next_generation_finds_the_same() {
         probe.expect_clean_descriptors(1);
         probe.expect_clean_signals();
         let seen = probe.seen();
-        assert_eq!(
-            seen["environment"]["SOCKET_PROTECTOR_GENERATION"],
-            generation.to_string()
-        );
+        assert_eq!(seen["environment"]["SOCKET_PROTECTOR_GENERATION"], generation.to_string());
         assert_eq!(seen["environment"]["LISTEN_PID"], seen["pid"].to_string());
         for what in ["cwd", "ppid"] {
             assert_eq!(seen[what], first[what]);
@@ -281,13 +211,7 @@ fn the_supervisor_keeps_nothing_it_inherited() {
         let probe = Probe::start(if daemon { setup.daemon() } else { setup });
         // A daemon that keeps the pipe of whoever started it would make that one wait for ever.
         if daemon {
-            eventually("the strays are closed", || {
-                !probe
-                    .supervisor
-                    .census()
-                    .descriptors
-                    .contains_key("/etc/passwd")
-            });
+            eventually("the strays are closed", || !probe.supervisor.census().descriptors.contains_key("/etc/passwd"));
         }
     }
 }
