@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use crate::harness::process::Exit;
 use crate::harness::ran::Running;
 use crate::harness::scene::binary;
 use crate::harness::{PATIENCE, Scene, Setup, trials};
@@ -28,7 +29,9 @@ trials![
 #[track_caller]
 fn refused(args: &[&str]) -> String {
     let scene = Scene::new();
-    let ran = scene.cli(args).expect(2).complains();
+    let ran = scene.cli(args);
+    assert_eq!(ran.exit, Exit::Code(2), "{args:?}: {ran:?}");
+    let ran = ran.complains();
     assert_eq!(ran.out, "", "{args:?}");
     ran.err
 }
@@ -63,14 +66,12 @@ fn listen_texts_that_are_no_endpoint_are_refused() {
         "::1:80",
         "host:",
         ":",
-        "tcp:0:interface=",
         "tcp:0:nonsense=1",
         "tcp:0:backlog=x",
         "0x10",
         "1 2",
         "=0",
         "a b=0",
-        "bogus:1",
         "ssl:0:privateKey=a:certKey=b",
         "haproxy:tcp:0",
         "\u{fc}",
@@ -131,8 +132,9 @@ fn socket_paths_that_are_too_long_are_refused() {
 fn a_port_in_use_is_a_failure() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
+    let port = taken.local_addr().unwrap().port().to_string();
     let ran = Setup::alone().listen(&[&address]).run();
-    ran.expect(1).complains().says("cannot listen on").says(&address).says("Address already in use (os error 98)");
+    ran.expect(1).complains().says("cannot listen on").says(&port).says("Address already in use (os error 98)");
     let setup = Setup::alone().listen(&[&address]).daemon();
     let scene = std::sync::Arc::clone(setup.scene());
     setup.run().expect(1).complains().says("cannot listen on").says("Address already in use (os error 98)");
@@ -147,7 +149,7 @@ fn an_address_that_is_not_ours_is_a_failure() {
 fn the_same_address_twice_is_a_failure() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let ran = Setup::alone().listen(&[&free, &free]).run();
-    assert!(ran.exit != crate::harness::process::Exit::Code(0), "{ran:?}");
+    assert!(ran.exit != Exit::Code(0), "{ran:?}");
     ran.complains();
 }
 

@@ -108,9 +108,9 @@ fn a_second_instance_is_refused_before_the_file_is_touched() {
     let first = Setup::alone().daemon().start();
     let scene = Arc::clone(&first.scene);
     let before = fs::metadata(scene.path("pid")).unwrap();
-    let again = || scene.setup().name(Some("other")).with_path("--pid-file", "pid");
-    again().run().expect(1).complains().says("pid");
-    again().with_path("--log-file", "second-log").daemon().run().expect(1).complains();
+    let again = || scene.setup().name(Some("other"));
+    again().with_path("--pid-file", "pid").run().expect(1).complains().says("pid");
+    again().daemon().run().expect(1).complains().says("pid");
     let after = fs::metadata(scene.path("pid")).unwrap();
     assert_eq!((before.ino(), before.mtime_nsec(), before.len()), (after.ino(), after.mtime_nsec(), after.len()));
     assert_eq!(scene.read("pid"), format!("{}\n", first.pid()));

@@ -27,6 +27,15 @@ fn leave_behind(command: &mut Command) {
     command.spawn().unwrap();
 }
 
+/// Decides whether programs started from now on get what we inherited.
+fn pass_on(flag: FdFlag) {
+    for number in 3..10 {
+        let kept = std::mem::ManuallyDrop::new(crate::sys::adopt(number));
+        // There need not be that many.
+        let _ = fcntl(&*kept, FcntlArg::F_SETFD(flag));
+    }
+}
+
 fn channel() -> Channel {
     Channel::from_env().expect("a channel")
 }
@@ -65,6 +74,7 @@ pub(super) fn ignores_drain() -> ! {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
         ignore(signal);
     }
+    pass_on(FdFlag::FD_CLOEXEC);
     leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     let service = Service::new(generation());
     serve(&ready_channel(), &listeners(), &service);
@@ -113,17 +123,14 @@ pub(super) fn shuts_listener_down() -> ExitCode {
 
 /// Serves, and leaves descriptors open in a process that outlives it: the channel and the listeners too.
 pub(super) fn leaks_fd() -> ExitCode {
-    for number in 3..10 {
-        let kept = std::mem::ManuallyDrop::new(crate::sys::adopt(number));
-        // Numbers that are not open cannot be leaked.
-        let _ = fcntl(&*kept, FcntlArg::F_SETFD(FdFlag::empty()));
-    }
+    pass_on(FdFlag::empty());
     leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     super::echo::run()
 }
 
 /// Serves, and has a process in its group that outlives it.
 pub(super) fn grandchild() -> ExitCode {
+    pass_on(FdFlag::FD_CLOEXEC);
     leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     super::echo::run()
 }

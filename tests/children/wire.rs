@@ -4,6 +4,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 
 use crate::sys::adopt;
@@ -35,7 +36,7 @@ impl Channel {
         let number = std::env::var("SOCKET_PROTECTOR_CHANNEL").ok()?;
         // The end of file replaces the signal of a parent's death.
         nix::sys::prctl::set_pdeathsig(None).unwrap();
-        Some(Channel(adopt(number.parse().expect("a number in SOCKET_PROTECTOR_CHANNEL"))))
+        Some(Channel(take(number.parse().expect("a number in SOCKET_PROTECTOR_CHANNEL"))))
     }
 
     /// Sends one record.
@@ -99,13 +100,20 @@ impl AsFd for Channel {
     }
 }
 
+/// Takes over what was inherited, and keeps it from the programs that this one starts.
+fn take(number: RawFd) -> OwnedFd {
+    let taken = adopt(number);
+    fcntl(&taken, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    taken
+}
+
 /// The listening sockets by systemd's convention; none if they are meant for another process.
 pub(super) fn listeners() -> Vec<OwnedFd> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
     if number("LISTEN_PID") != Some(i32::try_from(std::process::id()).unwrap()) {
         return Vec::new();
     }
-    (3..3 + number("LISTEN_FDS").unwrap_or(0)).map(adopt).collect()
+    (3..3 + number("LISTEN_FDS").unwrap_or(0)).map(take).collect()
 }
 
 /// Our generation; 0 without a supervisor.

@@ -1,12 +1,12 @@
 //! Makes odd surroundings, then executes the program given after `--`.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::ffi::CString;
+use std::process::ExitCode;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, close, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, close, execvp, setgid, setgroups, setuid};
 
 /// Applies the words in pairs, in their order.
 pub(super) fn run(words: &[&str]) -> ExitCode {
@@ -15,8 +15,10 @@ pub(super) fn run(words: &[&str]) -> ExitCode {
         let [what, value] = pair else { panic!("{pair:?} lacks its value") };
         apply(what, value);
     }
-    let error = Command::new(words[end + 1]).args(&words[end + 2..]).exec();
-    eprintln!("cannot execute {}: {error}", words[end + 1]);
+    let words: Vec<CString> = words[end + 1..].iter().map(|&word| CString::new(word).unwrap()).collect();
+    // Not by the standard library, which would change what it does with PIPE.
+    let Err(error) = execvp(&words[0], &words);
+    eprintln!("cannot execute {:?}: {error}", words[0]);
     ExitCode::FAILURE
 }
 

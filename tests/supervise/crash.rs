@@ -24,6 +24,7 @@ fn connections_wait_for_the_respawn() {
     for pass in ["listener", "connections"] {
         let supervisor = Setup::alone().with("--respawn-delay 700ms..1s --pass").with(pass).start();
         let (address, old) = (supervisor.address(), supervisor.serving_pid());
+        supervisor.scene.role("slow_start 700");
         process::send(old, Signal::SIGKILL);
         eventually("the child is gone", || !process::alive(old));
         let clients: Vec<_> = (0..20).map(|_| std::thread::spawn(move || ask(address))).collect();

@@ -16,7 +16,7 @@ trials![
     the_drain_timeout_ends_with_kill_to_the_group,
     a_stopped_child_is_woken_to_be_ended,
     reloads_go_on_while_an_old_one_drains,
-    a_grandchild_does_not_outlive_the_drain,
+    a_grandchild_does_not_outlive_the_drain_timeout,
 ];
 
 fn requests_in_progress_are_finished() {
@@ -55,8 +55,8 @@ fn children_without_a_channel_get_the_drain_signal() {
 }
 
 fn children_that_spoke_get_no_signal() {
-    // Were TERM sent, its default action would cut the connection off.
-    let supervisor = Setup::alone().with("--drain-signal KILL").start();
+    // Were it sent, its default action would cut the connection off.
+    let supervisor = Setup::alone().with("--drain-signal INT").start();
     let mut busy = Client::connect(supervisor.address()).unwrap();
     let old = busy.ask(Duration::ZERO, "before").unwrap().pid;
     supervisor.reload().expect(0);
@@ -116,8 +116,8 @@ fn reloads_go_on_while_an_old_one_drains() {
     supervisor.wait_settled();
 }
 
-fn a_grandchild_does_not_outlive_the_drain() {
-    let supervisor = Setup::alone().role("grandchild").start();
+fn a_grandchild_does_not_outlive_the_drain_timeout() {
+    let supervisor = Setup::alone().role("grandchild").with("--drain-timeout 300ms").start();
     supervisor.scene.role("echo");
     supervisor.reload().expect(0);
     supervisor.wait_settled();

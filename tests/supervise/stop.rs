@@ -167,6 +167,8 @@ fn a_stop_while_an_older_generation_drains() {
 
 fn a_stop_during_the_back_off() {
     let mut supervisor = Setup::alone().with("--respawn-delay 60s..60s").start();
+    // The first respawn may come at once; it fails, and the next one waits.
+    supervisor.scene.role("crash_before_ready 0 1");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
     supervisor.signal(Signal::SIGTERM);
