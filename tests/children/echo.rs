@@ -24,7 +24,21 @@ pub(super) fn run() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The same on the client library.
+/// Starts slowly, and takes no new connection before it has served those it has.
+pub(super) fn one_by_one(start: Duration) -> ExitCode {
+    std::thread::sleep(start);
+    let channel = Channel::from_env().expect("a channel");
+    channel.hello(VERSION);
+    channel.ready();
+    let service = Service::new(generation());
+    while let Word::Connections(connections) = channel.receive() {
+        connections.into_iter().for_each(|it| service.take(it));
+        service.finish();
+    }
+    ExitCode::SUCCESS
+}
+
+/// The same as `run` on the client library.
 pub(super) fn with_library() -> ExitCode {
     let protector = Protector::from_env().unwrap().expect("a supervisor");
     let service = Service::new(protector.generation());

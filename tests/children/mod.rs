@@ -22,6 +22,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
     match words[..] {
         ["from", file] => from(file),
         ["echo"] => echo::run(),
+        ["one_by_one", ms] => echo::one_by_one(milliseconds(ms)),
         ["echo_library"] => echo::with_library(),
         ["slow_start", ms] => {
             std::thread::sleep(milliseconds(ms));

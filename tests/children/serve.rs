@@ -56,7 +56,7 @@ impl Service {
 
 fn converse(stream: TcpStream, generation: u64, place: u64) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let mut lines = BufReader::new(&stream).lines();
     let pid = std::process::id();
     while let Some(line) = lines.next().transpose()? {
         let Some((hold, word)) = line.split_once(' ') else {

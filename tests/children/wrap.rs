@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, close, execvp, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Pid, Uid, close, execvp, setgid, setgroups, setuid};
 
 /// Applies the words in pairs, in their order.
 pub(super) fn run(words: &[&str]) -> ExitCode {
@@ -41,6 +41,10 @@ fn apply(what: &str, value: &str) {
             setrlimit(Resource::RLIMIT_NOFILE, value.parse().unwrap(), hard).unwrap();
         }
         "user" => become_user(value.parse().unwrap()),
+        "processes" => {
+            let (pid, soft) = value.split_once(':').unwrap();
+            crate::sys::limit_processes(Pid::from_raw(pid.parse().unwrap()), soft.parse().unwrap());
+        }
         "leave" => std::fs::remove_dir(std::env::current_dir().unwrap()).unwrap(),
         _ => panic!("no such surroundings: {what}"),
     }

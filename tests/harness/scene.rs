@@ -137,6 +137,9 @@ impl Scene {
         files.sort_by_key(std::fs::DirEntry::file_name);
         for file in files.into_iter().filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())) {
             let bytes = std::fs::read(file.path()).unwrap_or_default();
+            if bytes.starts_with(b"\x7fELF") {
+                continue;
+            }
             let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4000)..]).into_owned();
             text += &format!("--- {} ({} bytes) ---\n{tail}\n", file.path().display(), bytes.len());
         }

@@ -61,7 +61,7 @@ fn a_flood_of_records_harms_nobody() {
 
 fn a_leaked_channel_does_not_keep_a_dead_child_alive() {
     for pass in ["listener", "connections"] {
-        let setup = Setup::alone().role("leaks_fd").with("--respawn-delay 10ms..50ms --pass").with(pass);
+        let setup = Setup::alone().role("leaks_fd").with("--drain-timeout 500ms --pass").with(pass);
         let supervisor = setup.start();
         ask(supervisor.address());
         let mut client = Client::connect(supervisor.address()).unwrap();

@@ -202,12 +202,12 @@ fn clients_that_reset_at_once_harm_nobody() {
 }
 
 fn held_connections_are_counted() {
-    let setup = Setup::alone().connections().with("--respawn-delay 500ms..1s");
+    let setup = Setup::alone().connections().with("--respawn-delay 10ms..1s");
     let supervisor = setup.listen(&["a=127.0.0.1:0", "b=127.0.0.1:0"]).start();
     let addresses = supervisor.addresses();
+    supervisor.scene.role("slow_start 1500");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
-    supervisor.scene.role("slow_start 500");
     let (one, two) = (Queue::of(addresses[0], 3), Queue::of(addresses[1], 5));
     let status = wait_accepted(&supervisor, 8);
     let held: Vec<_> = status["listeners"].as_array().unwrap().iter().map(|it| it["held"].clone()).collect();

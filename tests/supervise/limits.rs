@@ -1,18 +1,23 @@
 //! Where the machine gives no more: descriptors, processes.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
+use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::client::{Client, ask};
 use crate::harness::process::{self, processor_time};
+use crate::harness::ran::Running;
 use crate::harness::scene::{binary, suite};
 use crate::harness::{Failure, PATIENCE, Scene, Setup, trials, trials_of_root};
 
 trials![
     short_of_descriptors_it_waits_and_goes_on,
+    short_of_descriptors_it_can_still_be_asked,
     our_soft_limit_is_raised_and_the_childs_is_the_callers,
     a_reload_while_short_of_descriptors_loses_nothing,
     a_child_short_of_descriptors_mixes_no_connections_up,
@@ -24,31 +29,51 @@ pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
     trials().into_iter().chain(trials_of_root()).collect()
 }
 
+/// Clients that ask at once, each of which goes as soon as it has its answer.
+fn crowd(address: SocketAddr, count: usize, hold: Duration) -> Vec<JoinHandle<Result<(), Failure>>> {
+    let client = |number: usize| {
+        let mut client = Client::connect(address).unwrap();
+        client.send(hold, &number.to_string()).unwrap();
+        std::thread::spawn(move || client.receive(&number.to_string()).map(drop))
+    };
+    (0..count).map(client).collect()
+}
+
+#[track_caller]
+fn all_answered(crowd: Vec<JoinHandle<Result<(), Failure>>>) {
+    let failures: Vec<_> = crowd.into_iter().filter_map(|client| client.join().unwrap().err()).collect();
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
 fn short_of_descriptors_it_waits_and_goes_on() {
     let setup = Setup::alone().connections().wrap("nofile 64").with("--respawn-delay 10ms..1s");
     let supervisor = setup.start();
     let address = supervisor.address();
-    supervisor.scene.role("slow_start 3000");
+    supervisor.scene.role("one_by_one 3000");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
     let before = processor_time(supervisor.pid());
-    let mut clients: Vec<_> = (0..150)
-        .map(|number| {
-            let mut client = Client::connect(address).unwrap();
-            client.send(Duration::ZERO, &number.to_string()).unwrap();
-            client
-        })
-        .collect();
-    // Whoever waits for the first answer has waited for the slow start, short of descriptors all along.
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.receive(&number.to_string()).unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
-    }
+    // Whoever waits for the slow start waits for a supervisor that has no descriptors left.
+    all_answered(crowd(address, 150, Duration::ZERO));
     let used = processor_time(supervisor.pid()) - before;
-    assert!(used < Duration::from_millis(600), "it spins: {used:?} of processor time");
-    drop(clients);
+    assert!(used < Duration::from_millis(800), "it spins: {used:?} of processor time");
     supervisor.scene.role("echo");
     supervisor.reload().expect(0);
     ask(address);
+}
+
+fn short_of_descriptors_it_can_still_be_asked() {
+    let setup = Setup::alone().connections().role("stops_reading").wrap("nofile 64");
+    let supervisor = setup.start();
+    let crowd = crowd(supervisor.address(), 150, Duration::ZERO);
+    // The child will never serve them; only a request can help.
+    for _ in 0..5 {
+        supervisor.status();
+    }
+    supervisor.scene.role("one_by_one 1");
+    supervisor.reload().expect(0);
+    all_answered(crowd);
+    supervisor.scene.cli(&["stop", "t"]);
 }
 
 fn our_soft_limit_is_raised_and_the_childs_is_the_callers() {
@@ -68,28 +93,20 @@ fn our_soft_limit_is_raised_and_the_childs_is_the_callers() {
 }
 
 fn a_reload_while_short_of_descriptors_loses_nothing() {
-    let setup = Setup::alone().connections().wrap("nofile 40").role("stops_reading").with("--respawn-delay 10ms..1s");
+    let setup = Setup::alone().connections().wrap("nofile 64").with("--respawn-delay 10ms..1s");
     let supervisor = setup.start();
     let address = supervisor.address();
-    supervisor.scene.role("slow_start 1500");
+    supervisor.scene.role("one_by_one 1500");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
-    let mut clients: Vec<_> = (0..60)
-        .map(|number| {
-            let mut client = Client::connect(address).unwrap();
-            client.send(Duration::ZERO, &number.to_string()).unwrap();
-            client
-        })
-        .collect();
+    let crowd = crowd(address, 100, Duration::ZERO);
     // Whatever becomes of this one, nothing is lost and the instance lives.
     supervisor.hup();
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.receive(&number.to_string()).unwrap_or_else(|failure| panic!("client {number}: {failure:?}"));
-    }
-    drop(clients);
+    all_answered(crowd);
     supervisor.scene.role("echo");
-    supervisor.wait_settled();
     supervisor.reload().expect(0);
+    supervisor.wait_settled();
+    ask(address);
 }
 
 /// A supervisor to be of a user without rights, from copies of both programs that this user may execute.
@@ -138,19 +155,25 @@ fn a_fork_that_fails_leaves_the_old_one_serving() {
     const USER: u32 = 61_234;
     let supervisor = of_user(USER, "").start();
     let old = supervisor.serving_pid();
-    crate::sys::limit_processes(supervisor.pid(), 1);
+    let limit = |processes: u64| {
+        let words = format!("user {USER} processes {}:{processes}", supervisor.pid());
+        let mut command = Command::new(suite());
+        command.args(["child", "wrap"]).args(words.split(' ')).args(["--", "true"]);
+        Running::start(supervisor.scene.mark(&mut command)).finish(PATIENCE).expect(0);
+    };
+    limit(1);
     let ran = supervisor.reload().expect(1).complains();
     ran.says("(os error 11)");
     assert_eq!(ask(supervisor.address()).pid, old.as_raw());
-    crate::sys::limit_processes(supervisor.pid(), 10_000);
+    limit(10_000);
     supervisor.reload().expect(0);
     supervisor.wait_settled();
     assert_ne!(ask(supervisor.address()).pid, old.as_raw());
     // A crash while no process can be made is tried again until one can.
-    crate::sys::limit_processes(supervisor.pid(), 1);
+    limit(1);
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
-    crate::sys::limit_processes(supervisor.pid(), 10_000);
+    limit(10_000);
     crate::harness::until("a child serves again", PATIENCE, || {
         let status = supervisor.try_status()?;
         crate::harness::supervisor::serving(&status).map(drop).ok_or_else(|| status.to_string())
@@ -160,26 +183,18 @@ fn a_fork_that_fails_leaves_the_old_one_serving() {
 
 fn a_child_short_of_descriptors_mixes_no_connections_up() {
     let setup = Setup::alone().connections().role("echo_library");
-    let supervisor = setup.wrap("nofile_soft 24").with("--respawn-delay 10ms..50ms").start();
+    let supervisor = setup.wrap("nofile_soft 40").with("--respawn-delay 10ms..50ms").start();
     let address = supervisor.address();
-    let mut clients: Vec<_> = (0..60)
-        .map(|number| {
-            let mut client = Client::connect(address).unwrap();
-            client.send(Duration::from_millis(100), &number.to_string()).unwrap();
-            client
-        })
-        .collect();
     let mut answered = 0;
-    for (number, client) in clients.iter_mut().enumerate() {
-        match client.receive(&number.to_string()) {
-            Ok(_) => answered += 1,
+    for client in crowd(address, 80, Duration::from_millis(50)) {
+        match client.join().unwrap() {
+            Ok(()) => answered += 1,
             // One that did not fit is closed; that is a loss, but no confusion.
             Err(Failure::Reset | Failure::Unanswered) => {}
-            Err(failure) => panic!("client {number}: {failure:?}"),
+            Err(failure) => panic!("{failure:?} after {answered} were answered"),
         }
     }
     assert!(answered > 0);
-    drop(clients);
     ask(address);
     supervisor.reload().expect(0);
     supervisor.wait_settled();
