@@ -136,6 +136,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
                 && matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
         };
         if let Some(option) = options.get_arguments().find(given) {
+            let option = option.get_long().map_or("a listener".into(), |long| format!("--{long}"));
             return Err(Failure::usage(format!("{option} is not for '{name}'")));
         }
     }
