@@ -110,21 +110,13 @@ fn a_superseded_reload_says_so() {
     wait_starting(&supervisor);
     let second = supervisor.begin_reload();
     // Only once the second waits can the third replace it.
-    crate::harness::eventually("the second reload is connected", || control_clients(&supervisor) >= 2);
+    crate::harness::eventually("the second reload is connected", || supervisor.control_clients() >= 2);
     let third = supervisor.begin_reload();
     second.finish(PATIENCE).expect(1).complains().says("replaced by a later reload");
     first.finish(PATIENCE).expect(0);
     third.finish(PATIENCE).expect(0);
     supervisor.wait_settled();
     assert_eq!(highest(&supervisor), 3, "one in flight, one pending");
-}
-
-/// Connections to the control socket that the supervisor holds, the listening one not counted.
-fn control_clients(supervisor: &Supervisor) -> usize {
-    let path = supervisor.scene.path("run/t.sock");
-    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
-    // State 03 is an established connection; the listening socket is in state 01.
-    table.lines().filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 ")).count()
 }
 
 fn a_reload_that_is_waited_for_too_long() {
