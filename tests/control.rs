@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::client::ask;
 use crate::harness::process::{self, Exit, processor_time};
-use crate::harness::{Scene, Setup, Supervisor, eventually, trials, trials_of_root};
+use crate::harness::{Scene, Setup, Supervisor, trials, trials_of_root};
 
 trials![
     the_status_has_the_agreed_shape,
@@ -23,7 +23,7 @@ trials![
     an_endless_line_costs_no_memory,
     clients_that_never_finish_their_line_delay_nobody,
     clients_that_never_read_delay_nobody,
-    many_silent_clients_are_let_go,
+    many_silent_clients_delay_nobody,
     requests_a_byte_at_a_time_are_understood,
 ];
 trials_of_root![strangers_are_turned_away];
@@ -297,17 +297,15 @@ fn clients_that_never_read_delay_nobody() {
     unimpressed(&supervisor);
 }
 
-fn many_silent_clients_are_let_go() {
+fn many_silent_clients_delay_nobody() {
     let supervisor = Setup::alone().wrap("nofile 512").start();
     let path = supervisor.scene.path("run/t.sock");
-    let silent: Vec<_> = (0..400).map_while(|_| UnixStream::connect(&path).ok()).collect();
+    let silent: Vec<_> = (0..200).map_while(|_| UnixStream::connect(&path).ok()).collect();
     assert!(silent.len() >= 100, "{} clients", silent.len());
-    ask(supervisor.address());
-    let held = process::census(supervisor.pid()).descriptors["socket"];
-    assert!(held < 300, "{held} sockets held for silent clients");
-    // They are many more than it serves at a time, but none of them keeps its place for long.
-    eventually("it can be asked again", || supervisor.try_status().is_ok());
+    // Those that say nothing make room for the one that does.
     unimpressed(&supervisor);
+    let held = process::census(supervisor.pid()).descriptors["socket"];
+    assert!(held < 150, "{held} sockets held for silent clients");
     drop(silent);
     assert!(supervisor.census().descriptors["socket"] < 20, "sockets of clients that are gone");
 }
@@ -332,8 +330,7 @@ fn strangers_are_turned_away() {
     for (path, mode) in [("run", 0o777), ("run/t.sock", 0o777)] {
         std::fs::set_permissions(scene.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    let program = scene.path("program");
-    std::fs::copy(crate::harness::scene::binary(), &program).unwrap();
+    let program = scene.copy(crate::harness::scene::binary(), "program");
     for args in [&["status", "t"][..], &["reload", "t"], &["stop", "t"]] {
         let mut command = Command::new(crate::harness::scene::suite());
         command.args(["child", "wrap", "user", "65532", "--"]).arg(&program).args(args);

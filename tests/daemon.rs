@@ -224,8 +224,7 @@ fn as_user(scene: &Scene, args: &[&str]) -> crate::harness::Ran {
     let run = scene.path("run-of-user");
     fs::create_dir(&run).unwrap();
     std::os::unix::fs::chown(&run, Some(65533), Some(65533)).unwrap();
-    let program = scene.path("program");
-    fs::copy(crate::harness::scene::binary(), &program).unwrap();
+    let program = scene.copy(crate::harness::scene::binary(), "program");
     let mut command = Command::new(crate::harness::scene::suite());
     command.args(["child", "wrap", "user", "65533", "--"]).arg(&program).args(args);
     scene.mark(&mut command).env("SOCKET_PROTECTOR_RUN_DIR", run);

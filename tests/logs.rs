@@ -24,6 +24,7 @@ trials![
     a_flood_before_ready_delays_nobody,
     child_output_goes_to_its_own_file,
     quiet_and_verbose_set_the_level,
+    a_full_disk_under_the_logs_ends_nobody,
 ];
 
 fn in_the_foreground_stdout_is_ours_and_stderr_passes_byte_for_byte() {
@@ -223,4 +224,19 @@ fn quiet_and_verbose_set_the_level() {
         .into();
     assert_eq!(lengths[0], 0, "quiet is not quiet");
     assert!(lengths[1] > 0, "verbose is quiet");
+}
+
+fn a_full_disk_under_the_logs_ends_nobody() {
+    for child_log in ["log", "/dev/full"] {
+        let setup = Setup::alone().with("--log-file /dev/full --child-log").with(child_log);
+        let mut supervisor = setup.role("prints while_serving 3000").start();
+        for _ in 0..3 {
+            ask(supervisor.address());
+            supervisor.reload().expect(0);
+        }
+        supervisor.signal(Signal::SIGUSR1);
+        ask(supervisor.address());
+        supervisor.signal(Signal::SIGTERM);
+        assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+    }
 }

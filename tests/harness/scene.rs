@@ -66,9 +66,24 @@ impl Scene {
 
     /// Writes an executable shell script; by rename, so that a running one is not disturbed.
     pub(crate) fn script(&self, name: &str, body: &str) -> PathBuf {
+        self.executable(name, &format!("#!/bin/sh\n{body}\n"))
+    }
+
+    /// Writes an executable file; by rename, so that a running one is not disturbed.
+    pub(crate) fn executable(&self, name: &str, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
-        let new = self.write(&format!("{name}.new"), &format!("#!/bin/sh\n{body}\n"));
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let text = self.write(&format!("{name}.text"), text);
+        std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.copy(&text, name)
+    }
+
+    /// Copies a program into the scene; by rename, so that a running one is not disturbed.
+    ///
+    /// Another process writes it: a descriptor of ours, open for writing, would be inherited by whatever
+    /// another thread just forks, and a file that somebody writes cannot be executed.
+    pub(crate) fn copy(&self, program: &Path, name: &str) -> PathBuf {
+        let new = self.path(&format!("{name}.new"));
+        Running::start(Command::new("cp").arg("--preserve=mode").arg(program).arg(&new)).finish(PATIENCE).expect(0);
         std::fs::rename(new, self.path(name)).unwrap();
         self.path(name)
     }

@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::unistd::Pid;
 
 use crate::harness::client::ask;
+use crate::harness::process::descriptors_of;
+use crate::harness::scene::suite;
 use crate::harness::{Ran, Scene, Setup, Supervisor, eventually, trials};
 
 trials![
@@ -155,36 +159,33 @@ fn a_command_that_is_a_directory() {
 
 fn a_command_of_a_wrong_format() {
     let spoil = |scene: &Scene| {
-        let new = scene.write("broken", "\u{1}\u{2}\u{3} no program\n");
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(new, scene.path("service")).unwrap();
+        scene.executable("service", "\u{1}\u{2}\u{3} no program\n");
     };
     cannot_run(spoil, &["service", "Exec format error (os error 8)"]);
 }
 
 fn a_command_that_is_being_written() {
     let scene = Scene::new();
-    let program = scene.path("service");
-    fs::copy(crate::harness::scene::suite(), &program).unwrap();
+    let program = scene.copy(suite().as_ref(), "service");
     let mut command = scene.child();
     command[0] = program.to_str().unwrap().to_owned();
     let before = Before::start(scene.setup().command(&command));
     // The file of a running program cannot be written, so a copy takes its place.
-    let new = scene.path("new");
-    fs::copy(crate::harness::scene::suite(), &new).unwrap();
-    fs::rename(&new, &program).unwrap();
-    let writing = fs::File::options().append(true).open(&program).unwrap();
+    scene.copy(suite().as_ref(), "service");
+    let mut shell = Command::new("sh");
+    let mut writing = shell.args(["-c", "exec sleep 1000 3>>\"$0\""]).arg(&program).spawn().unwrap();
+    let writer = Pid::from_raw(i32::try_from(writing.id()).unwrap());
+    eventually("somebody writes it", || descriptors_of(writer).get(&3).is_some_and(|it| Path::new(it) == program));
     before.supervisor.reload().expect(1).complains().says("(os error 26)");
     before.serves_on(1);
-    drop(writing);
+    writing.kill().unwrap();
+    writing.wait().unwrap();
     before.supervisor.reload().expect(0);
 }
 
 fn an_interpreter_that_is_missing() {
     let spoil = |scene: &Scene| {
-        let new = scene.write("broken", "#!/no/such/interpreter\n");
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(new, scene.path("service")).unwrap();
+        scene.executable("service", "#!/no/such/interpreter\n");
     };
     cannot_run(spoil, &["service", "(os error 2)"]);
 }

@@ -19,6 +19,7 @@ trials![
     a_held_client_that_goes_away_harms_nobody,
     clients_that_reset_at_once_harm_nobody,
     held_connections_are_counted,
+    a_hold_of_one_still_passes_everything,
 ];
 
 /// Clients that have connected one after the other and asked, but have no answer yet.
@@ -215,4 +216,15 @@ fn held_connections_are_counted() {
     let accepted: Vec<_> = status["listeners"].as_array().unwrap().iter().map(|it| it["accepted"].clone()).collect();
     assert_eq!(accepted, [Value::from(3), Value::from(5)], "{status}");
     assert_eq!((one.answers().len(), two.answers().len()), (3, 5));
+}
+
+fn a_hold_of_one_still_passes_everything() {
+    let supervisor = Setup::alone().connections().with("--hold-limit 1 --respawn-delay 10ms..1s").start();
+    let address = supervisor.address();
+    in_order(&Queue::of(address, 100).answers());
+    supervisor.scene.role("slow_start 300");
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    in_order(&Queue::of(address, 30).answers());
+    supervisor.reload().expect(0);
+    ask(address);
 }

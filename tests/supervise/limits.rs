@@ -114,9 +114,7 @@ fn of_user(user: u32, surroundings: &str) -> Setup {
     let scene = Scene::new();
     scene.open_to_all();
     chown(scene.path("run"), Some(user), Some(user)).unwrap();
-    let (program, child) = (scene.path("program"), scene.path("child"));
-    fs::copy(binary(), &program).unwrap();
-    fs::copy(suite(), &child).unwrap();
+    let (program, child) = (scene.copy(binary(), "program"), scene.copy(suite().as_ref(), "child"));
     let mut command = scene.child();
     command[0] = child.to_str().unwrap().to_owned();
     let setup = scene.setup().wrap(surroundings).wrap(&format!("user {user}"));
