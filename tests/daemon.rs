@@ -29,6 +29,9 @@ trials![
     a_relative_pid_file_is_the_callers,
     hup_right_after_the_pid_file_appears_is_a_reload,
     without_syslog_it_serves_all_the_same,
+    a_pid_file_that_is_no_file_is_a_failure,
+    a_run_directory_that_is_no_directory_is_a_failure,
+    whoever_reads_the_starters_output_reads_its_end,
 ];
 
 /// Trials that need another user.
@@ -196,6 +199,39 @@ fn without_syslog_it_serves_all_the_same() {
     daemon.signal(Signal::SIGUSR1);
     daemon.reload().expect(0);
     assert_eq!(ask(daemon.address()).generation, 2);
+}
+
+fn a_pid_file_that_is_no_file_is_a_failure() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("folder")).unwrap();
+    scene.setup().with_path("--pid-file", "folder").run().expect(1).complains();
+    nix::unistd::mkfifo(&scene.path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    scene.setup().with_path("--pid-file", "fifo").run().expect(1).complains();
+    assert!(scene.path("folder").is_dir() && scene.path("fifo").exists(), "they were replaced");
+}
+
+fn a_run_directory_that_is_no_directory_is_a_failure() {
+    let scene = Scene::new();
+    scene.write("file", "precious");
+    scene.setup().with_path("--run-dir", "file").run().expect(1).complains();
+    assert_eq!(scene.read("file"), "precious");
+}
+
+fn whoever_reads_the_starters_output_reads_its_end() {
+    let scene = Scene::new();
+    scene.role("prints lines 100");
+    let mut command = Command::new(crate::harness::scene::binary());
+    let options =
+        ["--name", "t", "--pid-file", scene.path("pid").to_str().unwrap(), "127.0.0.1:0", "--"].map(str::to_owned);
+    scene.mark(command.args(options).args(scene.child()));
+    // This is what `$(socket-protector …)` in a script does.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(command.output().unwrap()));
+    let output = receiver.recv_timeout(crate::harness::PATIENCE).expect("the end of the output");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("127.0.0.1:") && !said.contains("127.0.0.1:0"), "an ephemeral port is reported: {said:?}");
+    scene.cli(&["stop", "t"]).expect(0);
 }
 
 fn a_privileged_port_is_a_failure() {

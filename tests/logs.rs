@@ -25,6 +25,7 @@ trials![
     child_output_goes_to_its_own_file,
     quiet_and_verbose_set_the_level,
     a_full_disk_under_the_logs_ends_nobody,
+    an_endless_line_costs_no_memory,
 ];
 
 fn in_the_foreground_stdout_is_ours_and_stderr_passes_byte_for_byte() {
@@ -238,5 +239,17 @@ fn a_full_disk_under_the_logs_ends_nobody() {
         ask(supervisor.address());
         supervisor.signal(Signal::SIGTERM);
         assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+    }
+}
+
+fn an_endless_line_costs_no_memory() {
+    const LENGTH: usize = 30_000_000;
+    for daemon in [false, true] {
+        let setup = Setup::alone().role(&format!("prints long {LENGTH}"));
+        let supervisor = if daemon { setup.daemon() } else { setup }.start();
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", supervisor.pid())).unwrap();
+        let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(pages * 4096 < LENGTH, "{pages} pages resident");
+        ask(supervisor.address());
     }
 }

@@ -47,7 +47,11 @@ fn descriptors() -> Value {
         }
         let details = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
         let flags = details.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
-        all.insert(number, json!({"target": target, "flags": flags.trim()}));
+        let address = socket2::SockRef::from(&*std::mem::ManuallyDrop::new(crate::sys::adopt(number.parse().unwrap())))
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_socket());
+        all.insert(number, json!({"target": target, "flags": flags.trim(), "address": address}));
     }
     json!(all)
 }

@@ -173,7 +173,8 @@ fn a_command_that_is_being_written() {
     // The file of a running program cannot be written, so a copy takes its place.
     scene.copy(suite().as_ref(), "service");
     let mut shell = Command::new("sh");
-    let mut writing = shell.args(["-c", "exec sleep 1000 3>>\"$0\""]).arg(&program).spawn().unwrap();
+    shell.args(["-c", "exec sleep 1000 3>>\"$0\""]).arg(&program);
+    let mut writing = scene.mark(&mut shell).spawn().unwrap();
     let writer = Pid::from_raw(i32::try_from(writing.id()).unwrap());
     eventually("somebody writes it", || descriptors_of(writer).get(&3).is_some_and(|it| Path::new(it) == program));
     before.supervisor.reload().expect(1).complains().says("(os error 26)");

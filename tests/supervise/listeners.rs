@@ -15,6 +15,7 @@ trials![
     connections_of_several_listeners,
     the_backlog_is_as_asked,
     an_ipv6_only_listener_leaves_ipv4_alone,
+    forty_listeners_keep_their_order,
 ];
 
 fn free_port() -> u16 {
@@ -123,4 +124,22 @@ fn an_ipv6_only_listener_leaves_ipv4_alone() {
     for address in supervisor.addresses() {
         ask(address);
     }
+}
+
+/// More descriptors than the supervisor itself has: each must be moved out of another's way.
+fn forty_listeners_keep_their_order() {
+    const LISTENERS: usize = 40;
+    let setup = Setup::alone().listen(&["127.0.0.1:0"; LISTENERS]);
+    let file = setup.scene().path("probe.json");
+    let supervisor = setup.role(&format!("probe {}", file.display())).start();
+    let probe: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    for (index, address) in supervisor.addresses().into_iter().enumerate() {
+        let seen = &probe["descriptors"][&(index + 3).to_string()];
+        assert_eq!(seen["address"], address.to_string(), "listener {index}: {probe}");
+        // Blocking, as systemd passes them, and kept over an exec.
+        let flags = u32::from_str_radix(seen["flags"].as_str().unwrap(), 8).unwrap();
+        assert_eq!(flags & (0o4000 | 0o2_000_000), 0, "listener {index}: {seen}");
+    }
+    assert_eq!(probe["environment"]["LISTEN_FDS"], LISTENERS.to_string());
+    ask(supervisor.addresses()[LISTENERS - 1]);
 }

@@ -16,6 +16,7 @@ trials![
     a_superseded_reload_says_so,
     a_reload_that_is_waited_for_too_long,
     an_unready_generation_gives_way_to_the_next_request,
+    but_never_two_in_succession,
     reloads_one_after_the_other_number_the_generations,
     a_reload_with_a_new_command,
     a_reload_during_a_stop_is_refused,
@@ -142,6 +143,26 @@ fn an_unready_generation_gives_way_to_the_next_request() {
     first.finish(PATIENCE).expect(1).complains();
     supervisor.wait_settled();
     assert_ne!(ask(supervisor.address()).pid, old.as_raw());
+}
+
+fn but_never_two_in_succession() {
+    let supervisor = Setup::alone().with("--ready channel --ready-timeout 4s").start();
+    supervisor.scene.role("never_ready");
+    let first = supervisor.begin_reload();
+    wait_starting(&supervisor);
+    let second = supervisor.begin_reload();
+    first.finish(PATIENCE).expect(1).complains();
+    wait_starting(&supervisor);
+    let third = supervisor.begin_reload();
+    supervisor.wait_status("the second start is there", |status| {
+        status["generations"].as_array().unwrap().iter().any(|it| it["number"] == 3)
+    });
+    supervisor.scene.role("echo");
+    // The second gave the first one two seconds; it gets its own four, whoever waits.
+    let second = second.finish(PATIENCE).expect(1).complains();
+    assert!(second.took >= Duration::from_millis(5500), "{second:?}");
+    third.finish(PATIENCE).expect(0);
+    supervisor.wait_settled();
 }
 
 fn reloads_one_after_the_other_number_the_generations() {
