@@ -1,5 +1,6 @@
 //! The number of open files: ours as high as allowed, the children's as our caller had it; and a few in reserve.
 
+use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,15 +11,25 @@ pub type OpenFiles = (u64, u64);
 /// Raises the soft limit to the hard one and gives the limits that were.
 ///
 /// # Errors
-/// Those of getrlimit(2) and setrlimit(2).
+/// Those of getrlimit(2).
 pub fn raise_open_files() -> io::Result<OpenFiles> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    if soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        // A hard limit above fs.nr_open cannot be reached. The soft one is no reason not to serve.
+        warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+    }
     Ok((soft, hard))
 }
 
-/// As many as one record of the channel carries, and as a start takes at the most, and a request that comes meanwhile.
-const RESERVED: usize = 24;
+/// A start takes fewer.
+const FOR_A_START: usize = 16;
+/// As many as one record of the channel carries.
+const FOR_A_RECORD: usize = 16;
+/// Requests that come meanwhile.
+const FOR_REQUESTS: usize = 4;
+const RESERVED: usize = FOR_A_START + FOR_A_RECORD + FOR_REQUESTS;
 
 /// Descriptors kept for what must work when clients have taken all the others: starting a child, being asked.
 #[derive(Debug)]
@@ -43,6 +54,22 @@ impl Reserve {
         self.kept.clear();
     }
 
+    /// Frees what one record takes, when nothing is missing; true when it is free. What is received then may stay: a
+    /// start has its part all the same.
+    pub fn lend_record(&mut self) -> bool {
+        self.refill();
+        let whole = self.kept.len() == RESERVED;
+        if whole {
+            self.kept.truncate(RESERVED - FOR_A_RECORD);
+        }
+        whole
+    }
+
+    /// Frees one for a request, unless it is needed otherwise; true when it is free.
+    pub fn lend_spare(&mut self) -> bool {
+        self.kept.len() > FOR_A_START + FOR_A_RECORD && self.kept.pop().is_some()
+    }
+
     /// Takes back as much of the reserve as there is.
     pub fn refill(&mut self) {
         while self.kept.len() < RESERVED {
@@ -52,9 +79,26 @@ impl Reserve {
             }
         }
     }
+}
 
-    /// Whether nothing of the reserve is missing.
-    pub fn is_full(&self) -> bool {
-        self.kept.len() == RESERVED
+#[cfg(test)]
+mod tests {
+    use super::{FOR_A_RECORD, FOR_REQUESTS, RESERVED, Reserve};
+
+    #[test]
+    fn each_purpose_has_its_part_of_the_reserve() {
+        assert_eq!(FOR_A_RECORD, socket_protector_client::wire::MAX_CONNECTIONS);
+        let mut reserve = Reserve::new().unwrap();
+        assert_eq!(reserve.kept.len(), RESERVED);
+        for _ in 0..FOR_REQUESTS {
+            assert!(reserve.lend_spare());
+        }
+        assert!(!reserve.lend_spare(), "the rest is for others");
+        assert!(reserve.lend_record(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
+        reserve.release();
+        assert!(reserve.kept.is_empty());
+        reserve.refill();
+        assert_eq!(reserve.kept.len(), RESERVED);
     }
 }
