@@ -7,7 +7,9 @@ mod channel;
 mod conventions;
 mod driver;
 mod hold;
+mod notify;
 mod output;
+mod ready_line;
 mod settings;
 pub mod state;
 pub mod status;
@@ -18,6 +20,7 @@ pub use driver::{Driver, DriverError, Ending, Equipment};
 pub use settings::{ChildLog, Pass, Settings};
 
 use crate::control::server::ClientId;
+use notify::store::StoredId;
 use state::Number;
 
 /// What the loop may have something to do about.
@@ -33,8 +36,14 @@ pub enum Source {
     Channel(Number),
     /// The end of a generation's leader.
     Exit(Number),
+    /// Where a generation says that it is ready.
+    ReadyLine(Number),
     /// What a generation writes.
     Output(Number, Stream),
+    /// The socket of the children's words.
+    Notify,
+    /// A stored descriptor.
+    Stored(StoredId),
     /// The control socket.
     Control,
     /// A client of the control socket.

@@ -5,9 +5,12 @@
 mod children;
 mod connections;
 mod requests;
+mod words;
 
 use super::channel::Channel;
 use super::hold::Hold;
+use super::notify::store::Store;
+use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
 use super::settings::Settings;
 use super::state::{Action, Finish, Input, Machine, Number};
@@ -56,6 +59,9 @@ pub enum DriverError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The children's socket.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
 }
 
 /// How a supervisor ended.
@@ -98,6 +104,8 @@ pub struct Driver {
     next_request: u64,
     stop_clients: Vec<ClientId>,
     command: Rc<[OsString]>,
+    notify: NotifyServer,
+    store: Store,
     control: Server<Source>,
     signals: Registered<Signals>,
     starter: Option<(Registered<Descriptor<StatusPipe>>, StartResult)>,
@@ -117,6 +125,7 @@ impl Driver {
     pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
+        let notify = NotifyServer::open(&mut reactor, &equipment.control)?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
         let starter = match equipment.starter {
@@ -137,6 +146,8 @@ impl Driver {
             next_request: 0,
             stop_clients: Vec::new(),
             command: settings.command.clone().into(),
+            notify,
+            store: Store::default(),
             control,
             signals,
             starter,
@@ -181,8 +192,11 @@ impl Driver {
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),
+            Source::ReadyLine(number) => self.read_ready_line(number),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
+            Source::Notify => self.hear_words(),
+            Source::Stored(id) => self.store.hung_up(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),
         }
@@ -228,6 +242,7 @@ impl Driver {
             Action::Pass(number) => self.pass(number),
             Action::Park(number) => self.park(number),
             Action::Drain { number, signal, take_back } => self.drain(number, signal, take_back),
+            Action::Abort(number) => self.abort(number),
             Action::Terminate(number) => self.terminate(number),
             Action::Kill(number) => self.kill(number),
             Action::CheckGroup(number) => self.check_group(number),

@@ -1,10 +1,11 @@
 //! One child process of a generation, and how it is started.
 
 use super::channel::Channel;
-use super::conventions::{channel_descriptor, environment};
+use super::conventions::Given;
 use super::output::{Output, Sink};
+use super::ready_line::ReadyLine;
 use super::settings::{ChildLog, Pass, Settings};
-use super::state::Number;
+use super::state::{Number, Readiness};
 use super::{Source, Stream};
 use crate::logging::{LogError, open_append};
 use crate::process::output::{Tail, pipe};
@@ -59,6 +60,10 @@ pub struct Worker {
     pub reclaim: bool,
     /// How many connections were passed to it.
     pub passed: u64,
+    /// Where it says that it is ready, with `--ready fd`, until it has.
+    pub ready: Option<ReadyLine>,
+    /// What it says that it is doing.
+    pub status: Option<String>,
     /// The last lines of its standard error, where it passes through us.
     pub tail: Tail,
     /// The log file it writes to itself, and where in it its own lines begin.
@@ -81,6 +86,16 @@ struct Streams {
     file: Option<(PathBuf, u64)>,
 }
 
+/// What a child is given besides what the settings say.
+pub struct Gifts<'a> {
+    /// The listeners with their names, in order.
+    pub listeners: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// Stored descriptors with their names, in order.
+    pub stored: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// The socket for sd_notify(3).
+    pub notify: PathBuf,
+}
+
 /// Starts the child of a generation.
 ///
 /// # Errors
@@ -90,33 +105,44 @@ pub fn start(
     settings: &Settings,
     number: Number,
     command: Rc<[OsString]>,
-    listeners: &[(&str, BorrowedFd<'_>)],
+    gifts: &Gifts<'_>,
 ) -> Result<Started, StartError> {
+    let listeners = gifts.listeners.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let stored = gifts.stored.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let given = Given {
+        pass: settings.pass,
+        listeners: &listeners,
+        stored: &stored,
+        number,
+        name: &settings.name,
+        notify: &gifts.notify,
+        watchdog: settings.policy.watchdog,
+        ready_descriptor: settings.policy.readiness == Readiness::Descriptor,
+    };
     let channel = Channel::open(reactor, number)?;
     let null = null_device()?;
     let streams = Streams::open(&settings.child_log)?;
-    let names = listeners.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    let channel_at = channel_descriptor(settings.pass, listeners.len());
+    let ready = given.ready_descriptor.then(pipe).transpose()?;
 
     let mut descriptors = vec![(null.as_fd(), 0)];
     descriptors.extend(streams.child_ends.iter().map(|(end, at)| (end.as_fd(), *at)));
-    if settings.pass == Pass::Listener {
-        descriptors.extend(listeners.iter().zip(FIRST_LISTEN_FD..).map(|((_, socket), at)| (*socket, at)));
-    }
-    descriptors.extend(channel.child_end().map(|end| (end, channel_at)));
+    let inherited = gifts.listeners.iter().filter(|_| settings.pass == Pass::Listener).chain(&gifts.stored);
+    descriptors.extend(inherited.zip(FIRST_LISTEN_FD..).map(|((_, descriptor), at)| (*descriptor, at)));
+    descriptors.extend(channel.child_end().map(|end| (end, given.channel_descriptor())));
+    descriptors.extend(ready.iter().map(|(_, end)| (end.as_fd(), given.ready_descriptor())));
     if settings.keep_orphans {
-        descriptors.push((channel.our_end(), channel_at + 1));
+        descriptors.push((channel.our_end(), given.ready_descriptor() + 1));
     }
     let process = spawn(&Launch {
         command: &command,
-        environment: &environment(&settings.environment, settings.pass, &names, number, &settings.name),
-        listen_pid: settings.pass == Pass::Listener,
+        environment: &given.environment(&settings.environment),
+        listen_pid: given.announces(),
         descriptors: &descriptors,
         directory: settings.directory.as_deref(),
         open_files: Some(settings.open_files),
         death_signal: (!settings.keep_orphans).then_some(settings.drain_signal),
     })?;
-    watch(reactor, number, command, process, channel, streams)
+    watch(reactor, number, command, process, channel, streams, ready.map(|(ours, _)| ours))
 }
 
 fn watch(
@@ -126,18 +152,20 @@ fn watch(
     process: Process,
     channel: Channel,
     streams: Streams,
+    ready: Option<OwnedFd>,
 ) -> Result<Started, StartError> {
     let pid = process.pid();
     let watched = || -> io::Result<_> {
+        let ready = ready.map(|end| ReadyLine::watch(reactor, end, number)).transpose()?;
         let exit = reactor.register(Descriptor(process.exit_descriptor()?), Source::Exit(number), READABLE)?;
         let mut outputs = Vec::new();
         for (stream, end, sink) in streams.ours {
             outputs.push((stream, Output::watch(reactor, end, (number, pid), stream, sink)?));
         }
-        Ok((exit, outputs))
+        Ok((exit, outputs, ready))
     };
     match watched() {
-        Ok((exit, outputs)) => Ok(Started {
+        Ok((exit, outputs, ready)) => Ok(Started {
             worker: Worker {
                 process,
                 channel,
@@ -148,6 +176,8 @@ fn watch(
                 heirs_told: false,
                 reclaim: false,
                 passed: 0,
+                status: None,
+                ready,
                 tail: Tail::default(),
                 file: streams.file,
                 _exit: exit,

@@ -7,8 +7,8 @@ use crate::process::group;
 use crate::process::spawn::{SpawnError, signal_group, signal_leader};
 use crate::reactor::Event;
 use crate::supervise::settings::ChildLog;
-use crate::supervise::state::{Cause, Failure, Input, Number, Phase};
-use crate::supervise::worker::{self, StartError};
+use crate::supervise::state::{Cause, Failure, Input, Number, Phase, Word};
+use crate::supervise::worker::{self, Gifts, StartError};
 use crate::supervise::{Source, Stream};
 use log::{debug, info, warn};
 use nix::sys::signal::Signal;
@@ -44,8 +44,12 @@ impl Driver {
             self.counters.respawns += 1;
         }
         self.reserve.release();
-        let listeners = self.listeners.iter().filter_map(Listener::lend).collect::<Vec<_>>();
-        let started = worker::start(&mut self.reactor, &self.settings, number, command, &listeners);
+        let gifts = Gifts {
+            listeners: self.listeners.iter().filter_map(Listener::lend).collect(),
+            stored: self.store.lend().collect(),
+            notify: self.notify.path(),
+        };
+        let started = worker::start(&mut self.reactor, &self.settings, number, command, &gifts);
         self.reserve.refill();
         match started {
             Ok(started) => {
@@ -89,14 +93,16 @@ impl Driver {
             };
             match worker.channel.receive() {
                 None => return,
-                Some(Ok(FromChild::Hello { version })) if version == VERSION => self.input(Input::Spoke(number)),
+                Some(Ok(FromChild::Hello { version })) if version == VERSION => {
+                    self.input(Input::Spoke(number, Word::Channel))
+                }
                 Some(Ok(FromChild::Hello { version })) => {
                     let reason = format!("speaks version {version} of the channel's protocol and not {VERSION}");
                     self.broke(number, &reason);
                 }
                 Some(Ok(FromChild::Ready)) => {
-                    self.input(Input::Spoke(number));
-                    self.input(Input::Ready(number));
+                    self.input(Input::Spoke(number, Word::Channel));
+                    self.input(Input::Ready(number, Word::Channel));
                 }
                 Some(Ok(FromChild::Unknown(kind))) => {
                     debug!("generation {number} says something unknown ({kind:#04x})")
@@ -198,6 +204,17 @@ impl Driver {
         }
     }
 
+    pub(super) fn abort(&mut self, number: Number) {
+        let Some(worker) = self.workers.get(&number) else {
+            return;
+        };
+        warn!("generation {number} hangs: its leader gets SIGABRT");
+        signal_leader(&worker.process, Signal::SIGABRT);
+        // A stopped process cannot act on it.
+        signal_leader(&worker.process, Signal::SIGCONT);
+        self.give_up_on(number);
+    }
+
     pub(super) fn terminate(&mut self, number: Number) {
         let Some(worker) = self.workers.get(&number) else {
             return;
@@ -259,6 +276,7 @@ impl Driver {
             Some((_, why)) => why,
             None => match failure {
                 Failure::NotReady => self.not_ready(number),
+                Failure::Hung => self.why(number, "said that it hangs".into()),
                 Failure::Spawn | Failure::Exited | Failure::Broke => self.why(number, "failed".into()),
             },
         }

@@ -122,23 +122,26 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood_and_all_else_left_out() {
-        assert_eq!(parse("READY=1\nSTATUS=serving 3"), Message {
-            ready: true,
-            status: Some("serving 3".into()),
-            ..Message::default()
-        });
+        assert_eq!(
+            parse("READY=1\nSTATUS=serving 3"),
+            Message { ready: true, status: Some("serving 3".into()), ..Message::default() }
+        );
         assert_eq!(parse("X_MINE=1\nREADY=2\nno pair\n=\nMAINPID=0\nMAINPID=-4"), Message::default());
         assert_eq!(parse(""), Message::default());
-        let times = parse("WATCHDOG_USEC=0\nEXTEND_TIMEOUT_USEC=1500000\nWATCHDOG=1\nMAINPID=42\nSTOPPING=1\nRELOADING=1");
-        assert_eq!(times, Message {
-            watchdog_time: Some(Duration::ZERO),
-            extend: Some(Duration::from_millis(1500)),
-            watchdog: Some(Watchdog::Alive),
-            main_pid: Some(42),
-            stopping: true,
-            reloading: true,
-            ..Message::default()
-        });
+        let times =
+            parse("WATCHDOG_USEC=0\nEXTEND_TIMEOUT_USEC=1500000\nWATCHDOG=1\nMAINPID=42\nSTOPPING=1\nRELOADING=1");
+        assert_eq!(
+            times,
+            Message {
+                watchdog_time: Some(Duration::ZERO),
+                extend: Some(Duration::from_millis(1500)),
+                watchdog: Some(Watchdog::Alive),
+                main_pid: Some(42),
+                stopping: true,
+                reloading: true,
+                ..Message::default()
+            }
+        );
         assert_eq!(parse("WATCHDOG=trigger").watchdog, Some(Watchdog::Trigger));
         assert!(parse("BARRIER=1").barrier);
     }

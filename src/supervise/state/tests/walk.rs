@@ -2,7 +2,7 @@
 
 use super::{SECOND, policy};
 use crate::supervise::hold::Hold;
-use crate::supervise::state::{Action, Input, Machine, Number, Phase, Policy, Readiness, Request};
+use crate::supervise::state::{Action, Input, Machine, Number, Phase, Policy, Readiness, Request, Word};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,7 @@ impl World {
             guard: Duration::from_millis(random.below(2) * 700),
             stop_first: random.one_in(4),
             drain_timeout: (!random.one_in(3)).then_some(3 * SECOND),
+            watchdog: random.one_in(4).then_some(2 * SECOND),
             max_respawns: random.one_in(4).then_some(3),
             ..policy()
         };
@@ -113,6 +114,10 @@ impl World {
                     }
                     self.child(number).told_to_drain = true;
                     self.child(number).keeps_the_rest = !take_back;
+                }
+                Action::Abort(number) => {
+                    self.take_back(number);
+                    self.child(number).told_to_drain = true;
                 }
                 Action::Terminate(number) => assert!(self.child(number).told_to_drain),
                 Action::Kill(number) => {
@@ -205,8 +210,8 @@ impl World {
                     world.feed(Input::ChannelWritable(number));
                 }
             }),
-            7 => self.of_a_child(|world, number| world.feed(Input::Spoke(number))),
-            8 => self.of_a_child(|world, number| world.feed(Input::Ready(number))),
+            7 => self.of_a_child(|world, number| world.feed(Input::Spoke(number, Word::Channel))),
+            8 => self.of_a_child(|world, number| world.feed(Input::Ready(number, Word::Channel))),
             9 if self.random.one_in(20) => self.of_a_child(|world, number| world.feed(Input::Broke(number))),
             10 => self.of_a_child(|world, number| {
                 let wants = world.child(number).told_to_drain || world.child(number).killed || world.random.one_in(25);

@@ -1,0 +1,120 @@
+//! What children say by sd_notify(3).
+
+use super::Driver;
+use crate::supervise::Source;
+use crate::supervise::notify::Received;
+use crate::supervise::notify::message::{Message, Store, Watchdog};
+use crate::supervise::ready_line::{ReadyLine, Said};
+use crate::supervise::state::{Input, Number, Word};
+use log::{debug, info, warn};
+use nix::unistd::{Pid, Uid, getpgid};
+use std::fs;
+use std::time::Duration;
+
+/// How many words are taken in before others have their turn.
+const WORDS: usize = 64;
+/// How far up from a process its leader is looked for.
+const ANCESTORS: usize = 64;
+
+impl Driver {
+    pub(super) fn hear_words(&mut self) {
+        for _ in 0..WORDS {
+            match self.notify.receive() {
+                None => return,
+                Some(Err(what)) => debug!("a word by sd_notify {what}"),
+                Some(Ok(received)) => self.word(received),
+            }
+        }
+        self.reactor.again(Source::Notify);
+    }
+
+    fn word(&mut self, received: Received) {
+        let sender = received.sender;
+        let uid = Uid::from_raw(sender.uid);
+        let known = uid.is_root() || uid == Uid::effective();
+        let Some(number) = self.generation_of(sender.pid).filter(|_| known) else {
+            warn!("a word by sd_notify is left out: process {} is no child of ours", sender.pid);
+            return;
+        };
+        debug!("generation {number} says {:?}", received.message);
+        self.store(received.message.store.as_ref(), received.descriptors);
+        self.say(number, received.message);
+        // A barrier's descriptor has been closed by now, after all that came before it was dealt with.
+    }
+
+    fn store(&mut self, word: Option<&Store>, descriptors: Vec<std::os::fd::OwnedFd>) {
+        match word {
+            None => {}
+            Some(Store::Keep { name, poll }) => self.store.keep(&mut self.reactor, name, *poll, descriptors),
+            Some(Store::Remove { name }) => self.store.remove(name),
+        }
+    }
+
+    fn say(&mut self, number: Number, message: Message) {
+        // Whoever speaks this way will say by it when it is ready.
+        self.input(Input::Spoke(number, Word::Notify));
+        if let Some(every) = message.watchdog_time {
+            self.input(Input::Watch(number, Some(every).filter(|every| *every > Duration::ZERO)));
+        }
+        match message.watchdog {
+            None => {}
+            Some(Watchdog::Alive) => self.input(Input::Alive(number)),
+            Some(Watchdog::Trigger) => self.input(Input::Hung(number)),
+        }
+        if let Some(by) = message.extend {
+            self.input(Input::Extend(number, by));
+        }
+        if message.reloading || message.stopping {
+            info!("generation {number} says that it {}", if message.stopping { "stops" } else { "reloads" });
+        }
+        if let Some(worker) = self.workers.get_mut(&number)
+            && let Some(status) = message.status
+        {
+            worker.status = Some(status);
+        }
+        if message.ready {
+            self.input(Input::Ready(number, Word::Notify));
+        }
+    }
+
+    pub(super) fn read_ready_line(&mut self, number: Number) {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        match worker.ready.as_mut().map_or(Said::NotYet, ReadyLine::read) {
+            Said::NotYet => {}
+            Said::Never => worker.ready = None,
+            Said::Ready => {
+                worker.ready = None;
+                self.input(Input::Spoke(number, Word::Descriptor));
+                self.input(Input::Ready(number, Word::Descriptor));
+            }
+        }
+    }
+
+    /// The generation that a process belongs to: by its process group, or by descent from the leader.
+    fn generation_of(&self, pid: i32) -> Option<Number> {
+        let leader_of = |pid: i32| {
+            let group = getpgid(Some(Pid::from_raw(pid))).ok();
+            let is = |leader: Pid| leader.as_raw() == pid || Some(leader) == group;
+            self.workers.iter().find(|(_, worker)| is(worker.process.pid())).map(|(number, _)| *number)
+        };
+        let mut pid = pid;
+        for _ in 0..ANCESTORS {
+            if pid <= 1 {
+                return None;
+            }
+            if let Some(number) = leader_of(pid) {
+                return Some(number);
+            }
+            pid = parent(pid)?;
+        }
+        None
+    }
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; see proc_pid_stat(5).
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
