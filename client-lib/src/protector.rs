@@ -134,7 +134,8 @@ impl Protector {
     }
 
     /// Tells the supervisor that the daemon can serve. The first [`accept`](Protector::accept) says it by itself, so
-    /// only a daemon that accepts elsewhere, or that is ready earlier, has to call it. Said once, however often called.
+    /// only a daemon that accepts elsewhere, that is ready earlier, or that waits in an event loop before it accepts,
+    /// has to call it. Said once, however often called.
     pub fn ready(&self) -> Result<(), Error> {
         if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -212,6 +213,11 @@ impl Protector {
     /// passed. They are non-blocking.
     pub fn listeners(&self) -> &[OwnedFd] {
         &self.listeners
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn channel(&self) -> Option<&OwnedFd> {
+        self.channel.as_ref()
     }
 
     fn take_next(&self) -> io::Result<Option<Connection>> {
