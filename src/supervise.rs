@@ -6,6 +6,7 @@
 mod channel;
 mod conventions;
 mod driver;
+mod einhorn;
 mod hold;
 mod notify;
 mod output;
@@ -42,6 +43,10 @@ pub enum Source {
     Output(Number, Stream),
     /// The socket of the children's words.
     Notify,
+    /// The socket for einhorn's ACK.
+    Einhorn,
+    /// Who has connected to it.
+    EinhornClient(u64),
     /// A stored descriptor.
     Stored(StoredId),
     /// The control socket.

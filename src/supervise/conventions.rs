@@ -1,7 +1,9 @@
-//! What a child finds in its environment: ours and systemd's variables, and none of an outer manager's.
+//! What a child finds in its environment: our variables and those of systemd, Server::Starter and einhorn, which all tell
+//! the same; and none of an outer manager's. `docs/conventions.md` has their values.
 
 use super::settings::Pass;
 use super::state::Number;
+use crate::net::endpoint::{Interface, Listen};
 use socket_protector_client::environment::{
     FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
     SOCKET_PROTECTOR_NAME,
@@ -14,6 +16,8 @@ use std::time::Duration;
 const NOTIFY_FD: &str = "NOTIFY_FD";
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+const SERVER_STARTER_PORT: &str = "SERVER_STARTER_PORT";
+const SERVER_STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
 /// Variables by which a manager tells a program what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
@@ -27,8 +31,8 @@ const MANAGERS: [&str; 15] = [
     "MAINPID",
     NOTIFY_FD,
     NOTIFY_SOCKET,
-    "SERVER_STARTER_GENERATION",
-    "SERVER_STARTER_PORT",
+    SERVER_STARTER_GENERATION,
+    SERVER_STARTER_PORT,
     SOCKET_PROTECTOR_CHANNEL,
     SOCKET_PROTECTOR_GENERATION,
     SOCKET_PROTECTOR_NAME,
@@ -48,6 +52,18 @@ fn is_a_managers(name: &OsStr) -> bool {
         || FAMILIES.iter().any(|family| name.starts_with(family.as_bytes()))
 }
 
+/// How Server::Starter names a listener that is bound to `port`: the bare port when it was given no address, else the
+/// address as it was given.
+pub fn starter_key(listen: &Listen, port: u16) -> String {
+    match &listen.interface {
+        Interface::All => port.to_string(),
+        Interface::Name(name) => format!("{name}:{port}"),
+        Interface::V4(address) => format!("{address}:{port}"),
+        Interface::V6 { address, zone: None } => format!("[{address}]:{port}"),
+        Interface::V6 { address, zone: Some(zone) } => format!("[{address}%{zone}]:{port}"),
+    }
+}
+
 /// What one child is given, as far as its environment tells it.
 #[derive(Debug)]
 pub struct Given<'a> {
@@ -55,6 +71,8 @@ pub struct Given<'a> {
     pub pass: Pass,
     /// The names of the listeners, which it inherits in the listener pass.
     pub listeners: &'a [&'a str],
+    /// What Server::Starter would call them, in the same order.
+    pub keys: &'a [&'a str],
     /// The names of stored descriptors that come back to it.
     pub stored: &'a [&'a str],
     /// The generation that it belongs to.
@@ -63,6 +81,10 @@ pub struct Given<'a> {
     pub name: &'a str,
     /// The socket for sd_notify(3).
     pub notify: &'a Path,
+    /// The socket for einhorn's ACK.
+    pub einhorn: &'a Path,
+    /// Our pid.
+    pub supervisor: u32,
     /// How often it must say that it lives.
     pub watchdog: Option<Duration>,
     /// Whether it has a descriptor to say on that it is ready.
@@ -107,16 +129,41 @@ impl Given<'_> {
         if self.ready_descriptor {
             set(NOTIFY_FD, self.ready_descriptor().to_string().into());
         }
+        if self.pass == Pass::Listener {
+            let fds = FIRST_LISTEN_FD..;
+            let ports = self.keys.iter().zip(fds).map(|(key, fd)| format!("{key}={fd}")).collect::<Vec<_>>();
+            set(SERVER_STARTER_PORT, ports.join(";").into());
+            set(SERVER_STARTER_GENERATION, self.number.to_string().into());
+        }
+        self.einhorn(&mut set);
         set(SOCKET_PROTECTOR_CHANNEL, self.channel_descriptor().to_string().into());
         set(SOCKET_PROTECTOR_GENERATION, self.number.to_string().into());
         set(SOCKET_PROTECTOR_NAME, self.name.into());
         variables
     }
+
+    /// einhorn's variables. A worker of its takes them for its own when its parent is the master that they name.
+    fn einhorn(&self, set: &mut impl FnMut(&str, OsString)) {
+        set("EINHORN_MASTER_PID", self.supervisor.to_string().into());
+        set("EINHORN_SOCK_PATH", self.einhorn.into());
+        set("EINHORN_CHILD_INDEX", "0".into());
+        if self.pass == Pass::Listener {
+            let fds = FIRST_LISTEN_FD..;
+            let fds = fds.take(self.listeners.len()).map(|fd| fd.to_string()).collect::<Vec<_>>();
+            set("EINHORN_FD_COUNT", fds.len().to_string().into());
+            for (index, fd) in fds.iter().enumerate() {
+                set(&format!("EINHORN_FD_{index}"), fd.into());
+            }
+            // Deprecated there, and the only one that some programs know.
+            set("EINHORN_FDS", fds.join(" ").into());
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Given, without_managers};
+    use super::{Given, starter_key, without_managers};
+    use crate::net::endpoint::Listen;
     use crate::supervise::settings::Pass;
     use crate::supervise::state::Number;
     use std::ffi::OsString;
@@ -149,10 +196,13 @@ mod tests {
         Given {
             pass,
             listeners: &["web", "4322"],
+            keys: &["127.0.0.1:80", "4322"],
             stored: &[],
             number: Number(7),
             name: "shop",
             notify: Path::new("/run/n"),
+            einhorn: Path::new("/run/e"),
+            supervisor: 42,
             watchdog: None,
             ready_descriptor: false,
         }
@@ -163,19 +213,59 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_announced_only_where_sockets_are_passed() {
-        let ours = [("SOCKET_PROTECTOR_GENERATION", "7"), ("SOCKET_PROTECTOR_NAME", "shop")];
-        let notify = ("NOTIFY_SOCKET", "/run/n");
-        let listener = [
+    fn every_convention_tells_of_the_same_sockets() {
+        let expected = [
             ("A", "b"),
             ("LISTEN_FDS", "2"),
             ("LISTEN_FDNAMES", "web:4322"),
-            notify,
+            ("NOTIFY_SOCKET", "/run/n"),
+            ("SERVER_STARTER_PORT", "127.0.0.1:80=3;4322=4"),
+            ("SERVER_STARTER_GENERATION", "7"),
+            ("EINHORN_MASTER_PID", "42"),
+            ("EINHORN_SOCK_PATH", "/run/e"),
+            ("EINHORN_CHILD_INDEX", "0"),
+            ("EINHORN_FD_COUNT", "2"),
+            ("EINHORN_FD_0", "3"),
+            ("EINHORN_FD_1", "4"),
+            ("EINHORN_FDS", "3 4"),
             ("SOCKET_PROTECTOR_CHANNEL", "5"),
+            ("SOCKET_PROTECTOR_GENERATION", "7"),
+            ("SOCKET_PROTECTOR_NAME", "shop"),
         ];
-        assert_eq!(environment(&given(Pass::Listener)), pairs(&[&listener[..], &ours].concat()));
-        let connections = [("A", "b"), notify, ("SOCKET_PROTECTOR_CHANNEL", "3")];
-        assert_eq!(environment(&given(Pass::Connections)), pairs(&[&connections[..], &ours].concat()));
+        assert_eq!(environment(&given(Pass::Listener)), pairs(&expected));
+    }
+
+    #[test]
+    fn sockets_are_announced_only_where_sockets_are_passed() {
+        let expected = [
+            ("A", "b"),
+            ("NOTIFY_SOCKET", "/run/n"),
+            ("EINHORN_MASTER_PID", "42"),
+            ("EINHORN_SOCK_PATH", "/run/e"),
+            ("EINHORN_CHILD_INDEX", "0"),
+            ("SOCKET_PROTECTOR_CHANNEL", "3"),
+            ("SOCKET_PROTECTOR_GENERATION", "7"),
+            ("SOCKET_PROTECTOR_NAME", "shop"),
+        ];
+        assert_eq!(environment(&given(Pass::Connections)), pairs(&expected));
+    }
+
+    #[test]
+    fn nothing_that_we_set_could_be_taken_for_an_outer_managers() {
+        let base = without_managers(environment(&given(Pass::Listener)).into_iter());
+        assert_eq!(base, pairs(&[("A", "b")]));
+    }
+
+    #[test]
+    fn server_starter_names_a_listener_as_it_was_given() {
+        let key = |listen: &str, port| starter_key(&listen.parse::<Listen>().unwrap(), port);
+        assert_eq!(key("4321", 4321), "4321");
+        assert_eq!(key("tcp:0", 4321), "4321");
+        assert_eq!(key("127.0.0.1:80", 80), "127.0.0.1:80");
+        assert_eq!(key("localhost:80", 80), "localhost:80");
+        assert_eq!(key("[::1]:80", 80), "[::1]:80");
+        assert_eq!(key("tcp6:80", 80), "[::]:80");
+        assert_eq!(key("[fe80::1%eth0]:80", 80), "[fe80::1%eth0]:80");
     }
 
     #[test]
@@ -195,6 +285,8 @@ mod tests {
         assert_eq!(value(&listener, "SOCKET_PROTECTOR_CHANNEL"), "7");
         assert_eq!(value(&listener, "NOTIFY_FD"), "8");
         assert_eq!(value(&listener, "WATCHDOG_USEC"), "1500000");
+        assert_eq!(value(&listener, "EINHORN_FDS"), "3 4");
+        assert_eq!(value(&listener, "SERVER_STARTER_PORT"), "127.0.0.1:80=3;4322=4");
         let connections = all(Pass::Connections);
         assert_eq!(value(&connections, "LISTEN_FDS"), "2");
         assert_eq!(value(&connections, "SOCKET_PROTECTOR_CHANNEL"), "5");

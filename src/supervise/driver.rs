@@ -4,10 +4,12 @@
 
 mod children;
 mod connections;
+mod names;
 mod requests;
 mod words;
 
 use super::channel::Channel;
+use super::einhorn::{EinhornError, EinhornServer};
 use super::hold::Hold;
 use super::notify::store::Store;
 use super::notify::{NotifyError, NotifyServer};
@@ -26,6 +28,7 @@ use crate::reactor::{CLOSED, Descriptor, Event, READABLE, Reactor, Registered, S
 use children::Why;
 use connections::Listener;
 use log::{debug, error, info, warn};
+use names::TurnedAway;
 use nix::sys::signal::Signal;
 use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -62,6 +65,9 @@ pub enum DriverError {
     /// The children's socket.
     #[error(transparent)]
     Notify(#[from] NotifyError),
+    /// The children's other socket.
+    #[error(transparent)]
+    Einhorn(#[from] EinhornError),
 }
 
 /// How a supervisor ended.
@@ -104,7 +110,10 @@ pub struct Driver {
     next_request: u64,
     stop_clients: Vec<ClientId>,
     command: Rc<[OsString]>,
+    /// Before the notify server, which takes their directory away.
+    einhorn: EinhornServer,
     notify: NotifyServer,
+    turned_away: TurnedAway,
     store: Store,
     control: Server<Source>,
     signals: Registered<Signals>,
@@ -126,6 +135,7 @@ impl Driver {
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let notify = NotifyServer::open(&mut reactor, &equipment.control)?;
+        let einhorn = EinhornServer::open(&mut reactor, &equipment.control.with_extension("child"))?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
         let starter = match equipment.starter {
@@ -146,7 +156,9 @@ impl Driver {
             next_request: 0,
             stop_clients: Vec::new(),
             command: settings.command.clone().into(),
+            einhorn,
             notify,
+            turned_away: TurnedAway::default(),
             store: Store::default(),
             control,
             signals,
@@ -196,6 +208,8 @@ impl Driver {
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
             Source::Notify => self.hear_words(),
+            Source::Einhorn => self.einhorns_workers(),
+            Source::EinhornClient(id) => self.einhorns_worker(id, event),
             Source::Stored(id) => self.store.hung_up(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),

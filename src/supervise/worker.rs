@@ -90,10 +90,14 @@ struct Streams {
 pub struct Gifts<'a> {
     /// The listeners with their names, in order.
     pub listeners: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// What Server::Starter would call the listeners, in the same order.
+    pub keys: Vec<&'a str>,
     /// Stored descriptors with their names, in order.
     pub stored: Vec<(&'a str, BorrowedFd<'a>)>,
     /// The socket for sd_notify(3).
     pub notify: PathBuf,
+    /// The socket for einhorn's ACK.
+    pub einhorn: PathBuf,
 }
 
 /// Starts the child of a generation.
@@ -112,10 +116,13 @@ pub fn start(
     let given = Given {
         pass: settings.pass,
         listeners: &listeners,
+        keys: &gifts.keys,
         stored: &stored,
         number,
         name: &settings.name,
         notify: &gifts.notify,
+        einhorn: &gifts.einhorn,
+        supervisor: std::process::id(),
         watchdog: settings.policy.watchdog,
         ready_descriptor: settings.policy.readiness == Readiness::Descriptor,
     };

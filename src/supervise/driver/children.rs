@@ -46,8 +46,10 @@ impl Driver {
         self.reserve.release();
         let gifts = Gifts {
             listeners: self.listeners.iter().filter_map(Listener::lend).collect(),
+            keys: self.listeners.iter().map(|listener| listener.key.as_str()).collect(),
             stored: self.store.lend().collect(),
             notify: self.notify.path(),
+            einhorn: self.einhorn.path(),
         };
         let started = worker::start(&mut self.reactor, &self.settings, number, command, &gifts);
         self.reserve.refill();

@@ -5,6 +5,7 @@ use crate::net::listener::Bound;
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
+use crate::supervise::conventions::starter_key;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
 use log::{info, warn};
@@ -27,6 +28,8 @@ pub(super) struct Listener {
     pub(super) name: String,
     pub(super) endpoint: String,
     pub(super) address: SocketAddr,
+    /// What Server::Starter would call it.
+    pub(super) key: String,
     pub(super) accepted: u64,
     socket: Option<Socket>,
     /// As much is held as may be; the rest waits in the kernel's backlog.
@@ -79,6 +82,7 @@ pub(super) fn watch(
         };
         listeners.push(Listener {
             name,
+            key: starter_key(&bound.endpoint, bound.address.port()),
             endpoint: bound.endpoint.to_string(),
             address: bound.address,
             accepted: 0,

@@ -93,7 +93,7 @@ impl Driver {
     }
 
     /// The generation that a process belongs to: by its process group, or by descent from the leader.
-    fn generation_of(&self, pid: i32) -> Option<Number> {
+    pub(super) fn generation_of(&self, pid: i32) -> Option<Number> {
         let leader_of = |pid: i32| {
             let group = getpgid(Some(Pid::from_raw(pid))).ok();
             let is = |leader: Pid| leader.as_raw() == pid || Some(leader) == group;
