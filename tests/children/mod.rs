@@ -4,6 +4,7 @@
 //! its documentation and not against the client library; `echo_library` uses the library.
 
 mod echo;
+mod einhorn;
 mod misbehave;
 mod output;
 mod plain;
@@ -46,6 +47,9 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["wrong_version"] => misbehave::wrong_version(),
         ["garbage", what] => misbehave::garbage(what),
         ["prints", what, count] => output::run(what, count.parse().unwrap()),
+        ["einhorn", ms, form, from] => einhorn::run(milliseconds(ms), form, from),
+        ["einhorn_ack", form] => einhorn::acknowledge(form),
+        ["einhorn_says", what] => einhorn::says(what),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

@@ -2,6 +2,7 @@
 
 mod channel;
 mod command;
+mod conventions;
 mod crash;
 mod drain;
 mod failures;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let all = [
         channel::trials(),
         command::trials(),
+        conventions::trials(),
         crash::trials(),
         drain::trials(),
         failures::trials(),

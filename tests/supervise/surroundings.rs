@@ -136,7 +136,7 @@ fn what_an_outer_manager_set_is_removed() {
         ("SERVER_STARTER_GENERATION", "9"),
         ("EINHORN_MASTER_PID", "1"),
         ("EINHORN_SOCK_PATH", "/no/such/socket"),
-        ("EINHORN_FD_COUNT", "1"),
+        ("EINHORN_FD_COUNT", "9"),
         ("EINHORN_FD_0", "9"),
         ("EINHORN_FDS", "9"),
         ("EINHORN_CHILD_INDEX", "3"),
