@@ -18,7 +18,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 /// The name of the socket in the children's directory.
-const NAME: &str = "notify";
+pub const NOTIFY: &str = "notify";
 
 /// Why there is no socket for the children's words.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub struct Received {
 
 /// The path of the socket of an instance whose control socket is at `control`.
 pub fn socket_path(control: &Path) -> PathBuf {
-    control.with_extension("child").join(NAME)
+    control.with_extension("child").join(NOTIFY)
 }
 
 impl NotifyServer {
@@ -82,7 +82,7 @@ impl NotifyServer {
 
     /// The path that children are told.
     pub fn path(&self) -> PathBuf {
-        self.directory.join(NAME)
+        self.directory.join(NOTIFY)
     }
 
     /// The next word; `None` when there is none now. One that is malformed, cut off or without a sender is an error,
@@ -96,7 +96,7 @@ impl NotifyServer {
         }
         Some(match (sender, Message::parse(&self.buffer[..received.bytes])) {
             (None, _) => Err("has no sender"),
-            (Some(_), None) => Err("is no text"),
+            (Some(_), None) => Err("has a NUL in it"),
             (Some(sender), Some(message)) => Ok(Received { sender, message, descriptors }),
         })
     }

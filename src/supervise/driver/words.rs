@@ -12,7 +12,7 @@ use std::fs;
 use std::time::Duration;
 
 /// How many words are taken in before others have their turn.
-const WORDS: usize = 64;
+const WORDS: usize = 16;
 /// How far up from a process its leader is looked for.
 const ANCESTORS: usize = 64;
 
@@ -51,8 +51,10 @@ impl Driver {
     }
 
     fn say(&mut self, number: Number, message: Message) {
-        // Whoever speaks this way will say by it when it is ready.
-        self.input(Input::Spoke(number, Word::Notify));
+        if message.speaks() {
+            // Whoever speaks this way will say by it when it is ready.
+            self.input(Input::Spoke(number, Word::Notify));
+        }
         if let Some(every) = message.watchdog_time {
             self.input(Input::Watch(number, Some(every).filter(|every| *every > Duration::ZERO)));
         }
