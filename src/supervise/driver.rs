@@ -147,7 +147,7 @@ impl Driver {
             stop_clients: Vec::new(),
             command: settings.command.clone().into(),
             notify,
-            store: Store::default(),
+            store: Store::new(),
             control,
             signals,
             starter,

@@ -4,6 +4,7 @@ use super::Driver;
 use crate::supervise::Source;
 use crate::supervise::notify::Received;
 use crate::supervise::notify::message::{Message, Store, Watchdog};
+use crate::supervise::notify::store::Given;
 use crate::supervise::ready_line::{ReadyLine, Said};
 use crate::supervise::state::{Input, Number, Word};
 use log::{debug, info, warn};
@@ -33,7 +34,9 @@ impl Driver {
         let uid = Uid::from_raw(sender.uid);
         let known = uid.is_root() || uid == Uid::effective();
         let Some(number) = self.generation_of(sender.pid).filter(|_| known) else {
-            warn!("a word by sd_notify is left out: process {} is no child of ours", sender.pid);
+            if self.notify.worth_telling() {
+                warn!("a word by sd_notify is left out: process {} is no child of ours", sender.pid);
+            }
             return;
         };
         debug!("generation {number} says {:?}", received.message);
@@ -42,7 +45,7 @@ impl Driver {
         // A barrier's descriptor has been closed by now, after all that came before it was dealt with.
     }
 
-    fn store(&mut self, word: Option<&Store>, descriptors: Vec<std::os::fd::OwnedFd>) {
+    fn store(&mut self, word: Option<&Store>, descriptors: Vec<Given>) {
         match word {
             None => {}
             Some(Store::Keep { name, poll }) => self.store.keep(&mut self.reactor, name, *poll, descriptors),
@@ -66,7 +69,7 @@ impl Driver {
         if let Some(by) = message.extend {
             self.input(Input::Extend(number, by));
         }
-        if message.reloading || message.stopping {
+        if (message.reloading || message.stopping) && self.notify.worth_telling() {
             info!("generation {number} says that it {}", if message.stopping { "stops" } else { "reloads" });
         }
         if let Some(worker) = self.workers.get_mut(&number)
