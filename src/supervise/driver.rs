@@ -159,7 +159,7 @@ impl Driver {
             einhorn,
             notify,
             turned_away: TurnedAway::default(),
-            store: Store::default(),
+            store: Store::new(),
             control,
             signals,
             starter,

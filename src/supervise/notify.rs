@@ -12,13 +12,18 @@ use nix::unistd::Uid;
 use socket_protector_client::descriptors::{self, Sender};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use store::Given;
 
 /// The name of the socket in the children's directory.
-const NAME: &str = "notify";
+pub const NOTIFY: &str = "notify";
+
+/// So much time lies between two lines in the log about what is said.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// Why there is no socket for the children's words.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,7 @@ pub struct NotifyServer {
     socket: Registered<Descriptor<UnixDatagram>>,
     directory: PathBuf,
     buffer: Box<[u8; LONGEST + 1]>,
+    told: Option<Instant>,
 }
 
 /// A word with who said it and what came along.
@@ -44,12 +50,12 @@ pub struct Received {
     /// What.
     pub message: Message,
     /// Descriptors that came along; they are closed with this.
-    pub descriptors: Vec<OwnedFd>,
+    pub descriptors: Vec<Given>,
 }
 
 /// The path of the socket of an instance whose control socket is at `control`.
 pub fn socket_path(control: &Path) -> PathBuf {
-    control.with_extension("child").join(NAME)
+    control.with_extension("child").join(NOTIFY)
 }
 
 impl NotifyServer {
@@ -75,14 +81,23 @@ impl NotifyServer {
             reactor.register(Descriptor(socket), Source::Notify, READABLE)
         };
         match open() {
-            Ok(socket) => Ok(NotifyServer { socket, directory, buffer: Box::new([0; LONGEST + 1]) }),
+            Ok(socket) => Ok(NotifyServer { socket, directory, buffer: Box::new([0; LONGEST + 1]), told: None }),
             Err(source) => Err(NotifyError { path, source }),
         }
     }
 
     /// The path that children are told.
     pub fn path(&self) -> PathBuf {
-        self.directory.join(NAME)
+        self.directory.join(NOTIFY)
+    }
+
+    /// Whether it is time to tell something of what is said here. Whoever talks without end must not fill the log.
+    pub fn worth_telling(&mut self) -> bool {
+        let worth = self.told.is_none_or(|last| last.elapsed() >= SELDOM);
+        if worth {
+            self.told = Some(Instant::now());
+        }
+        worth
     }
 
     /// The next word; `None` when there is none now. One that is malformed, cut off or without a sender is an error,
@@ -90,13 +105,14 @@ impl NotifyServer {
     pub fn receive(&mut self) -> Option<Result<Received, &'static str>> {
         let mut descriptors = Vec::new();
         let received = descriptors::receive_from(self.socket.as_fd(), &mut self.buffer[..], &mut descriptors);
+        let descriptors = descriptors.into_iter().map(Given::from).collect();
         let (received, sender) = received.ok()?;
         if received.truncated || received.bytes > LONGEST {
             return Some(Err("is too long, or brings more descriptors than there is room for"));
         }
         Some(match (sender, Message::parse(&self.buffer[..received.bytes])) {
             (None, _) => Err("has no sender"),
-            (Some(_), None) => Err("is no text"),
+            (Some(_), None) => Err("has a NUL in it"),
             (Some(sender), Some(message)) => Ok(Received { sender, message, descriptors }),
         })
     }

@@ -257,7 +257,7 @@ pub struct Machine {
     failures: u32,
     /// The last start was removed in favour of a later reload.
     superseded: bool,
-    /// Some generation has spoken on its channel.
+    /// Some generation has promised to say that it is ready, or has said so.
     spoken: bool,
     /// Some generation has served.
     served: bool,

@@ -4,6 +4,7 @@ use super::Driver;
 use crate::supervise::Source;
 use crate::supervise::notify::Received;
 use crate::supervise::notify::message::{Message, Store, Watchdog};
+use crate::supervise::notify::store::Given;
 use crate::supervise::ready_line::{ReadyLine, Said};
 use crate::supervise::state::{Input, Number, Word};
 use log::{debug, info, warn};
@@ -12,7 +13,7 @@ use std::fs;
 use std::time::Duration;
 
 /// How many words are taken in before others have their turn.
-const WORDS: usize = 64;
+const WORDS: usize = 16;
 /// How far up from a process its leader is looked for.
 const ANCESTORS: usize = 64;
 
@@ -33,7 +34,9 @@ impl Driver {
         let uid = Uid::from_raw(sender.uid);
         let known = uid.is_root() || uid == Uid::effective();
         let Some(number) = self.generation_of(sender.pid).filter(|_| known) else {
-            warn!("a word by sd_notify is left out: process {} is no child of ours", sender.pid);
+            if self.notify.worth_telling() {
+                warn!("a word by sd_notify is left out: process {} is no child of ours", sender.pid);
+            }
             return;
         };
         debug!("generation {number} says {:?}", received.message);
@@ -42,7 +45,7 @@ impl Driver {
         // A barrier's descriptor has been closed by now, after all that came before it was dealt with.
     }
 
-    fn store(&mut self, word: Option<&Store>, descriptors: Vec<std::os::fd::OwnedFd>) {
+    fn store(&mut self, word: Option<&Store>, descriptors: Vec<Given>) {
         match word {
             None => {}
             Some(Store::Keep { name, poll }) => self.store.keep(&mut self.reactor, name, *poll, descriptors),
@@ -51,8 +54,10 @@ impl Driver {
     }
 
     fn say(&mut self, number: Number, message: Message) {
-        // Whoever speaks this way will say by it when it is ready.
-        self.input(Input::Spoke(number, Word::Notify));
+        if message.speaks() {
+            // Whoever speaks this way will say by it when it is ready.
+            self.input(Input::Spoke(number, Word::Notify));
+        }
         if let Some(every) = message.watchdog_time {
             self.input(Input::Watch(number, Some(every).filter(|every| *every > Duration::ZERO)));
         }
@@ -64,7 +69,7 @@ impl Driver {
         if let Some(by) = message.extend {
             self.input(Input::Extend(number, by));
         }
-        if message.reloading || message.stopping {
+        if (message.reloading || message.stopping) && self.notify.worth_telling() {
             info!("generation {number} says that it {}", if message.stopping { "stops" } else { "reloads" });
         }
         if let Some(worker) = self.workers.get_mut(&number)

@@ -63,12 +63,17 @@ pub enum Store {
 }
 
 impl Message {
-    /// Reads a datagram; `None` when it is not text or has a NUL in it.
+    /// Reads a datagram; `None` when it has a NUL in it. Many a program also sends the one that ends its string.
     pub fn parse(datagram: &[u8]) -> Option<Message> {
-        let text = std::str::from_utf8(datagram).ok().filter(|text| !text.contains('\0'))?;
+        let datagram = datagram.strip_suffix(b"\0").unwrap_or(datagram);
+        if datagram.contains(&0) {
+            return None;
+        }
+        // A line that is no text makes none of the others void.
+        let lines = datagram.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         let mut message = Message::default();
         let (mut keep, mut remove, mut poll, mut name) = (false, false, true, None);
-        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        for (key, value) in lines.filter_map(|line| line.split_once('=')) {
             match (key, value) {
                 ("READY", "1") => message.ready = true,
                 ("RELOADING", "1") => message.reloading = true,
@@ -93,6 +98,13 @@ impl Message {
             (false, _, _) => None,
         };
         Some(message)
+    }
+
+    /// Whether this says how its sender is. One that only stores descriptors, or waits at a barrier, says nothing.
+    pub fn speaks(&self) -> bool {
+        let Message { ready, reloading, stopping, status, main_pid, watchdog, watchdog_time, extend, .. } = self;
+        let times = watchdog_time.is_some() || extend.is_some();
+        *ready || *reloading || *stopping || times || status.is_some() || main_pid.is_some() || watchdog.is_some()
     }
 }
 
@@ -158,9 +170,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_no_message() {
-        assert_eq!(Message::parse(b"READY=1\0"), None);
-        assert_eq!(Message::parse(b"STATUS=\xff"), None);
+    fn a_nul_inside_is_no_message_and_one_at_the_end_is_none_of_it() {
+        assert_eq!(Message::parse(b"READY=1\0STATUS=x"), None);
+        assert_eq!(Message::parse(b"READY=1\0\0"), None);
+        assert!(Message::parse(b"READY=1\0").unwrap().ready);
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_is_left_out_alone() {
+        let message = Message::parse(b"STATUS=\xff\nREADY=1").unwrap();
+        assert_eq!(message, Message { ready: true, ..Message::default() });
+    }
+
+    #[test]
+    fn only_what_tells_how_it_is_counts_as_speaking() {
+        for word in ["READY=1", "STATUS=", "STOPPING=1", "RELOADING=1", "MAINPID=7", "WATCHDOG=1", "WATCHDOG_USEC=0"] {
+            assert!(parse(word).speaks(), "{word}");
+        }
+        for word in ["", "X=1", "BARRIER=1", "FDSTORE=1", "FDSTOREREMOVE=1\nFDNAME=a"] {
+            assert!(!parse(word).speaks(), "{word}");
+        }
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl Machine {
     }
 
     pub(super) fn spoke(&mut self, number: Number, word: Word) {
-        self.spoken = true;
+        // A hello promises the word. STATUS and the like do not: many a program that tells by sd_notify what it does
+        // never says that it is ready, and its successors would be waited for in vain.
+        self.spoken |= word == Word::Channel;
         let auto = self.policy.readiness == Readiness::Auto;
         if let Some(generation) = self.generation_mut(number) {
             generation.spoke |= word == Word::Channel;
@@ -72,6 +74,7 @@ impl Machine {
             Readiness::Alive(_) => false,
         };
         if counts {
+            self.spoken = true;
             self.ready(now, number, actions);
         }
     }

@@ -3,6 +3,7 @@
 mod rules;
 mod table;
 mod walk;
+mod words;
 
 use super::{Action, Input, Machine, Number, Policy, Readiness, Request, Word};
 use std::time::{Duration, Instant};

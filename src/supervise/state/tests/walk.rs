@@ -90,8 +90,8 @@ impl World {
         let starting = self.machine.starting();
         let mut actions = Vec::new();
         self.machine.on(self.now, input, &mut actions);
-        let failed = matches!(input, Input::SpawnFailed(number) | Input::Broke(number) | Input::Exited { number, .. }
-            if starting == Some(number));
+        let failed = matches!(input, Input::SpawnFailed(number) | Input::Broke(number) | Input::Hung(number)
+            | Input::Exited { number, .. } if starting == Some(number));
         if failed && serving.is_some() {
             assert_eq!(self.machine.serving(), serving, "a failed start touched what serves: {}", self.seed);
         }
@@ -220,6 +220,19 @@ impl World {
                     world.child(number).exited = true;
                     let survivors = !world.child(number).killed && world.random.one_in(3);
                     world.feed(Input::Exited { number, survivors });
+                }
+            }),
+            11 => self.of_a_child(|world, number| {
+                let time = Duration::from_millis(world.random.below(3000));
+                let word = match world.random.below(20) {
+                    0 => Input::Hung(number),
+                    1..5 => Input::Watch(number, (time > SECOND).then_some(time)),
+                    5..9 => Input::Extend(number, time),
+                    9..13 => Input::Spoke(number, Word::Notify),
+                    13.. => Input::Alive(number),
+                };
+                if !world.child(number).exited {
+                    world.feed(word);
                 }
             }),
             _ => {}
