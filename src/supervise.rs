@@ -18,6 +18,7 @@ mod worker;
 
 pub use conventions::without_managers;
 pub use driver::{Driver, DriverError, Ending, Equipment};
+pub use einhorn::EINHORN;
 pub use notify::NOTIFY;
 pub use settings::{ChildLog, Pass, Settings};
 

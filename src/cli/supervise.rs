@@ -13,7 +13,7 @@ use crate::process::run_dir::RunDir;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::supervise::state::{Policy, Readiness};
-use crate::supervise::{ChildLog, Driver, Ending, Equipment, NOTIFY, Pass, Settings, without_managers};
+use crate::supervise::{ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, without_managers};
 use clap::{Args, ValueEnum};
 use log::{error, info};
 use std::ffi::OsString;
@@ -161,6 +161,7 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
     run_dir
         .socket_path(&name)
         .and_then(|_| run_dir.child_socket_path(&name, NOTIFY))
+        .and_then(|_| run_dir.child_socket_path(&name, EINHORN))
         .map_err(|error| Failure::failed(&error).code(2).hint("choose a shorter --run-dir or --name"))?;
     let verbosity = common.verbosity();
     if options.foreground {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The name of the socket in the children's directory.
-pub const NAME: &str = "einhorn";
+pub const EINHORN: &str = "einhorn";
 /// With more clients than that the one that has been silent for the longest time is let go.
 const MOST_CLIENTS: usize = 32;
 /// A client that has not said its line by then is let go.
@@ -64,7 +64,7 @@ impl EinhornServer {
     /// # Errors
     /// The path and what the system said.
     pub fn open(reactor: &mut Reactor<Source>, directory: &Path) -> Result<Self, EinhornError> {
-        let path = directory.join(NAME);
+        let path = directory.join(EINHORN);
         let listener = bind(&path).and_then(|socket| reactor.register(socket, Source::Einhorn, READABLE));
         match listener {
             Ok(listener) => Ok(EinhornServer { listener, path, clients: BTreeMap::new(), next: 0 }),

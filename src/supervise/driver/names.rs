@@ -31,7 +31,8 @@ impl Driver {
             let uid = Uid::from_raw(peer.uid);
             let known = uid.is_root() || uid == Uid::effective();
             let Some(number) = self.generation_of(peer.pid).filter(|_| known) else {
-                let text = format!("process {} is no child of ours: it was turned away from einhorn's socket", peer.pid);
+                let text =
+                    format!("process {} is no child of ours: it was turned away from einhorn's socket", peer.pid);
                 self.turned_away.log(&text);
                 continue;
             };
