@@ -11,6 +11,7 @@ mod hold;
 mod notify;
 mod output;
 mod ready_line;
+mod rendezvous;
 mod settings;
 pub mod state;
 pub mod status;
@@ -49,6 +50,8 @@ pub enum Source {
     Einhorn,
     /// Who has connected to it.
     EinhornClient(u64),
+    /// A name of the original library's, by its index.
+    Rendezvous(u16),
     /// A stored descriptor.
     Stored(StoredId),
     /// The control socket.

@@ -2,6 +2,11 @@
 //!
 //! The child learns its end of file from our `shutdown(2)`, so holding the duplicate does not hide it; that the child
 //! is dead we learn from its pidfd, since holding the duplicate does hide that. `docs/protocol.md` has the records.
+//!
+//! A child that is linked with the original library brings a channel of its own, which takes the place of ours; what is
+//! different about it is in `original`.
+
+pub mod original;
 
 use super::Source;
 use super::hold::Hold;
@@ -10,6 +15,7 @@ use crate::reactor::{BOTH, Descriptor, READABLE, Reactor, Registered};
 use log::warn;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use original::{MESSAGE, Original};
 use socket_protector_client::descriptors;
 use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use std::io;
@@ -35,6 +41,9 @@ pub struct Channel {
     theirs: Option<OwnedFd>,
     watched_for_room: bool,
     closed: bool,
+    /// The child has said something on it.
+    spoken: bool,
+    original: Option<Original>,
     record: Vec<u8>,
 }
 
@@ -47,7 +56,33 @@ impl Channel {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         // Not for writing: the child would wake us with every record that it reads.
         let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
-        Ok(Channel { ours, theirs: Some(theirs), watched_for_room: false, closed: false, record: Vec::new() })
+        Ok(Channel::of(ours, Some(theirs), None))
+    }
+
+    /// The channel that a child has connected in the original library's way, with a duplicate of the child's end where
+    /// there is one.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn original(
+        reactor: &mut Reactor<Source>,
+        number: Number,
+        ours: OwnedFd,
+        theirs: Option<OwnedFd>,
+        original: Original,
+    ) -> io::Result<Channel> {
+        let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
+        Ok(Channel::of(ours, theirs, Some(original)))
+    }
+
+    fn of(ours: Registered<Descriptor<OwnedFd>>, theirs: Option<OwnedFd>, original: Option<Original>) -> Channel {
+        let spoken = original.is_some();
+        Channel { ours, theirs, watched_for_room: false, closed: false, spoken, original, record: Vec::new() }
+    }
+
+    /// Whether the child uses it: it takes no other then.
+    pub fn is_used(&self) -> bool {
+        self.spoken
     }
 
     /// The end that the child inherits.
@@ -65,15 +100,31 @@ impl Channel {
     /// # Errors
     /// Those of sendmsg(2), when nothing can be passed to this child any more.
     pub fn pass(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
+        let result = self.pass_all(hold, passed);
+        match (&mut self.original, &result) {
+            (None, _) => {}
+            (Some(original), Ok(_)) => original.look(self.ours.as_fd()),
+            (Some(original), Err(error)) => original.failed(error),
+        }
+        result
+    }
+
+    fn pass_all(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
+        let most = if self.original.is_some() { 1 } else { MAX_CONNECTIONS };
         while !hold.is_empty() {
             let mut listeners = [0; MAX_CONNECTIONS];
             let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
             let mut count = 0;
-            for (listener, connection) in hold.next().take(MAX_CONNECTIONS) {
+            for (listener, connection) in hold.next().take(most) {
                 (listeners[count], connections[count]) = (listener, connection.as_fd());
                 count += 1;
             }
-            wire::encode_connections(&listeners[..count], &mut self.record);
+            if self.original.is_some() {
+                self.record.clear();
+                self.record.push(MESSAGE);
+            } else {
+                wire::encode_connections(&listeners[..count], &mut self.record);
+            }
             match descriptors::send(self.ours.as_fd(), &self.record, &connections[..count]) {
                 Ok(()) => {
                     *passed += count as u64;
@@ -108,13 +159,29 @@ impl Channel {
     /// # Errors
     /// A record that is none of the protocol's. Descriptors that come along are closed: no record has any yet.
     pub fn receive(&mut self) -> Option<Result<FromChild, DecodeError>> {
+        if let Some(original) = &mut self.original {
+            return if original.hear(self.ours.as_fd()) { None } else { Some(Ok(FromChild::Unknown(0))) };
+        }
         self.record.resize(MAX_RECORD, 0);
         let mut unasked = Vec::new();
         let received = receive(self.ours.as_fd(), &mut self.record, &mut unasked);
         // At end of file the child has gone, which its pidfd tells, or has closed its end. While we hold the duplicate
         // the latter cannot be seen here.
         let bytes = received.ok().flatten().filter(|bytes| *bytes > 0)?;
+        self.spoken = true;
         Some(FromChild::decode(&self.record[..bytes]))
+    }
+
+    /// Looks how many connections are unread that could not be taken back, before something happens to the child.
+    pub fn look(&mut self) {
+        if let Some(original) = &mut self.original {
+            original.look(self.ours.as_fd());
+        }
+    }
+
+    /// How many connections, at the most, a child that has gone has taken with it unread.
+    pub fn lost(&mut self) -> usize {
+        self.original.as_mut().map_or(0, |original| original.lost(self.ours.as_fd()))
     }
 
     /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
@@ -148,6 +215,10 @@ impl Channel {
                     return None;
                 }
             };
+            if let Some(original) = &self.original {
+                let connections = connections.into_iter().map(TcpStream::from);
+                return Some(connections.map(|connection| (original.listener_of(&connection), connection)).collect());
+            }
             match ToChild::decode(&self.record[..bytes]) {
                 Ok(ToChild::Connections(listeners)) => {
                     if listeners.len() != connections.len() {

@@ -14,6 +14,7 @@ use super::hold::Hold;
 use super::notify::store::Store;
 use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
+use super::rendezvous::Rendezvous;
 use super::settings::Settings;
 use super::state::{Action, Finish, Input, Machine, Number};
 use super::status::{Counters, LastReload};
@@ -113,6 +114,7 @@ pub struct Driver {
     /// Before the notify server, which takes their directory away.
     einhorn: EinhornServer,
     notify: NotifyServer,
+    rendezvous: Rendezvous,
     turned_away: TurnedAway,
     store: Store,
     control: Server<Source>,
@@ -121,6 +123,8 @@ pub struct Driver {
     reserve: Reserve,
     logging: Logging,
     counters: Counters,
+    /// Connections that children have taken with them unread, over channels that nothing can be taken back from.
+    lost: usize,
     last_reload: Option<LastReload>,
     since: Instant,
     finish: Option<Finish>,
@@ -138,6 +142,7 @@ impl Driver {
         let einhorn = EinhornServer::open(&mut reactor, &equipment.control.with_extension("child"))?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
+        let rendezvous = Rendezvous::open(&mut reactor, listeners.iter().map(|listener| listener.address.port()));
         let starter = match equipment.starter {
             Some((pipe, result)) => Some((reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?, result)),
             None => None,
@@ -158,6 +163,7 @@ impl Driver {
             command: settings.command.clone().into(),
             einhorn,
             notify,
+            rendezvous,
             turned_away: TurnedAway::default(),
             store: Store::new(),
             control,
@@ -166,6 +172,7 @@ impl Driver {
             reserve: Reserve::new()?,
             logging: equipment.logging,
             counters: Counters::default(),
+            lost: 0,
             last_reload: None,
             since: Instant::now(),
             finish: None,
@@ -210,6 +217,7 @@ impl Driver {
             Source::Notify => self.hear_words(),
             Source::Einhorn => self.einhorns_workers(),
             Source::EinhornClient(id) => self.einhorns_worker(id, event),
+            Source::Rendezvous(index) => self.rendezvous_event(index),
             Source::Stored(id) => self.store.hung_up(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),

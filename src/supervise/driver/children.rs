@@ -43,6 +43,7 @@ impl Driver {
         if cause == Some(Cause::Respawn) {
             self.counters.respawns += 1;
         }
+        self.rendezvous.open_missing(&mut self.reactor);
         self.reserve.release();
         let gifts = Gifts {
             listeners: self.listeners.iter().filter_map(Listener::lend).collect(),
@@ -195,6 +196,7 @@ impl Driver {
             return;
         };
         info!("generation {number} drains");
+        worker.channel.look();
         worker.channel.close();
         worker.reclaim = take_back;
         if signal {
@@ -228,9 +230,10 @@ impl Driver {
     }
 
     pub(super) fn kill(&mut self, number: Number) {
-        let Some(worker) = self.workers.get(&number) else {
+        let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
+        worker.channel.look();
         warn!("generation {number} is killed");
         signal_group(&worker.process, Signal::SIGKILL);
         if self.why.as_ref().is_none_or(|(known, _)| *known != number) {
@@ -253,9 +256,10 @@ impl Driver {
     /// reaches no stranger; after it the number is given free.
     pub(super) fn remove(&mut self, number: Number) {
         self.give_up_on(number);
-        let Some(worker) = self.workers.remove(&number) else {
+        let Some(mut worker) = self.workers.remove(&number) else {
             return;
         };
+        self.count_lost(number, worker.channel.lost());
         signal_group(&worker.process, Signal::SIGKILL);
         worker.process.reap();
         self.reactor.set_deadline(Source::Channel(number), None);

@@ -1,12 +1,17 @@
-//! Children that come to a socket by its name: einhorn's workers with their ACK.
+//! Children that come to a socket by its name: einhorn's workers with their ACK, and programs that are linked with the
+//! original library, for their connections.
 
 use super::Driver;
 use crate::reactor::Event;
 use crate::supervise::Source;
+use crate::supervise::channel::Channel;
+use crate::supervise::channel::original::{Original, end_of};
 use crate::supervise::einhorn::message::Said;
-use crate::supervise::state::{Input, Word};
-use log::{debug, warn};
-use nix::unistd::Uid;
+use crate::supervise::rendezvous::Peer;
+use crate::supervise::settings::Pass;
+use crate::supervise::state::{Input, Number, Phase, Word};
+use log::{debug, info, warn};
+use nix::unistd::{Pid, Uid};
 use std::time::{Duration, Instant};
 
 /// How many are let in before others have their turn.
@@ -63,6 +68,106 @@ impl Driver {
             Some((number, said)) => debug!("generation {number} says something else to einhorn: {said:?}"),
         }
     }
+}
+
+impl Driver {
+    pub(super) fn rendezvous_event(&mut self, index: u16) {
+        for _ in 0..BURST {
+            let peer = match self.rendezvous.accept(index) {
+                Ok(Some(peer)) => peer,
+                Ok(None) => return,
+                Err(error) => {
+                    debug!("cannot accept on a name of the original library's: {error}");
+                    self.reactor.set_deadline(Source::Rendezvous(index), Some(Instant::now() + RETRY));
+                    return;
+                }
+            };
+            match self.may_connect(&peer) {
+                Ok(number) => self.connected(number, peer),
+                Err(why) => self.turned_away.log(&why),
+            }
+        }
+        self.reactor.set_deadline(Source::Rendezvous(index), Some(Instant::now() + PAUSE));
+    }
+
+    /// The generation that gets its connections this way, or why none does.
+    fn may_connect(&self, peer: &Peer) -> Result<Number, String> {
+        let Peer { pid, uid, .. } = *peer;
+        let stranger = || {
+            format!(
+                "process {pid} of user {uid} is no child of ours: it was turned away from the original library's name"
+            )
+        };
+        let number = self.generation_of(pid).ok_or_else(stranger)?;
+        let worker = self.workers.get(&number).ok_or_else(stranger)?;
+        let uid = Uid::from_raw(uid);
+        if uid != Uid::effective() && Some(uid) != user_of(worker.process.pid()) {
+            return Err(stranger());
+        }
+        let refused = |why: &str| Err(format!("generation {number} (process {pid}) was turned away: {why}"));
+        match self.phase(number) {
+            Some(Phase::Starting { .. } | Phase::Serving { .. }) => {}
+            Some(Phase::Parked { .. } | Phase::Draining { .. }) | None => {
+                return refused("it connects to the original library's name when its time is over");
+            }
+        }
+        if self.settings.pass == Pass::Listener {
+            return refused("a program that uses the original library needs --pass connections");
+        }
+        if worker.channel.is_used() {
+            return refused("it connects to the original library's name and has a channel already");
+        }
+        Ok(number)
+    }
+
+    /// From now on its connections go this way.
+    fn connected(&mut self, number: Number, peer: Peer) {
+        let end = end_of(peer.pid, &peer.name);
+        if let Err(error) = &end {
+            info!("generation {number}: what it leaves unread when it dies can only be counted: {error}");
+        }
+        let addresses = self.listeners.iter().map(|listener| listener.address).collect();
+        let original = Original::new(addresses, end.is_ok());
+        let channel = match Channel::original(&mut self.reactor, number, peer.stream, end.ok(), original) {
+            Ok(channel) => channel,
+            Err(error) => {
+                warn!("cannot watch the channel of generation {number}: {error}");
+                return;
+            }
+        };
+        info!("generation {number} gets its connections in the original library's way");
+        if let Some(worker) = self.workers.get_mut(&number) {
+            // It may have been given some already, over a channel that it does not know.
+            worker.channel.close();
+        }
+        self.take_back(number);
+        if let Some(worker) = self.workers.get_mut(&number) {
+            let inherited = std::mem::replace(&mut worker.channel, channel);
+            if !inherited.is_empty() {
+                self.leftovers.push(inherited);
+            }
+        }
+        self.input(Input::Spoke(number, Word::Channel));
+        self.input(Input::Ready(number, Word::Channel));
+        self.pass_to_serving();
+    }
+
+    /// Says what a child that has gone took with it.
+    pub(super) fn count_lost(&mut self, number: Number, lost: usize) {
+        if lost > 0 {
+            self.lost += lost;
+            let all = self.lost;
+            warn!("generation {number} took up to {lost} connections with it that it had not read ({all} so far)");
+        }
+    }
+}
+
+/// The user that a process is now.
+fn user_of(pid: Pid) -> Option<Uid> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // Real, effective, saved, of the file system.
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_whitespace().nth(1)?.parse().ok().map(Uid::from_raw)
 }
 
 /// Says who was turned away, at most once a second: anybody can come again and again.

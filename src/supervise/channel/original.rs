@@ -1,0 +1,212 @@
+//! The way of the original library: one byte with one descriptor for each connection, over a stream that the child itself
+//! has connected.
+//!
+//! The child's end is not one that it inherited from us, so the duplicate by which unread connections are taken back is
+//! fetched from the child, where that is permitted; see pidfd_getfd(2). Where it is not, what its death takes along
+//! can at least be counted: from the bytes that the kernel still held for it when we last looked.
+
+use crate::sys;
+use log::debug;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getpeername, getsockopt, socketpair, sockopt};
+use nix::unistd::Pid;
+use socket_protector_client::descriptors;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// The byte that comes with each connection.
+pub const MESSAGE: u8 = b'x';
+/// A child that has more descriptors than that when it connects is not searched.
+const MOST_SEARCHED: usize = 4096;
+/// How much of what a child says, which means nothing, is read before others have their turn.
+const NOISE: usize = 16;
+
+/// What is known of a channel of this kind.
+#[derive(Debug)]
+pub struct Original {
+    /// The addresses of the listeners, in order.
+    addresses: Box<[SocketAddr]>,
+    /// For want of a duplicate of the child's end.
+    counted: Option<Counted>,
+}
+
+/// What is known of connections that cannot be taken back.
+#[derive(Debug)]
+struct Counted {
+    /// What the kernel counts for one message.
+    size: usize,
+    /// How many were unread when we last looked.
+    unread: usize,
+    /// The child's end was closed with something unread in it.
+    reset: bool,
+}
+
+impl Original {
+    /// For a child whose end can be read by us, or cannot.
+    pub fn new(addresses: Vec<SocketAddr>, readable: bool) -> Self {
+        let counted =
+            (!readable).then(|| Counted { size: message_size().unwrap_or(usize::MAX), unread: 0, reset: false });
+        Original { addresses: addresses.into(), counted }
+    }
+
+    /// The listener that a connection came from, which its message does not say.
+    pub fn listener_of(&self, connection: &TcpStream) -> u16 {
+        let Ok(local) = connection.local_addr() else {
+            return 0;
+        };
+        let same_port = |address: &&SocketAddr| address.port() == local.port();
+        let place = |wanted: &SocketAddr| self.addresses.iter().position(|address| address == wanted);
+        let exact = place(&local);
+        let all = || self.addresses.iter().filter(same_port).find(|it| it.ip().is_unspecified()).and_then(place);
+        let any = || self.addresses.iter().find(same_port).and_then(place);
+        exact.or_else(all).or_else(any).and_then(|index| u16::try_from(index).ok()).unwrap_or(0)
+    }
+
+    /// Looks how many connections the child has not read, where that matters.
+    pub fn look(&mut self, ours: BorrowedFd<'_>) {
+        if let Some(counted) = &mut self.counted
+            && let Ok(bytes) = sys::unread_by_peer(ours)
+        {
+            counted.unread = bytes.div_ceil(counted.size);
+        }
+    }
+
+    /// An error of our end; the first one after the child's end was closed tells whether something was unread.
+    pub fn failed(&mut self, error: &io::Error) {
+        if let Some(counted) = &mut self.counted {
+            counted.reset |= error.kind() == io::ErrorKind::ConnectionReset;
+        }
+    }
+
+    /// Reads what the child says, which it never does; false when others have their turn before it is read.
+    pub fn hear(&mut self, ours: BorrowedFd<'_>) -> bool {
+        for _ in 0..NOISE {
+            let mut noise = [0; 512];
+            match descriptors::receive(ours, &mut noise, &mut Vec::new(), false) {
+                Ok(received) if received.bytes > 0 => {}
+                Ok(_) => return true,
+                Err(error) => {
+                    self.failed(&error);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// How many connections, at the most, have gone with the child; they were passed, never read, and not taken back.
+    pub fn lost(&mut self, ours: BorrowedFd<'_>) -> usize {
+        if let Ok(errno) = getsockopt(&ours, sockopt::SocketError)
+            && errno != 0
+        {
+            self.failed(&io::Error::from_raw_os_error(errno));
+        }
+        match &self.counted {
+            None => 0,
+            Some(counted) if counted.reset => counted.unread.max(1),
+            // Its end was closed with nothing unread, or another process still holds it and may read.
+            Some(_) => 0,
+        }
+    }
+}
+
+/// What the kernel counts for one message: it differs between kernels and machines.
+fn message_size() -> io::Result<usize> {
+    let (one, other) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    descriptors::send(one.as_fd(), &[MESSAGE], &[other.as_fd()])?;
+    sys::unread_by_peer(one.as_fd()).map(|size| size.max(1))
+}
+
+/// A duplicate of the end of a stream that a process has connected to a name of ours.
+///
+/// # Errors
+/// Where we may not have it, or it cannot be told for certain.
+pub fn end_of(pid: i32, name: &UnixAddr) -> io::Result<OwnedFd> {
+    let process = sys::pidfd_open(Pid::from_raw(pid))?;
+    let mut found: Option<(OwnedFd, std::path::PathBuf)> = None;
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.take(MOST_SEARCHED) {
+        let entry = entry?;
+        let Some(number) = entry.file_name().to_str().and_then(|number| number.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        // A descriptor may be closed while we look.
+        let Ok(target) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let seen = found.as_ref().is_some_and(|(_, earlier)| *earlier == target);
+        if seen || !target.as_os_str().as_encoded_bytes().starts_with(b"socket:") {
+            continue;
+        }
+        let end = match sys::pidfd_getfd(process.as_fd(), number) {
+            Ok(end) => end,
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => continue,
+            Err(error) => return Err(error),
+        };
+        if is_connected_to(&end, name) && found.replace((end, target)).is_some() {
+            return Err(io::Error::other("it has connected more than once"));
+        }
+    }
+    found.map(|(end, _)| end).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Whether the other end has that name and is open: one that was turned away is closed.
+fn is_connected_to(end: &OwnedFd, name: &UnixAddr) -> bool {
+    let named = getpeername::<UnixAddr>(end.as_raw_fd()).is_ok_and(|peer| peer == *name);
+    let mut asked = [PollFd::new(end.as_fd(), PollFlags::empty())];
+    let open = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|events| events == 0);
+    if named && !open {
+        debug!("a descriptor of a connection that was turned away is still open");
+    }
+    named && open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn what_the_death_of_a_child_takes_along_is_counted() {
+        for (sent, read, lost) in [(0, 0, 0), (5, 5, 0), (5, 2, 3), (1, 0, 1)] {
+            let (ours, theirs) = pair();
+            let mut original = Original::new(Vec::new(), false);
+            for _ in 0..sent {
+                descriptors::send(ours.as_fd(), &[MESSAGE], &[ours.as_fd()]).unwrap();
+            }
+            for _ in 0..read {
+                descriptors::receive(theirs.as_fd(), &mut [0; 1], &mut Vec::new(), false).unwrap();
+            }
+            original.look(ours.as_fd());
+            assert_eq!(original.lost(ours.as_fd()), 0, "it lives");
+            drop(theirs);
+            assert!(original.hear(ours.as_fd()));
+            assert_eq!(original.lost(ours.as_fd()), lost, "{read} of {sent} were read");
+        }
+    }
+
+    #[test]
+    fn a_child_that_talks_without_end_is_not_listened_to_without_end() {
+        let (ours, theirs) = pair();
+        while descriptors::send(theirs.as_fd(), &[0; 4096], &[theirs.as_fd()]).is_ok() {}
+        let mut original = Original::new(Vec::new(), true);
+        assert!(!original.hear(ours.as_fd()));
+        while !original.hear(ours.as_fd()) {}
+    }
+
+    #[test]
+    fn a_connection_is_known_by_its_address() {
+        let listeners: Vec<TcpListener> =
+            ["127.0.0.1:0", "127.0.0.2:0", "0.0.0.0:0"].iter().map(|at| TcpListener::bind(at).unwrap()).collect();
+        let original = Original::new(listeners.iter().map(|it| it.local_addr().unwrap()).collect(), true);
+        for (index, listener) in (0..).zip(&listeners) {
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert_eq!(original.listener_of(&listener.accept().unwrap().0), index);
+        }
+    }
+}
