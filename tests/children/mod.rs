@@ -6,6 +6,7 @@
 mod echo;
 mod einhorn;
 mod misbehave;
+pub(crate) mod original;
 mod output;
 mod plain;
 mod probe;
@@ -50,6 +51,13 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["einhorn", ms, form, from] => einhorn::run(milliseconds(ms), form, from),
         ["einhorn_ack", form] => einhorn::acknowledge(form),
         ["einhorn_says", what] => einhorn::says(what),
+        ["original", port, late] => original::run(port, milliseconds(late)),
+        ["original_hidden", port] => original::hidden(port, usize::MAX),
+        ["original_hidden_reads", port, count] => original::hidden(port, count.parse().unwrap()),
+        ["original_reads", port, count] => original::reads(port, count.parse().unwrap()),
+        ["original_twice", port] => original::twice(port),
+        ["original_has_one", port] => original::has_one(port),
+        ["original_mistaken", port] => original::mistaken(port),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

@@ -11,6 +11,7 @@ mod killed;
 mod limits;
 mod listeners;
 mod load;
+mod original;
 mod quick_start;
 mod readiness;
 mod requests;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         limits::all(),
         listeners::trials(),
         load::trials(),
+        original::trials(),
         quick_start::trials(),
         readiness::trials(),
         requests::trials(),

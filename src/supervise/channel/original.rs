@@ -6,7 +6,6 @@
 //! can at least be counted: from the bytes that the kernel still held for it when we last looked.
 
 use crate::sys;
-use log::debug;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getpeername, getsockopt, socketpair, sockopt};
 use nix::unistd::Pid;
@@ -68,6 +67,8 @@ impl Original {
     pub fn look(&mut self, ours: BorrowedFd<'_>) {
         if let Some(counted) = &mut self.counted
             && let Ok(bytes) = sys::unread_by_peer(ours)
+            // Once the child's end is closed there is nothing unread, since it is lost.
+            && (bytes > 0 || is_open(ours))
         {
             counted.unread = bytes.div_ceil(counted.size);
         }
@@ -153,13 +154,13 @@ pub fn end_of(pid: i32, name: &UnixAddr) -> io::Result<OwnedFd> {
 
 /// Whether the other end has that name and is open: one that was turned away is closed.
 fn is_connected_to(end: &OwnedFd, name: &UnixAddr) -> bool {
-    let named = getpeername::<UnixAddr>(end.as_raw_fd()).is_ok_and(|peer| peer == *name);
-    let mut asked = [PollFd::new(end.as_fd(), PollFlags::empty())];
-    let open = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|events| events == 0);
-    if named && !open {
-        debug!("a descriptor of a connection that was turned away is still open");
-    }
-    named && open
+    getpeername::<UnixAddr>(end.as_raw_fd()).is_ok_and(|peer| peer == *name) && is_open(end.as_fd())
+}
+
+/// Whether nobody has closed the other end.
+fn is_open(end: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::new(end, PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|events| events == 0)
 }
 
 #[cfg(test)]
@@ -185,6 +186,7 @@ mod tests {
             original.look(ours.as_fd());
             assert_eq!(original.lost(ours.as_fd()), 0, "it lives");
             drop(theirs);
+            original.look(ours.as_fd());
             assert!(original.hear(ours.as_fd()));
             assert_eq!(original.lost(ours.as_fd()), lost, "{read} of {sent} were read");
         }

@@ -89,7 +89,7 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, number: Number) {
+    pub(super) fn hear(&mut self, number: Number) {
         for _ in 0..RECORDS {
             let Some(worker) = self.workers.get_mut(&number) else {
                 return;

@@ -91,7 +91,7 @@ impl Driver {
     }
 
     /// The generation that gets its connections this way, or why none does.
-    fn may_connect(&self, peer: &Peer) -> Result<Number, String> {
+    fn may_connect(&mut self, peer: &Peer) -> Result<Number, String> {
         let Peer { pid, uid, .. } = *peer;
         let stranger = || {
             format!(
@@ -99,6 +99,8 @@ impl Driver {
             )
         };
         let number = self.generation_of(pid).ok_or_else(stranger)?;
+        // What it said on its channel before it came here.
+        self.hear(number);
         let worker = self.workers.get(&number).ok_or_else(stranger)?;
         let uid = Uid::from_raw(uid);
         if uid != Uid::effective() && Some(uid) != user_of(worker.process.pid()) {
