@@ -57,6 +57,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["original_reads", port, count] => original::reads(port, count.parse().unwrap()),
         ["original_twice", port] => original::twice(port),
         ["original_has_one", port] => original::has_one(port),
+        ["original_refused", port] => original::refused(port),
         ["original_mistaken", port] => original::mistaken(port),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),

@@ -100,9 +100,15 @@ pub(super) fn twice(port: &str) -> ExitCode {
 
 /// Tries first what it is not started for, then serves as it should.
 pub(super) fn mistaken(port: &str) -> ExitCode {
+    refused(port);
+    echo::run()
+}
+
+/// Connects in vain.
+pub(super) fn refused(port: &str) -> ExitCode {
     let port = port.parse().unwrap();
     assert!(Channel::connect(port).is_ok_and(|channel| channel.accept().is_none()), "a channel");
-    echo::run()
+    ExitCode::SUCCESS
 }
 
 /// Uses the channel that it inherited, so it is given no other.

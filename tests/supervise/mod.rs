@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         limits::all(),
         listeners::trials(),
         load::trials(),
-        original::trials(),
+        original::all(),
         quick_start::trials(),
         readiness::trials(),
         requests::trials(),

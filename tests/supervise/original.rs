@@ -12,7 +12,7 @@ use crate::harness::client::{Client, ask};
 use crate::harness::load::Load;
 use crate::harness::process;
 use crate::harness::supervisor::serving;
-use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials};
+use crate::harness::{PATIENCE, Scene, Setup, Supervisor, eventually, trials, trials_of_root};
 
 trials![
     reloads_under_load,
@@ -30,6 +30,13 @@ trials![
     the_listener_pass_gives_a_hint,
     a_stop_lets_it_read_the_rest,
 ];
+
+trials_of_root![a_descendant_of_another_user_is_turned_away, a_child_that_drops_its_rights_may_connect];
+
+/// Trials that need another user, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    trials().into_iter().chain(trials_of_root()).collect()
+}
 
 /// A port that was chosen, since such a program must be told.
 fn free_port() -> u16 {
@@ -283,4 +290,33 @@ fn a_stop_lets_it_read_the_rest() {
         assert_eq!(supervisor.wait_exit(), process::Exit::Code(0));
         assert!(Channel::connect(port).is_err(), "the name is free");
     }
+}
+
+/// A supervisor of what a shell makes of `script`, in which SUITE and PORT stand for what they are.
+fn scripted(script: &str) -> Supervisor {
+    let port = free_port();
+    let scene = Scene::new();
+    scene.open_to_all();
+    let suite = scene.copy(crate::harness::scene::suite().as_ref(), "suite");
+    let script = script.replace("SUITE", suite.to_str().unwrap()).replace("PORT", &port.to_string());
+    let command = ["/bin/sh", "-c", script.as_str()];
+    scene.setup().listen(&[&format!("127.0.0.1:{port}")]).connections().command(&command).start()
+}
+
+fn a_descendant_of_another_user_is_turned_away() {
+    let as_nobody = "setpriv --reuid 65534 --clear-groups SUITE child original_refused PORT";
+    let supervisor = scripted(&format!("{as_nobody} && exec SUITE child echo"));
+    ask(supervisor.address());
+    logs(&supervisor, "of user 65534 is no child of ours");
+}
+
+fn a_child_that_drops_its_rights_may_connect() {
+    let supervisor = scripted("exec setpriv --reuid 65534 --clear-groups SUITE child original PORT 0");
+    ask(supervisor.address());
+    let load = Load::on(supervisor.address());
+    for _ in 0..5 {
+        supervisor.reload().expect(0);
+    }
+    load.finish().expect_nothing_noticed();
+    supervisor.wait_settled();
 }
