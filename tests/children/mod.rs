@@ -52,6 +52,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["einhorn_ack", form] => einhorn::acknowledge(form),
         ["einhorn_says", what] => einhorn::says(what),
         ["original", port, late] => original::run(port, milliseconds(late)),
+        ["original_one_by_one", port, late] => original::one_by_one(port, milliseconds(late)),
         ["original_hidden", port] => original::hidden(port, usize::MAX),
         ["original_hidden_reads", port, count] => original::hidden(port, count.parse().unwrap()),
         ["original_reads", port, count] => original::reads(port, count.parse().unwrap()),

@@ -70,7 +70,19 @@ pub(super) fn run(port: &str, late: Duration) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The same in a thread whose descriptors nobody finds who looks for those of the process.
+/// Connects late, and takes no new connection before it has served the last.
+pub(super) fn one_by_one(port: &str, late: Duration) -> ExitCode {
+    std::thread::sleep(late);
+    let channel = Channel::connect(port.parse().unwrap()).expect("the supervisor");
+    let service = Service::new(generation());
+    while let Some(connection) = channel.accept() {
+        service.take(connection);
+        service.finish();
+    }
+    ExitCode::SUCCESS
+}
+
+/// As `run`, in a thread whose descriptors nobody finds who looks for those of the process.
 pub(super) fn hidden(port: &str, most: usize) -> ExitCode {
     let port = port.to_owned();
     let work = move || {

@@ -23,6 +23,7 @@ trials![
     a_descendant_may_connect,
     one_that_connects_late_gets_what_was_passed_before,
     more_than_its_channel_takes_is_held,
+    held_connections_do_not_keep_it_from_connecting,
     it_is_told_from_which_listener_when_the_next_asks,
     strangers_are_turned_away,
     a_second_channel_is_refused,
@@ -192,6 +193,26 @@ fn more_than_its_channel_takes_is_held() {
     supervisor.wait_settled();
 }
 
+fn held_connections_do_not_keep_it_from_connecting() {
+    let port = free_port();
+    let setup = setup(port).wrap("nofile 64").with("--ready channel --respawn-delay 10ms..1s");
+    let supervisor = setup.role(&format!("original_one_by_one {port} 0")).start();
+    supervisor.scene.role(&format!("original_one_by_one {port} 2000"));
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    supervisor.wait_status("nothing serves", |status| serving(status).is_none());
+    // Held, they take every descriptor that is to be had.
+    let mut clients: Vec<Client> = (0..150).map(|_| Client::connect(supervisor.address()).unwrap()).collect();
+    clients.iter_mut().for_each(|client| client.send(Duration::ZERO, "held").unwrap());
+    logs(&supervisor, "cannot accept on tcp:");
+    while !clients.is_empty() {
+        let mut client = clients.remove(0);
+        client.receive("held").unwrap();
+    }
+    assert!(!log(&supervisor).contains("can only be counted"), "there was a descriptor for the duplicate");
+    supervisor.reload().expect(0);
+    ask(supervisor.address());
+}
+
 fn it_is_told_from_which_listener_when_the_next_asks() {
     let port = free_port();
     let (one, other) = (format!("127.0.0.1:{port}"), format!("127.0.0.2:{port}"));
@@ -207,7 +228,9 @@ fn it_is_told_from_which_listener_when_the_next_asks() {
     supervisor.wait_status("each listener holds its own", |status| {
         status["listeners"].as_array().unwrap().iter().all(|listener| listener["held"] == 1)
     });
-    clients.iter_mut().for_each(|client| drop(client.receive("any").unwrap()));
+    for client in &mut clients {
+        client.receive("any").unwrap();
+    }
 }
 
 fn strangers_are_turned_away() {
@@ -285,7 +308,9 @@ fn a_stop_lets_it_read_the_rest() {
         let mut clients: Vec<Client> = (0..50).map(|_| Client::connect(supervisor.address()).unwrap()).collect();
         clients.iter_mut().for_each(|client| client.send(Duration::from_millis(200), "last").unwrap());
         supervisor.signal(Signal::SIGTERM);
-        clients.iter_mut().for_each(|client| drop(client.receive("last").unwrap()));
+        for client in &mut clients {
+            client.receive("last").unwrap();
+        }
         drop(clients);
         assert_eq!(supervisor.wait_exit(), process::Exit::Code(0));
         assert!(Channel::connect(port).is_err(), "the name is free");

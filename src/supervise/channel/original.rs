@@ -149,7 +149,7 @@ pub fn end_of(pid: i32, name: &UnixAddr) -> io::Result<OwnedFd> {
             return Err(io::Error::other("it has connected more than once"));
         }
     }
-    found.map(|(end, _)| end).ok_or_else(|| io::ErrorKind::NotFound.into())
+    found.map(|(end, _)| end).ok_or_else(|| io::Error::other("its end is not among its descriptors"))
 }
 
 /// Whether the other end has that name and is open: one that was turned away is closed.

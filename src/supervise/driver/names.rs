@@ -12,6 +12,7 @@ use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number, Phase, Word};
 use log::{debug, info, warn};
 use nix::unistd::{Pid, Uid};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// How many are let in before others have their turn.
@@ -27,6 +28,7 @@ impl Driver {
             let peer = match self.einhorn.accept() {
                 Ok(Some(peer)) => peer,
                 Ok(None) => return,
+                Err(error) if is_shortage(&error) && self.reserve.lend_spare() => continue,
                 Err(error) => {
                     debug!("cannot accept on einhorn's socket: {error}");
                     self.reactor.set_deadline(Source::Einhorn, Some(Instant::now() + RETRY));
@@ -76,6 +78,7 @@ impl Driver {
             let peer = match self.rendezvous.accept(index) {
                 Ok(Some(peer)) => peer,
                 Ok(None) => return,
+                Err(error) if is_shortage(&error) && self.reserve.lend_spare() => continue,
                 Err(error) => {
                     debug!("cannot accept on a name of the original library's: {error}");
                     self.reactor.set_deadline(Source::Rendezvous(index), Some(Instant::now() + RETRY));
@@ -124,6 +127,7 @@ impl Driver {
 
     /// From now on its connections go this way.
     fn connected(&mut self, number: Number, peer: Peer) {
+        self.reserve.release();
         let end = end_of(peer.pid, &peer.name);
         if let Err(error) = &end {
             info!("generation {number}: what it leaves unread when it dies can only be counted: {error}");
@@ -137,6 +141,7 @@ impl Driver {
                 return;
             }
         };
+        self.reserve.refill();
         info!("generation {number} gets its connections in the original library's way");
         if let Some(worker) = self.workers.get_mut(&number) {
             // It may have been given some already, over a channel that it does not know.
@@ -162,6 +167,11 @@ impl Driver {
             warn!("generation {number} took up to {lost} connections with it that it had not read ({all} so far)");
         }
     }
+}
+
+/// No descriptor was free. Held connections may have taken them all, and only this child can take those.
+fn is_shortage(error: &io::Error) -> bool {
+    [libc::EMFILE, libc::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno))
 }
 
 /// The user that a process is now.
