@@ -4,7 +4,7 @@ use super::settings::Pass;
 use super::state::Number;
 use socket_protector_client::environment::{
     FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
-    SOCKET_PROTECTOR_NAME,
+    SOCKET_PROTECTOR_LISTENERS, SOCKET_PROTECTOR_NAME,
 };
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -17,7 +17,7 @@ const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 
 /// Variables by which a manager tells a program what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
-const MANAGERS: [&str; 15] = [
+const MANAGERS: [&str; 16] = [
     "FDSTORE",
     LISTEN_FDNAMES,
     LISTEN_FDS,
@@ -31,6 +31,7 @@ const MANAGERS: [&str; 15] = [
     "SERVER_STARTER_PORT",
     SOCKET_PROTECTOR_CHANNEL,
     SOCKET_PROTECTOR_GENERATION,
+    SOCKET_PROTECTOR_LISTENERS,
     SOCKET_PROTECTOR_NAME,
     WATCHDOG_USEC,
 ];
@@ -70,10 +71,14 @@ pub struct Given<'a> {
 }
 
 impl Given<'_> {
+    /// The names of the listeners that it inherits.
+    fn inherited(&self) -> &[&str] {
+        if self.pass == Pass::Listener { self.listeners } else { &[] }
+    }
+
     /// The names of all that LISTEN_FDS announces: listeners, then stored descriptors.
     fn announced(&self) -> Vec<&str> {
-        let listeners = if self.pass == Pass::Listener { self.listeners } else { &[] };
-        [listeners, self.stored].concat()
+        [self.inherited(), self.stored].concat()
     }
 
     /// Whether LISTEN_FDS and its companions are set at all.
@@ -109,6 +114,7 @@ impl Given<'_> {
         }
         set(SOCKET_PROTECTOR_CHANNEL, self.channel_descriptor().to_string().into());
         set(SOCKET_PROTECTOR_GENERATION, self.number.to_string().into());
+        set(SOCKET_PROTECTOR_LISTENERS, self.inherited().len().to_string().into());
         set(SOCKET_PROTECTOR_NAME, self.name.into());
         variables
     }
@@ -164,7 +170,10 @@ mod tests {
 
     #[test]
     fn sockets_are_announced_only_where_sockets_are_passed() {
-        let ours = [("SOCKET_PROTECTOR_GENERATION", "7"), ("SOCKET_PROTECTOR_NAME", "shop")];
+        let ours = |listeners| {
+            let name = ("SOCKET_PROTECTOR_NAME", "shop");
+            [("SOCKET_PROTECTOR_GENERATION", "7"), ("SOCKET_PROTECTOR_LISTENERS", listeners), name]
+        };
         let notify = ("NOTIFY_SOCKET", "/run/n");
         let listener = [
             ("A", "b"),
@@ -173,9 +182,9 @@ mod tests {
             notify,
             ("SOCKET_PROTECTOR_CHANNEL", "5"),
         ];
-        assert_eq!(environment(&given(Pass::Listener)), pairs(&[&listener[..], &ours].concat()));
+        assert_eq!(environment(&given(Pass::Listener)), pairs(&[&listener[..], &ours("2")].concat()));
         let connections = [("A", "b"), notify, ("SOCKET_PROTECTOR_CHANNEL", "3")];
-        assert_eq!(environment(&given(Pass::Connections)), pairs(&[&connections[..], &ours].concat()));
+        assert_eq!(environment(&given(Pass::Connections)), pairs(&[&connections[..], &ours("0")].concat()));
     }
 
     #[test]
@@ -194,9 +203,11 @@ mod tests {
         assert_eq!(value(&listener, "LISTEN_FDNAMES"), "web:4322:state:stored");
         assert_eq!(value(&listener, "SOCKET_PROTECTOR_CHANNEL"), "7");
         assert_eq!(value(&listener, "NOTIFY_FD"), "8");
+        assert_eq!(value(&listener, "SOCKET_PROTECTOR_LISTENERS"), "2");
         assert_eq!(value(&listener, "WATCHDOG_USEC"), "1500000");
         let connections = all(Pass::Connections);
         assert_eq!(value(&connections, "LISTEN_FDS"), "2");
+        assert_eq!(value(&connections, "SOCKET_PROTECTOR_LISTENERS"), "0");
         assert_eq!(value(&connections, "SOCKET_PROTECTOR_CHANNEL"), "5");
     }
 }

@@ -5,6 +5,7 @@
 
 mod echo;
 mod misbehave;
+mod notifies;
 mod output;
 mod plain;
 mod probe;
@@ -46,6 +47,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["wrong_version"] => misbehave::wrong_version(),
         ["garbage", what] => misbehave::garbage(what),
         ["prints", what, count] => output::run(what, count.parse().unwrap()),
+        ["notifies", ..] => notifies::run(&words[1..]),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

@@ -10,6 +10,7 @@ mod killed;
 mod limits;
 mod listeners;
 mod load;
+mod notify;
 mod quick_start;
 mod readiness;
 mod requests;
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         limits::all(),
         listeners::trials(),
         load::trials(),
+        notify::all(),
         quick_start::trials(),
         readiness::trials(),
         requests::trials(),
