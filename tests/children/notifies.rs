@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,9 +15,12 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
-use super::misbehave::{leave_behind, park};
+use super::misbehave::park;
 use super::serve::Service;
 use super::wire::{Channel, VERSION, generation, listeners, stored};
+
+/// The process that the last `fork` started.
+static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// Takes the steps in order. None of them ends it but `serve`, at the drain.
 pub(super) fn run(steps: &[&str]) -> ExitCode {
@@ -26,6 +30,12 @@ pub(super) fn run(steps: &[&str]) -> ExitCode {
             ["serve"] => return serve(),
             ["serve_alone"] => return serve_until_killed(),
             ["after", ms] => thread::sleep(super::milliseconds(ms)),
+            ["deaf"] => crate::sys::ignore(Signal::SIGTERM),
+            ["until", file] => {
+                while std::fs::remove_file(file).is_err() {
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
             ["exit", code] => return ExitCode::from(code.parse::<u8>().unwrap()),
             ["fork", ..] => fork(step),
             ["hello"] => {
@@ -45,6 +55,7 @@ fn notify(words: &[&str]) {
     match words[..] {
         ["say", text] => say(text, &[]),
         ["mainpid", "self"] => say(&format!("MAINPID={}", std::process::id()), &[]),
+        ["mainpid", "last"] => say(&format!("MAINPID={}", LAST.load(Ordering::Relaxed)), &[]),
         ["mainpid", pid] => say(&format!("MAINPID={pid}"), &[]),
         ["hex", digits] => say_bytes(&hex(digits), &[]),
         ["long", count] => say_bytes(&vec![b'x'; count.parse().unwrap()], &[]),
@@ -107,6 +118,7 @@ fn serve_until_killed() -> ExitCode {
 }
 
 /// `fork:group|session:STEPS` takes steps in a process of its own; they are joined by `+`, and have `.` for `:`.
+#[expect(clippy::zombie_processes, reason = "init collects what outlives this child")]
 fn fork(step: &str) {
     let [_, how, steps] = step.splitn(3, ':').collect::<Vec<_>>()[..] else { panic!("{step}") };
     let mut command = match how {
@@ -118,7 +130,8 @@ fn fork(step: &str) {
         }
         _ => panic!("no such fork: {how}"),
     };
-    leave_behind(command.args(["child", "notifies"]).args(steps.split('+').map(|step| step.replace('.', ":"))));
+    command.args(["child", "notifies"]).args(steps.split('+').map(|step| step.replace('.', ":")));
+    LAST.store(command.spawn().unwrap().id(), Ordering::Relaxed);
 }
 
 /// Sends lines that are joined by semicolons. `%` is a blank, since steps are separated by those.

@@ -10,6 +10,7 @@ mod killed;
 mod limits;
 mod listeners;
 mod load;
+mod main_process;
 mod notify;
 mod quick_start;
 mod readiness;
@@ -30,6 +31,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         limits::all(),
         listeners::trials(),
         load::trials(),
+        main_process::trials(),
         notify::all(),
         quick_start::trials(),
         readiness::trials(),

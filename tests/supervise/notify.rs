@@ -159,7 +159,7 @@ fn is_replaced(supervisor: &Supervisor) {
     asking.join().unwrap();
     eventually("the one that hung is gone", || !alive(old));
     let log = supervisor.scene.read("stderr");
-    assert!(log.contains("SIGABRT"), "{log}");
+    assert!(log.contains("gets SIGABRT"), "{log}");
 }
 
 fn a_child_that_stops_pinging_is_replaced() {
