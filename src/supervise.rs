@@ -8,6 +8,7 @@ mod conventions;
 mod driver;
 mod einhorn;
 mod hold;
+mod main_process;
 mod notify;
 mod output;
 mod ready_line;
@@ -40,6 +41,8 @@ pub enum Source {
     Channel(Number),
     /// The end of a generation's leader.
     Exit(Number),
+    /// The end of the process that a generation lives by, where that is not its leader.
+    Main(Number),
     /// Where a generation says that it is ready.
     ReadyLine(Number),
     /// What a generation writes.

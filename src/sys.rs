@@ -1,6 +1,7 @@
 //! The only unsafe code of this package: system calls that the safe crates do not offer.
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
@@ -258,6 +259,17 @@ pub(crate) fn unread_by_peer(socket: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: writes one int, which outlives the call. SIOCOUTQ is the same number as TIOCOUTQ.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to the process of a pidfd, and never to another; see pidfd_send_signal(2).
+///
+/// # Errors
+/// Those of pidfd_send_signal(2): ESRCH once it has ended.
+pub(crate) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (number, none) = (process.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: without a siginfo the kernel makes one as kill(2) does; everything else is values.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal as c_int, none, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Marks every descriptor from `first` on close-on-exec; see close_range(2), Linux 5.11.

@@ -236,6 +236,11 @@ fn describe(status: &status::Status) -> String {
         }
     }
     text.push_str(&table(&rows));
+    for one in &status.generations {
+        for said in one.workers.iter().filter_map(|worker| worker.status.as_deref()) {
+            text.push_str(&format!("generation {} says: {}\n", one.number, printable(said.as_bytes())));
+        }
+    }
     text.push_str(&format!(
         "reloads {} ({} failed), respawns {}, accepted {}, passed {}, reclaimed {}\n",
         counters.reloads,

@@ -6,7 +6,7 @@ use super::state::Number;
 use crate::net::endpoint::{Interface, Listen};
 use socket_protector_client::environment::{
     FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
-    SOCKET_PROTECTOR_NAME,
+    SOCKET_PROTECTOR_LISTENERS, SOCKET_PROTECTOR_NAME,
 };
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -21,7 +21,7 @@ const SERVER_STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
 /// Variables by which a manager tells a program what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
-const MANAGERS: [&str; 15] = [
+const MANAGERS: [&str; 16] = [
     "FDSTORE",
     LISTEN_FDNAMES,
     LISTEN_FDS,
@@ -35,6 +35,7 @@ const MANAGERS: [&str; 15] = [
     SERVER_STARTER_PORT,
     SOCKET_PROTECTOR_CHANNEL,
     SOCKET_PROTECTOR_GENERATION,
+    SOCKET_PROTECTOR_LISTENERS,
     SOCKET_PROTECTOR_NAME,
     WATCHDOG_USEC,
 ];
@@ -92,10 +93,14 @@ pub struct Given<'a> {
 }
 
 impl Given<'_> {
+    /// The names of the listeners that it inherits.
+    fn inherited(&self) -> &[&str] {
+        if self.pass == Pass::Listener { self.listeners } else { &[] }
+    }
+
     /// The names of all that LISTEN_FDS announces: listeners, then stored descriptors.
     fn announced(&self) -> Vec<&str> {
-        let listeners = if self.pass == Pass::Listener { self.listeners } else { &[] };
-        [listeners, self.stored].concat()
+        [self.inherited(), self.stored].concat()
     }
 
     /// Whether LISTEN_FDS and its companions are set at all.
@@ -138,6 +143,7 @@ impl Given<'_> {
         self.einhorn(&mut set);
         set(SOCKET_PROTECTOR_CHANNEL, self.channel_descriptor().to_string().into());
         set(SOCKET_PROTECTOR_GENERATION, self.number.to_string().into());
+        set(SOCKET_PROTECTOR_LISTENERS, self.inherited().len().to_string().into());
         set(SOCKET_PROTECTOR_NAME, self.name.into());
         variables
     }
@@ -230,6 +236,7 @@ mod tests {
             ("EINHORN_FDS", "3 4"),
             ("SOCKET_PROTECTOR_CHANNEL", "5"),
             ("SOCKET_PROTECTOR_GENERATION", "7"),
+            ("SOCKET_PROTECTOR_LISTENERS", "2"),
             ("SOCKET_PROTECTOR_NAME", "shop"),
         ];
         assert_eq!(environment(&given(Pass::Listener)), pairs(&expected));
@@ -245,6 +252,7 @@ mod tests {
             ("EINHORN_CHILD_INDEX", "0"),
             ("SOCKET_PROTECTOR_CHANNEL", "3"),
             ("SOCKET_PROTECTOR_GENERATION", "7"),
+            ("SOCKET_PROTECTOR_LISTENERS", "0"),
             ("SOCKET_PROTECTOR_NAME", "shop"),
         ];
         assert_eq!(environment(&given(Pass::Connections)), pairs(&expected));
@@ -284,11 +292,13 @@ mod tests {
         assert_eq!(value(&listener, "LISTEN_FDNAMES"), "web:4322:state:stored");
         assert_eq!(value(&listener, "SOCKET_PROTECTOR_CHANNEL"), "7");
         assert_eq!(value(&listener, "NOTIFY_FD"), "8");
+        assert_eq!(value(&listener, "SOCKET_PROTECTOR_LISTENERS"), "2");
         assert_eq!(value(&listener, "WATCHDOG_USEC"), "1500000");
         assert_eq!(value(&listener, "EINHORN_FDS"), "3 4");
         assert_eq!(value(&listener, "SERVER_STARTER_PORT"), "127.0.0.1:80=3;4322=4");
         let connections = all(Pass::Connections);
         assert_eq!(value(&connections, "LISTEN_FDS"), "2");
+        assert_eq!(value(&connections, "SOCKET_PROTECTOR_LISTENERS"), "0");
         assert_eq!(value(&connections, "SOCKET_PROTECTOR_CHANNEL"), "5");
     }
 }

@@ -4,6 +4,7 @@
 
 mod children;
 mod connections;
+mod family;
 mod names;
 mod requests;
 mod words;
@@ -211,6 +212,7 @@ impl Driver {
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),
+            Source::Main(number) => self.main_ended(number),
             Source::ReadyLine(number) => self.read_ready_line(number),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}

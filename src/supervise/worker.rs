@@ -2,6 +2,7 @@
 
 use super::channel::Channel;
 use super::conventions::Given;
+use super::main_process::MainProcess;
 use super::output::{Output, Sink};
 use super::ready_line::ReadyLine;
 use super::settings::{ChildLog, Pass, Settings};
@@ -9,10 +10,11 @@ use super::state::{Number, Readiness};
 use super::{Source, Stream};
 use crate::logging::{LogError, open_append};
 use crate::process::output::{Tail, pipe};
-use crate::process::spawn::{Exit, Launch, Process, SpawnError, null_device, signal_group, spawn};
+use crate::process::spawn::{Exit, Launch, Process, SpawnError, null_device, signal_group, signal_leader, spawn};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use socket_protector_client::environment::FIRST_LISTEN_FD;
 use std::ffi::OsString;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -44,6 +46,8 @@ pub enum StartError {
 pub struct Worker {
     /// The process, until it is reaped.
     pub process: Process,
+    /// The process that it lives by, where that is another.
+    pub main: Option<MainProcess>,
     /// Our end of its channel.
     pub channel: Channel,
     /// What it was started as.
@@ -175,6 +179,7 @@ fn watch(
         Ok((exit, outputs, ready)) => Ok(Started {
             worker: Worker {
                 process,
+                main: None,
                 channel,
                 command,
                 started: Instant::now(),
@@ -201,6 +206,27 @@ fn watch(
 }
 
 impl Worker {
+    /// The process that it lives by.
+    pub fn main_pid(&self) -> Pid {
+        self.main.as_ref().map_or(self.process.pid(), MainProcess::pid)
+    }
+
+    /// Sends a signal to the process that it lives by.
+    pub fn signal_main(&self, signal: Signal) {
+        match &self.main {
+            Some(main) => main.signal(signal),
+            None => signal_leader(&self.process, signal),
+        }
+    }
+
+    /// Sends a signal to the whole process group, and to the process that it lives by if that has left the group.
+    pub fn signal_all(&self, signal: Signal) {
+        if let Some(main) = self.main.as_ref().filter(|main| !main.is_in_group(self.process.pid())) {
+            if signal == Signal::SIGKILL { main.kill() } else { main.signal(signal) }
+        }
+        signal_group(&self.process, signal);
+    }
+
     /// The last lines of its standard error.
     pub fn last_lines(&self) -> Vec<String> {
         match &self.file {

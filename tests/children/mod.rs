@@ -6,6 +6,7 @@
 mod echo;
 mod einhorn;
 mod misbehave;
+mod notifies;
 pub(crate) mod original;
 mod output;
 mod plain;
@@ -60,6 +61,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["original_has_one", port] => original::has_one(port),
         ["original_refused", port] => original::refused(port),
         ["original_mistaken", port] => original::mistaken(port),
+        ["notifies", ..] => notifies::run(&words[1..]),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

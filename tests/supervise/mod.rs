@@ -11,6 +11,8 @@ mod killed;
 mod limits;
 mod listeners;
 mod load;
+mod main_process;
+mod notify;
 mod original;
 mod quick_start;
 mod readiness;
@@ -32,6 +34,8 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         limits::all(),
         listeners::trials(),
         load::trials(),
+        main_process::trials(),
+        notify::all(),
         original::all(),
         quick_start::trials(),
         readiness::trials(),

@@ -4,7 +4,7 @@ use super::Driver;
 use super::connections::Listener;
 use crate::process::daemon::StartResult;
 use crate::process::group;
-use crate::process::spawn::{SpawnError, signal_group, signal_leader};
+use crate::process::spawn::{SpawnError, signal_group};
 use crate::reactor::Event;
 use crate::supervise::settings::ChildLog;
 use crate::supervise::state::{Cause, Failure, Input, Number, Phase, Word};
@@ -135,8 +135,10 @@ impl Driver {
         }
     }
 
-    /// The leader of a group has exited. What it wrote before is read first, since it may say why.
+    /// The leader of a group has exited. What it wrote before is read first, since it may say why; and what it said by
+    /// sd_notify, since it may have left the work to another.
     pub(super) fn leader_exited(&mut self, number: Number) {
+        self.hear_words();
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.read_output(number, stream);
         }
@@ -149,7 +151,12 @@ impl Driver {
         if worker.exit.replace(exit).is_none() {
             info!("generation {number} (pid {}) {exit}", worker.process.pid());
         }
-        if self.machine.starting() == Some(number) {
+        if let Some(main) = &worker.main {
+            info!("generation {number}: process {}, by which it lives, goes on", main.pid());
+            return;
+        }
+        let known = self.why.as_ref().is_some_and(|(known, _)| *known == number);
+        if self.machine.starting() == Some(number) && !known {
             self.why = Some((number, self.why(number, format!("{exit} before it was ready"))));
         }
         self.check_group(number);
@@ -201,7 +208,7 @@ impl Driver {
         worker.reclaim = take_back;
         if signal {
             worker.signalled = true;
-            signal_leader(&worker.process, self.settings.drain_signal);
+            worker.signal_main(self.settings.drain_signal);
         }
         if take_back {
             self.take_back(number);
@@ -212,10 +219,10 @@ impl Driver {
         let Some(worker) = self.workers.get(&number) else {
             return;
         };
-        warn!("generation {number} hangs: its leader gets SIGABRT");
-        signal_leader(&worker.process, Signal::SIGABRT);
+        warn!("generation {number} hangs: process {} gets SIGABRT", worker.main_pid());
+        worker.signal_main(Signal::SIGABRT);
         // A stopped process cannot act on it.
-        signal_leader(&worker.process, Signal::SIGCONT);
+        worker.signal_main(Signal::SIGCONT);
         self.give_up_on(number);
     }
 
@@ -224,9 +231,9 @@ impl Driver {
             return;
         };
         warn!("generation {number} takes too long to drain: its process group gets SIGTERM");
-        signal_group(&worker.process, Signal::SIGTERM);
+        worker.signal_all(Signal::SIGTERM);
         // A stopped process cannot act on it.
-        signal_group(&worker.process, Signal::SIGCONT);
+        worker.signal_all(Signal::SIGCONT);
     }
 
     pub(super) fn kill(&mut self, number: Number) {
@@ -235,7 +242,7 @@ impl Driver {
         };
         worker.channel.look();
         warn!("generation {number} is killed");
-        signal_group(&worker.process, Signal::SIGKILL);
+        worker.signal_all(Signal::SIGKILL);
         if self.why.as_ref().is_none_or(|(known, _)| *known != number) {
             // Once it is removed nobody could tell what it said last.
             self.why = Some((number, self.not_ready(number)));
@@ -269,7 +276,7 @@ impl Driver {
     }
 
     /// Why a generation that runs, or ran a moment ago, failed.
-    fn why(&self, number: Number, reason: String) -> Why {
+    pub(super) fn why(&self, number: Number, reason: String) -> Why {
         let lines = self.workers.get(&number).map(worker::Worker::last_lines).unwrap_or_default();
         let seen = self.settings.child_log == ChildLog::Inherit;
         let unseen = if seen { Vec::new() } else { lines.clone() };

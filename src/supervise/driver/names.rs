@@ -2,6 +2,7 @@
 //! original library, for their connections.
 
 use super::Driver;
+use super::family::user;
 use crate::reactor::Event;
 use crate::supervise::Source;
 use crate::supervise::channel::Channel;
@@ -11,7 +12,7 @@ use crate::supervise::rendezvous::Peer;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number, Phase, Word};
 use log::{debug, info, warn};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Uid;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -101,12 +102,12 @@ impl Driver {
                 "process {pid} of user {uid} is no child of ours: it was turned away from the original library's name"
             )
         };
-        let number = self.generation_of(pid).ok_or_else(stranger)?;
+        // Not by its environment, which anybody can have.
+        let number = self.by_descent(pid).ok_or_else(stranger)?;
         // What it said on its channel before it came here.
         self.hear(number);
         let worker = self.workers.get(&number).ok_or_else(stranger)?;
-        let uid = Uid::from_raw(uid);
-        if uid != Uid::effective() && Some(uid) != user_of(worker.process.pid()) {
+        if uid != Uid::effective().as_raw() && Some(uid) != user(worker.process.pid()) {
             return Err(stranger());
         }
         let refused = |why: &str| Err(format!("generation {number} (process {pid}) was turned away: {why}"));
@@ -172,14 +173,6 @@ impl Driver {
 /// No descriptor was free. Held connections may have taken them all, and only this child can take those.
 fn is_shortage(error: &io::Error) -> bool {
     [libc::EMFILE, libc::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno))
-}
-
-/// The user that a process is now.
-fn user_of(pid: Pid) -> Option<Uid> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    // Real, effective, saved, of the file system.
-    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    ids.split_whitespace().nth(1)?.parse().ok().map(Uid::from_raw)
 }
 
 /// Says who was turned away, at most once a second: anybody can come again and again.

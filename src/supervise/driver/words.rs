@@ -8,14 +8,12 @@ use crate::supervise::notify::store::Given;
 use crate::supervise::ready_line::{ReadyLine, Said};
 use crate::supervise::state::{Input, Number, Word};
 use log::{debug, info, warn};
-use nix::unistd::{Pid, Uid, getpgid};
-use std::fs;
+use nix::unistd::Uid;
+use socket_protector_client::descriptors::Sender;
 use std::time::Duration;
 
 /// How many words are taken in before others have their turn.
 const WORDS: usize = 16;
-/// How far up from a process its leader is looked for.
-const ANCESTORS: usize = 64;
 
 impl Driver {
     pub(super) fn hear_words(&mut self) {
@@ -41,7 +39,7 @@ impl Driver {
         };
         debug!("generation {number} says {:?}", received.message);
         self.store(received.message.store.as_ref(), received.descriptors);
-        self.say(number, received.message);
+        self.say(number, sender, received.message);
         // A barrier's descriptor has been closed by now, after all that came before it was dealt with.
     }
 
@@ -53,10 +51,13 @@ impl Driver {
         }
     }
 
-    fn say(&mut self, number: Number, message: Message) {
+    fn say(&mut self, number: Number, sender: Sender, message: Message) {
         if message.speaks() {
             // Whoever speaks this way will say by it when it is ready.
             self.input(Input::Spoke(number, Word::Notify));
+        }
+        if let Some(pid) = message.main_pid {
+            self.follow(number, pid, sender);
         }
         if let Some(every) = message.watchdog_time {
             self.input(Input::Watch(number, Some(every).filter(|every| *every > Duration::ZERO)));
@@ -96,30 +97,4 @@ impl Driver {
             }
         }
     }
-
-    /// The generation that a process belongs to: by its process group, or by descent from the leader.
-    pub(super) fn generation_of(&self, pid: i32) -> Option<Number> {
-        let leader_of = |pid: i32| {
-            let group = getpgid(Some(Pid::from_raw(pid))).ok();
-            let is = |leader: Pid| leader.as_raw() == pid || Some(leader) == group;
-            self.workers.iter().find(|(_, worker)| is(worker.process.pid())).map(|(number, _)| *number)
-        };
-        let mut pid = pid;
-        for _ in 0..ANCESTORS {
-            if pid <= 1 {
-                return None;
-            }
-            if let Some(number) = leader_of(pid) {
-                return Some(number);
-            }
-            pid = parent(pid)?;
-        }
-        None
-    }
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything; see proc_pid_stat(5).
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

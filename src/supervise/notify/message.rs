@@ -115,7 +115,7 @@ fn is_a_name(text: &str) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(LONGEST_STATUS);
+    let end = (0..=LONGEST_STATUS.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     crate::process::output::printable(&text.as_bytes()[..end])
 }
 
