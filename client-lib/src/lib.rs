@@ -38,7 +38,7 @@ mod sys;
 pub mod wire;
 
 pub use connection::Connection;
-pub use error::Error;
+pub use error::{Error, GiveBackError};
 #[doc(hidden)]
 pub use inherited::Inherited;
 pub use protector::{Incoming, Protector};

@@ -1,7 +1,8 @@
 //! What a daemon is given by its supervisor, and how it takes its connections.
 
+mod tell;
+
 use crate::connection::Connection;
-use crate::descriptors;
 use crate::environment::{
     LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
     SOCKET_PROTECTOR_NAME,
@@ -274,20 +275,6 @@ impl Protector {
         {
             pollable.set_queued(queued);
             state.queued = queued;
-        }
-    }
-
-    /// Sends a record. That the supervisor has closed the channel is no error: it is the message to drain, and the
-    /// reading side says so.
-    fn tell(&self, record: FromChild, name: &'static str) -> Result<(), Error> {
-        let Some(channel) = &self.channel else {
-            return Ok(());
-        };
-        match descriptors::send(channel.as_fd(), &record.encode(), &[]) {
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
-                Err(Error::Send { record: name, source: error })
-            }
-            Ok(()) | Err(_) => Ok(()),
         }
     }
 }

@@ -106,6 +106,11 @@ pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(watched[0].revents & CLOSED != 0)
 }
 
+/// Waits until there is room to send, or the socket has failed, at most so long.
+pub(crate) fn wait_for_room(socket: BorrowedFd<'_>, milliseconds: i32) -> io::Result<()> {
+    poll(&mut [Watched { events: libc::POLLOUT, ..watch(socket) }], milliseconds)
+}
+
 /// The end of the channel tells this process that its supervisor has died; a signal is not wanted for it.
 pub(crate) fn switch_parent_death_signal_off() -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(None)?)
