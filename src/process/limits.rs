@@ -61,6 +61,12 @@ impl Reserve {
         lent
     }
 
+    /// Frees one if nothing of the reserve is missing; true when it is free.
+    pub fn lend_one_of_all(&mut self) -> bool {
+        self.refill();
+        self.kept.len() == RESERVED && self.kept.pop().is_some()
+    }
+
     /// Frees one, unless those are needed that one record of a channel takes; true when it is free.
     pub fn lend_spare(&mut self) -> bool {
         self.kept.len() > NEEDED && self.kept.pop().is_some()

@@ -4,14 +4,15 @@
 //! is dead we learn from its pidfd, since holding the duplicate does hide that. `docs/protocol.md` has the records.
 
 use super::Source;
-use super::hold::Hold;
+use super::hold::{Held, Hold};
 use super::state::Number;
 use crate::reactor::{BOTH, Descriptor, READABLE, Reactor, Registered};
 use log::warn;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, recv, shutdown, socketpair};
 use socket_protector_client::descriptors;
 use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
+use socket2::SockRef;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,6 +28,21 @@ pub enum Passed {
     TooMany,
 }
 
+/// What a child said.
+#[derive(Debug)]
+pub enum Heard {
+    /// Nothing, for now.
+    Nothing,
+    /// It gives a connection back, which is still in the channel: it is not to be taken in now.
+    Later,
+    /// A record.
+    Record(FromChild),
+    /// A connection that it gives back.
+    GivenBack(Held<TcpStream>),
+    /// What is none of the protocol's records. What came with it is closed.
+    Malformed(DecodeError),
+}
+
 /// A child's channel, seen from us.
 #[derive(Debug)]
 pub struct Channel {
@@ -35,6 +51,10 @@ pub struct Channel {
     theirs: Option<OwnedFd>,
     watched_for_room: bool,
     closed: bool,
+    /// The child can say nothing more.
+    ended: bool,
+    /// And all that it has said has been heard.
+    silent: bool,
     record: Vec<u8>,
 }
 
@@ -47,7 +67,9 @@ impl Channel {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         // Not for writing: the child would wake us with every record that it reads.
         let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
-        Ok(Channel { ours, theirs: Some(theirs), watched_for_room: false, closed: false, record: Vec::new() })
+        let theirs = Some(theirs);
+        let (watched_for_room, closed, ended, silent, record) = (false, false, false, false, Vec::new());
+        Ok(Channel { ours, theirs, watched_for_room, closed, ended, silent, record })
     }
 
     /// The end that the child inherits.
@@ -66,14 +88,8 @@ impl Channel {
     /// Those of sendmsg(2), when nothing can be passed to this child any more.
     pub fn pass(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
         while !hold.is_empty() {
-            let mut listeners = [0; MAX_CONNECTIONS];
             let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
-            let mut count = 0;
-            for (listener, connection) in hold.next().take(MAX_CONNECTIONS) {
-                (listeners[count], connections[count]) = (listener, connection.as_fd());
-                count += 1;
-            }
-            wire::encode_connections(&listeners[..count], &mut self.record);
+            let count = encode_next(hold, &mut self.record, &mut connections);
             match descriptors::send(self.ours.as_fd(), &self.record, &connections[..count]) {
                 Ok(()) => {
                     *passed += count as u64;
@@ -103,16 +119,61 @@ impl Channel {
         Ok(Passed::Full)
     }
 
-    /// The next record of the child's; `None` when there is none now.
-    ///
-    /// # Errors
-    /// A record that is none of the protocol's, or that carries descriptors: none does yet.
-    pub fn receive(&mut self) -> Option<Result<FromChild, DecodeError>> {
+    /// The next record of the child's. A connection that it gives back is received only if the caller takes it in and
+    /// has one descriptor free for certain: where none is free, the kernel closes what it cannot hand over.
+    pub fn receive(&mut self, takes_in: bool) -> Heard {
+        if !takes_in && self.gives_back_next() {
+            return Heard::Later;
+        }
         self.record.resize(MAX_RECORD, 0);
-        let mut unasked = Vec::new();
-        let bytes = receive(self.ours.as_fd(), &mut self.record, &mut unasked);
-        // End of file: the child has gone or closed its end. The pidfd tells the first; the second harms only itself.
-        (bytes > 0).then(|| FromChild::decode(&self.record[..bytes]))
+        let mut carried = Vec::new();
+        let bytes = receive(self.ours.as_fd(), &mut self.record, &mut carried);
+        if bytes == 0 {
+            // End of file: the child has gone or closed its end. The pidfd tells the first; the second harms only itself.
+            self.silent = self.ended;
+            return Heard::Nothing;
+        }
+        let (kind, found) = (self.record[0], carried.len());
+        let decoded = FromChild::decode(&self.record[..bytes]).and_then(|record| match FromChild::descriptors(kind) {
+            Some(expected) if expected != found => Err(DecodeError::Descriptors { kind, expected, found }),
+            Some(_) | None => Ok(record),
+        });
+        match (decoded, carried.pop()) {
+            (Ok(FromChild::GiveBack { listener, state }), Some(connection)) => {
+                // An event loop may have switched it; the protocol promises blocking mode to the next.
+                let _ = SockRef::from(&connection).set_nonblocking(false);
+                Heard::GivenBack(Held { listener, state: Some(state), connection: connection.into() })
+            }
+            (decoded, last) => {
+                carried.into_iter().chain(last).for_each(let_go);
+                decoded.map_or_else(Heard::Malformed, Heard::Record)
+            }
+        }
+    }
+
+    /// Whether the next record is one that gives a connection back.
+    fn gives_back_next(&self) -> bool {
+        let mut kind = [0];
+        loop {
+            match recv(self.ours.as_fd().as_raw_fd(), &mut kind, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+                Ok(bytes) => return bytes > 0 && FromChild::descriptors(kind[0]) == Some(1),
+                // As in `receive` below.
+                Err(Errno::ECONNRESET | Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// The child is gone: whoever still has its end can send nothing more. What has been sent is still to be heard.
+    pub fn end(&mut self) {
+        self.close();
+        self.ended = true;
+        let _ = shutdown(self.ours.as_fd().as_raw_fd(), Shutdown::Read);
+    }
+
+    /// Whether all that was said has been heard. True once [`Channel::receive`] has found nothing after the end.
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
@@ -129,7 +190,7 @@ impl Channel {
     /// Takes one record back that the child has not read; `None` when there is none.
     ///
     /// The caller has [`MAX_CONNECTIONS`] descriptors free, or connections would be lost here.
-    pub fn take_back(&mut self) -> Option<Vec<(u16, TcpStream)>> {
+    pub fn take_back(&mut self) -> Option<Vec<Held<TcpStream>>> {
         loop {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
@@ -140,17 +201,51 @@ impl Channel {
                 self.theirs = self.theirs.take().filter(|_| !self.closed);
                 return None;
             }
-            match ToChild::decode(&self.record[..bytes]) {
-                Ok(ToChild::Connections(listeners)) => {
-                    if listeners.len() != connections.len() {
-                        let lost = listeners.len().saturating_sub(connections.len());
-                        warn!("{lost} connections could not be taken back: no descriptor was left");
-                    }
-                    return Some(listeners.into_iter().zip(connections.into_iter().map(TcpStream::from)).collect());
-                }
-                Ok(ToChild::Unknown(_)) | Err(_) => {}
+            let (listeners, mut state) = match ToChild::decode(&self.record[..bytes]) {
+                Ok(ToChild::Connections(listeners)) => (listeners, None),
+                Ok(ToChild::ConnectionWithState { listener, state }) => (vec![listener], Some(state)),
+                Ok(ToChild::Unknown(_)) | Err(_) => continue,
+            };
+            if listeners.len() != connections.len() {
+                let lost = listeners.len().saturating_sub(connections.len());
+                warn!("{lost} connections could not be taken back: no descriptor was left");
             }
+            let connections = connections.into_iter().map(TcpStream::from);
+            let held = |(listener, connection)| Held { listener, state: state.take(), connection };
+            return Some(listeners.into_iter().zip(connections).map(held).collect());
         }
+    }
+}
+
+/// Writes the record for the next connections: for one with its state, or for as many without as one record carries.
+fn encode_next<'a>(
+    hold: &'a Hold<TcpStream>,
+    record: &mut Vec<u8>,
+    connections: &mut [BorrowedFd<'a>; MAX_CONNECTIONS],
+) -> usize {
+    let mut listeners = [0; MAX_CONNECTIONS];
+    let mut count = 0;
+    for held in hold.next().take(MAX_CONNECTIONS) {
+        match &held.state {
+            Some(state) if count == 0 => {
+                wire::encode_connection_with_state(held.listener, state, record);
+                connections[0] = held.connection.as_fd();
+                return 1;
+            }
+            Some(_) => break,
+            None => (listeners[count], connections[count]) = (held.listener, held.connection.as_fd()),
+        }
+        count += 1;
+    }
+    wire::encode_connections(&listeners[..count], record);
+    count
+}
+
+/// Closes a connection that a child has had without waiting for its client, whatever the child set (SO_LINGER).
+pub fn let_go(connection: impl AsFd) {
+    let socket = SockRef::from(&connection);
+    if socket.linger().is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
+        let _ = socket.set_linger(None);
     }
 }
 
@@ -165,3 +260,6 @@ fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<Owne
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
-//! `children` starts and ends them, `connections` accepts and passes, `requests` answers whoever asks.
+//! `children` starts and ends them, `connections` accepts and passes, `given_back` takes in what children give back,
+//! `requests` answers whoever asks.
 
 mod children;
 mod connections;
+mod given_back;
 mod requests;
 
 use super::channel::Channel;
@@ -88,12 +90,14 @@ pub struct Driver {
     hold: Hold<TcpStream>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
-    /// Channels of generations that are gone from which not everything could be taken back yet.
-    leftovers: Vec<Channel>,
+    /// Channels of generations that are gone from which not everything could be taken back, or taken in, yet.
+    leftovers: Vec<(Number, Channel)>,
     /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
     behind: bool,
     /// Why the last generation that failed did; at most one starts, so there is one to tell of.
     why: Option<(Number, Why)>,
+    /// How many connections were given back that nobody will serve any more.
+    in_vain: u64,
     requests: HashMap<super::state::Request, Asked>,
     next_request: u64,
     stop_clients: Vec<ClientId>,
@@ -133,6 +137,7 @@ impl Driver {
             leftovers: Vec::new(),
             behind: false,
             why: None,
+            in_vain: 0,
             requests: HashMap::new(),
             next_request: 0,
             stop_clients: Vec::new(),
@@ -193,6 +198,15 @@ impl Driver {
         self.reserve.refill();
         if self.behind {
             self.go_on_taking_back();
+        }
+        if !self.leftovers.is_empty() {
+            self.hear_leftovers();
+            self.pass_to_serving();
+        }
+        if self.machine.stopping() {
+            // There is no next generation that they could wait for.
+            self.hold.admit_kept();
+            self.pass_to_serving();
         }
         // The second time tells that nothing came in while the listeners closed.
         while self.machine.stopping() && self.machine.serving().is_some() && self.nothing_held() {
@@ -269,9 +283,7 @@ impl Driver {
     }
 
     fn ending(mut self, finish: Finish) -> Ending {
-        if !self.hold.is_empty() {
-            warn!("{} held connections are closed: no child could take them", self.hold.len());
-        }
+        self.close_held();
         self.answer_stop(finish);
         let ending = match finish {
             Finish::Stopped => Ending::Stopped,

@@ -59,6 +59,10 @@ pub struct Worker {
     pub reclaim: bool,
     /// How many connections were passed to it.
     pub passed: u64,
+    /// What it says of itself.
+    pub status: Option<String>,
+    /// How many connections it says that it has open.
+    pub open: Option<u32>,
     /// The last lines of its standard error, where it passes through us.
     pub tail: Tail,
     /// The log file it writes to itself, and where in it its own lines begin.
@@ -148,6 +152,8 @@ fn watch(
                 heirs_told: false,
                 reclaim: false,
                 passed: 0,
+                status: None,
+                open: None,
                 tail: Tail::default(),
                 file: streams.file,
                 _exit: exit,

@@ -5,6 +5,7 @@ use crate::net::listener::Bound;
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
+use crate::supervise::hold::Held;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
 use log::{info, warn};
@@ -12,14 +13,14 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use socket_protector_client::wire::MAX_CONNECTIONS;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// How many connections are accepted from one listener before others have their turn.
 const BURST: usize = 64;
 /// How soon accepting is tried again when no descriptor was free.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How soon passing is tried again when too many descriptors were under way in the system.
 const PASS_RETRY: Duration = Duration::from_millis(20);
 
@@ -210,7 +211,8 @@ impl Driver {
         self.pass_to_serving();
         while self.hold.is_empty() {
             let draining = self.workers.values_mut().filter(|worker| worker.reclaim);
-            let mut channels = self.leftovers.iter_mut().chain(draining.map(|worker| &mut worker.channel));
+            let leftovers = self.leftovers.iter_mut().map(|(_, channel)| channel);
+            let mut channels = leftovers.chain(draining.map(|worker| &mut worker.channel));
             let Some(channel) = channels.find(|channel| !channel.is_empty()) else {
                 self.behind = false;
                 self.accept_again();
@@ -220,7 +222,7 @@ impl Driver {
             let stuck = connections.is_empty() && !channel.is_empty();
             self.counters.reclaimed += connections.len() as u64;
             self.hold.put_back(connections);
-            self.leftovers.retain(|channel| !channel.is_empty());
+            self.forget_leftovers();
             if stuck {
                 break;
             }
@@ -230,7 +232,7 @@ impl Driver {
     }
 
     pub(super) fn nothing_held(&self) -> bool {
-        self.hold.is_empty() && !self.behind
+        self.hold.is_empty() && !self.behind && self.leftovers.is_empty()
     }
 
     /// Takes in what the kernel has accepted for us until now, since closing a listener resets it.
@@ -258,10 +260,7 @@ impl Driver {
 }
 
 /// Takes back record by record, as long as a record's descriptors have room for certain.
-fn take_back_from(
-    channel: &mut Channel,
-    reserve: &mut crate::process::limits::Reserve,
-) -> Vec<(u16, std::net::TcpStream)> {
+fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::Reserve) -> Vec<Held<TcpStream>> {
     let mut all = Vec::new();
     while reserve.lend(MAX_CONNECTIONS) {
         let taken = channel.take_back();

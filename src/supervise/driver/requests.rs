@@ -157,9 +157,9 @@ impl Driver {
             workers: vec![status::Worker {
                 index: 0,
                 pid: worker.process.pid().as_raw(),
-                status: None,
+                status: worker.status.clone(),
                 connections_passed: worker.passed,
-                connections_open: None,
+                connections_open: worker.open.map(u64::from),
             }],
         })
     }
