@@ -127,12 +127,19 @@ impl Channel {
         }
         self.record.resize(MAX_RECORD, 0);
         let mut carried = Vec::new();
-        let bytes = receive(self.ours.as_fd(), &mut self.record, &mut carried);
-        if bytes == 0 {
-            // End of file: the child has gone or closed its end. The pidfd tells the first; the second harms only itself.
-            self.silent = self.ended;
-            return Heard::Nothing;
-        }
+        let bytes = match receive(self.ours.as_fd(), &mut self.record, &mut carried) {
+            Ok(Some(bytes)) if bytes > 0 => bytes,
+            Ok(_) => {
+                // At end of file the child has gone, which its pidfd tells, or has closed its end. While we hold the
+                // duplicate the latter cannot be seen here.
+                self.silent = self.ended;
+                return Heard::Nothing;
+            }
+            Err(error) => {
+                warn!("cannot read a channel now: {error}");
+                return Heard::Later;
+            }
+        };
         let (kind, found) = (self.record[0], carried.len());
         let decoded = FromChild::decode(&self.record[..bytes]).and_then(|record| match FromChild::descriptors(kind) {
             Some(expected) if expected != found => Err(DecodeError::Descriptors { kind, expected, found }),
@@ -195,12 +202,18 @@ impl Channel {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
             let mut connections: Vec<OwnedFd> = Vec::with_capacity(MAX_CONNECTIONS);
-            let bytes = receive(theirs.as_fd(), &mut self.record, &mut connections);
-            if bytes == 0 {
-                // Nothing is unread, and after the close nothing can come.
-                self.theirs = self.theirs.take().filter(|_| !self.closed);
-                return None;
-            }
+            let bytes = match receive(theirs.as_fd(), &mut self.record, &mut connections) {
+                Ok(Some(bytes)) if bytes > 0 => bytes,
+                Ok(_) => {
+                    // Nothing is unread, and after the close nothing can come.
+                    self.theirs = self.theirs.take().filter(|_| !self.closed);
+                    return None;
+                }
+                Err(error) => {
+                    warn!("cannot take connections back now: {error}");
+                    return None;
+                }
+            };
             let (listeners, mut state) = match ToChild::decode(&self.record[..bytes]) {
                 Ok(ToChild::Connections(listeners)) => (listeners, None),
                 Ok(ToChild::ConnectionWithState { listener, state }) => (vec![listener], Some(state)),
@@ -249,14 +262,18 @@ pub fn let_go(connection: impl AsFd) {
     }
 }
 
-/// Receives one record without waiting; 0 when there is none.
-fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> usize {
+/// Receives one record without waiting: its length, 0 at end of file, `None` when there is none now.
+///
+/// # Errors
+/// That of a system short of memory, or whatever else leaves the record where it is.
+fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<Option<usize>> {
     loop {
         match descriptors::receive(socket, record, descriptors, false) {
-            Ok(received) => return received.bytes,
+            Ok(received) => return Ok(Some(received.bytes)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             // Told once, before what is still queued, when the other end was closed with something unread.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            Err(_) => return 0,
+            Err(error) => return Err(error),
         }
     }
 }
