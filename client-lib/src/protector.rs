@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::inherited::{Claims, Inherited, check_listener};
 use crate::intake::Intake;
 use crate::sys::{self, Pollable, Watched};
-use crate::wire::{FromChild, VERSION};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -130,7 +129,7 @@ impl Protector {
             turn: Condvar::new(),
             pollable: OnceLock::new(),
         };
-        protector.tell(FromChild::Hello { version: VERSION }, "hello")?;
+        protector.say_hello()?;
         Ok(protector)
     }
 
@@ -140,7 +139,7 @@ impl Protector {
         if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let told = self.tell(FromChild::Ready, "ready");
+        let told = self.say_ready();
         if told.is_err() {
             self.ready.store(false, Ordering::Release);
         }

@@ -5,13 +5,13 @@ use crate::connection::Connection;
 use crate::descriptors;
 use crate::error::{Error, GiveBackError};
 use crate::sys;
-use crate::wire::{self, FromChild, MAX_STATE};
+use crate::wire::{self, FromChild, MAX_STATE, VERSION};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long giving a connection back may wait for a supervisor that reads nothing.
+/// How long a record that has to arrive may wait for a supervisor that reads nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again when this user has too many descriptors under way; nothing tells when that changes.
 const RETRY: Duration = Duration::from_millis(5);
@@ -48,7 +48,7 @@ impl Protector {
         let listener = u16::try_from(listener).map_err(|_| Error::NoListener { listener })?;
         let mut record = Vec::new();
         wire::encode_give_back(listener, state, &mut record);
-        send_patiently(channel, &record, &[connection.as_fd()])
+        send_patiently(channel.as_fd(), &record, &[connection.as_fd()])
             .map_err(|source| Error::Send { record: "a connection that is given back", source })
     }
 
@@ -58,23 +58,32 @@ impl Protector {
     /// Never waits: while the channel is full the error has [`io::ErrorKind::WouldBlock`] as its kind. Without a
     /// supervisor nothing happens.
     pub fn status(&self, text: &str) -> Result<(), Error> {
-        self.tell(FromChild::Status(wire::cut_to_status(text).to_owned()), "a status text")
+        let record = FromChild::Status(wire::cut_to_status(text).to_owned());
+        self.tell(&record, "a status text", descriptors::send)
     }
 
     /// How many connections this daemon has open, for the supervisor's `status`. The last count is shown.
     ///
     /// Never waits, as [`status`](Protector::status).
     pub fn open_connections(&self, count: u32) -> Result<(), Error> {
-        self.tell(FromChild::OpenConnections(count), "the count of open connections")
+        self.tell(&FromChild::OpenConnections(count), "the count of open connections", descriptors::send)
+    }
+
+    pub(super) fn say_hello(&self) -> Result<(), Error> {
+        self.tell(&FromChild::Hello { version: VERSION }, "hello", send_patiently)
+    }
+
+    pub(super) fn say_ready(&self) -> Result<(), Error> {
+        self.tell(&FromChild::Ready, "ready", send_patiently)
     }
 
     /// Sends a record. That the supervisor has closed the channel is no error: it is the message to drain, and the
     /// reading side says so.
-    pub(super) fn tell(&self, record: FromChild, name: &'static str) -> Result<(), Error> {
+    fn tell(&self, record: &FromChild, name: &'static str, send: Sending) -> Result<(), Error> {
         let Some(channel) = &self.channel else {
             return Ok(());
         };
-        match descriptors::send(channel.as_fd(), &record.encode(), &[]) {
+        match send(channel.as_fd(), &record.encode(), &[]) {
             Err(error) if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
                 Err(Error::Send { record: name, source: error })
             }
@@ -83,11 +92,14 @@ impl Protector {
     }
 }
 
+/// A way of sending a record with descriptors.
+type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
+
 /// Sends a record, waiting for room.
-fn send_patiently(channel: &OwnedFd, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let error = match descriptors::send(channel.as_fd(), record, sockets) {
+        let error = match descriptors::send(channel, record, sockets) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -100,7 +112,7 @@ fn send_patiently(channel: &OwnedFd, record: &[u8], sockets: &[BorrowedFd<'_>]) 
             return Err(io::ErrorKind::TimedOut.into());
         }
         // A wait that failed, be it by a signal, is made up for by trying again.
-        if !full || sys::wait_for_room(channel.as_fd(), left.as_millis() as i32 + 1).is_err() {
+        if !full || sys::wait_for_room(channel, left.as_millis() as i32 + 1).is_err() {
             thread::sleep(RETRY.min(left));
         }
     }
