@@ -4,6 +4,9 @@
 //! its documentation and not against the client library; `echo_library` uses the library.
 
 mod echo;
+mod give_back;
+#[path = "../../client-lib/examples/line_counter.rs"]
+mod line_counter;
 mod misbehave;
 mod output;
 mod plain;
@@ -28,6 +31,12 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             std::thread::sleep(milliseconds(ms));
             echo::run()
         }
+        ["line_counter"] => line_counter::main().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        ["gives_all_and_dies", file] => give_back::gives_all_and_dies(file.as_ref()),
+        ["gives_first", count] => give_back::gives_first(count.parse().unwrap()),
+        ["gives_heavy"] => give_back::gives_heavy(),
+        ["gives_badly", count] => give_back::gives_badly(count.parse().unwrap()),
+        ["tells_much"] => give_back::tells_much(),
         ["listener_plain"] => plain::run(),
         ["never_ready"] => misbehave::never_ready(),
         ["silent_alive"] => misbehave::park(),

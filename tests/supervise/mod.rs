@@ -5,6 +5,7 @@ mod command;
 mod crash;
 mod drain;
 mod failures;
+mod give_back;
 mod hold;
 mod killed;
 mod limits;
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         crash::trials(),
         drain::trials(),
         failures::trials(),
+        give_back::trials(),
         hold::trials(),
         killed::trials(),
         limits::all(),
