@@ -160,13 +160,13 @@ fn a_supervisor_that_reads_nothing_is_not_waited_for_forever() {
     while supervisor.heard_with_sockets().is_some() {}
     // What has to arrive waits for room, too.
     while protector.status("busy").is_ok() {}
-    let ready = asleep(move || protector.ready());
+    let ready = asleep(move || protector.ready().map(|()| protector));
     let mut heard = Vec::new();
     while !ready.is_finished() {
         heard.extend(supervisor.heard());
     }
     heard.extend(std::iter::from_fn(|| supervisor.heard()));
-    ready.join().unwrap().unwrap();
+    drop(ready.join().unwrap().unwrap());
     assert_eq!(heard.last(), Some(&FromChild::Ready));
     drop(server);
     answers(error.connection, &mut client);
