@@ -23,6 +23,8 @@ pub struct Held<T> {
 #[derive(Debug)]
 pub struct Hold<T> {
     queue: VecDeque<Held<T>>,
+    /// How many at the front were put back and are to be followed by what is put back after them.
+    put_back: usize,
     /// Given back by the child that still serves: not for it, so not in the queue before another one serves.
     kept: Vec<Held<T>>,
     /// How many in the queue came from each listener.
@@ -35,7 +37,8 @@ pub struct Hold<T> {
 impl<T> Hold<T> {
     /// Holds at most `limit` for each of so many listeners.
     pub fn new(listeners: usize, limit: usize) -> Self {
-        Hold { queue: VecDeque::new(), kept: Vec::new(), queued: vec![0; listeners], limit, state_bytes: 0 }
+        let (queue, kept, queued) = (VecDeque::new(), Vec::new(), vec![0; listeners]);
+        Hold { queue, put_back: 0, kept, queued, limit, state_bytes: 0 }
     }
 
     /// Whether no more is to be accepted from this listener. What is kept is not counted: nobody takes it as long as
@@ -98,14 +101,22 @@ impl<T> Hold<T> {
         self.queue.push_back(held);
     }
 
+    /// What is put back from now on comes from another child, and so before all others.
+    pub fn begin_putting_back(&mut self) {
+        self.put_back = 0;
+    }
+
     /// Connections that were taken back, oldest first: they come before all others, since they came to the queue
-    /// earlier. They are taken in even when that exceeds the limit; nothing is ever thrown away here.
+    /// earlier, but after what was put back before. They are taken in even when that exceeds the limit; nothing is ever
+    /// thrown away here.
     pub fn put_back(&mut self, connections: Vec<Held<T>>) {
-        for held in connections.into_iter().rev() {
-            self.count(held.listener, 1);
+        let mut after = self.queue.split_off(self.put_back.min(self.queue.len()));
+        for held in connections {
             self.state_bytes += bytes(&held);
-            self.queue.push_front(held);
+            self.enqueue(held);
         }
+        self.put_back = self.queue.len();
+        self.queue.append(&mut after);
     }
 
     /// The next ones, oldest first.
@@ -116,6 +127,7 @@ impl<T> Hold<T> {
     /// Lets the next `count` go.
     pub fn release(&mut self, count: usize) -> impl Iterator<Item = Held<T>> {
         let count = count.min(self.queue.len());
+        self.put_back = self.put_back.saturating_sub(count);
         for index in 0..count {
             let held = &self.queue[index];
             let (listener, bytes) = (held.listener, bytes(held));
@@ -164,6 +176,20 @@ mod tests {
         hold.put_back(passed);
         assert_eq!(all(&hold), [1, 2, 3, 4]);
         assert_eq!((hold.held(0), hold.held(1), hold.len()), (2, 2, 4));
+    }
+
+    #[test]
+    fn what_is_put_back_in_parts_keeps_its_order_too() {
+        let mut hold = Hold::new(1, 10);
+        hold.push(0, 9);
+        hold.begin_putting_back();
+        hold.put_back(vec![plain(0, 4), plain(0, 5)]);
+        hold.put_back(vec![plain(0, 6)]);
+        assert_eq!(hold.release(1).collect::<Vec<_>>(), [plain(0, 4)]);
+        hold.put_back(vec![plain(0, 7)]);
+        hold.begin_putting_back();
+        hold.put_back(vec![plain(0, 3)]);
+        assert_eq!(all(&hold), [3, 5, 6, 7, 9]);
     }
 
     #[test]

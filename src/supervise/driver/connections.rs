@@ -11,7 +11,6 @@ use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
-use socket_protector_client::wire::MAX_CONNECTIONS;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -188,6 +187,7 @@ impl Driver {
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
+        self.hold.begin_putting_back();
         let connections = take_back_from(&mut worker.channel, &mut self.reserve);
         if !worker.channel.is_empty() {
             self.fall_behind();
@@ -199,17 +199,17 @@ impl Driver {
         }
     }
 
-    /// Not everything could be taken back for want of descriptors. What is held goes first then, so that the order is
-    /// that of acceptance.
+    /// Not everything could be taken back for want of descriptors. The rest follows as they come free, and nothing is
+    /// accepted until then.
     fn fall_behind(&mut self) {
         self.behind = true;
         self.reactor.set_deadline(Source::Behind, Some(Instant::now() + ACCEPT_RETRY));
     }
 
-    /// Goes on with what could not be taken back, oldest first, whenever nothing is held.
+    /// Goes on with what could not be taken back, the oldest channel first.
     pub(super) fn go_on_taking_back(&mut self) {
-        self.pass_to_serving();
-        while self.hold.is_empty() {
+        loop {
+            self.pass_to_serving();
             let draining = self.workers.values_mut().filter(|worker| worker.reclaim);
             let leftovers = self.leftovers.iter_mut().map(|(_, channel)| channel);
             let mut channels = leftovers.chain(draining.map(|worker| &mut worker.channel));
@@ -224,11 +224,10 @@ impl Driver {
             self.hold.put_back(connections);
             self.forget_leftovers();
             if stuck {
-                break;
+                self.fall_behind();
+                return;
             }
-            self.pass_to_serving();
         }
-        self.fall_behind();
     }
 
     pub(super) fn nothing_held(&self) -> bool {
@@ -262,7 +261,7 @@ impl Driver {
 /// Takes back record by record, as long as a record's descriptors have room for certain.
 fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::Reserve) -> Vec<Held<TcpStream>> {
     let mut all = Vec::new();
-    while reserve.lend(MAX_CONNECTIONS) {
+    while reserve.lend_record() {
         let taken = channel.take_back();
         reserve.refill();
         match taken {
