@@ -150,8 +150,9 @@ impl Protector {
     /// Waits for the next connection and takes it; `None` when it is time to drain and nothing is left to take: finish
     /// what is in progress, and exit.
     ///
-    /// With listeners passed, a drain ends the wait at once; what has not been accepted is the next generation's. With
-    /// connections passed, those that are already in the channel still come, in order, and then `None`.
+    /// With listeners passed, a drain ends the wait at once; what has not been accepted is the next generation's. What
+    /// is already in the channel still comes, in order, and then `None`: connections where those are passed, and in
+    /// both ways those that an earlier generation [gave back](Protector::give_back).
     ///
     /// Non-blocking (see [`set_nonblocking`](Protector::set_nonblocking)), nothing to take is
     /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a

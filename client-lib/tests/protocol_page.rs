@@ -65,9 +65,10 @@ fn the_child_in_python_serves_and_drains() {
         });
         assert_eq!(heard, Some(expected));
     }
-    let (mut seen, passed): (Vec<_>, Vec<_>) = clients(3).into_iter().unzip();
+    let (mut seen, passed): (Vec<_>, Vec<_>) = clients(4).into_iter().unzip();
     supervisor.pass(&[(0, passed[0].as_fd()), (1, passed[1].as_fd())]);
     supervisor.pass(&[(0, passed[2].as_fd())]);
+    supervisor.pass_with_state(0, b"state", passed[3].as_fd());
     drop((supervisor, passed));
     for client in &mut seen {
         let mut answer = String::new();

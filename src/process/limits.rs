@@ -100,6 +100,8 @@ mod tests {
             assert!(reserve.lend_spare());
         }
         assert!(!reserve.lend_spare(), "the rest is for others");
+        assert!(reserve.lend_one_of_all(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - 1);
         assert!(reserve.lend_record(), "there are more descriptors here");
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
         reserve.release();

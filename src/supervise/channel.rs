@@ -24,7 +24,7 @@ pub enum Passed {
     All,
     /// The child is slower than its clients; the reactor tells when there is room again.
     Full,
-    /// Too many descriptors are under way in the system; nobody tells when that changes.
+    /// Too many descriptors are under way in the system, or it is short of memory; nobody tells when that changes.
     TooMany,
 }
 
@@ -65,6 +65,9 @@ impl Channel {
     /// Those of socketpair(2) and epoll_ctl(2).
     pub fn open(reactor: &mut Reactor<Source>, number: Number) -> io::Result<Channel> {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        for end in [&ours, &theirs] {
+            fit_longest_record(end)?;
+        }
         // Not for writing: the child would wake us with every record that it reads.
         let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
         let theirs = Some(theirs);
@@ -98,9 +101,7 @@ impl Channel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.wait_for_room();
                 }
-                Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
-                    return Ok(Passed::TooMany);
-                }
+                Err(error) if is_passing(&error) => return Ok(Passed::TooMany),
                 Err(error) => return Err(error),
             }
         }
@@ -228,6 +229,21 @@ impl Channel {
             return Some(listeners.into_iter().zip(connections).map(held).collect());
         }
     }
+}
+
+/// Makes room for the longest record where the system's default has none. The kernel doubles the number, since it counts
+/// its own part too.
+fn fit_longest_record(end: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(end);
+    if socket.send_buffer_size()? < 2 * MAX_RECORD {
+        socket.set_send_buffer_size(MAX_RECORD)?;
+    }
+    Ok(())
+}
+
+/// The system has not what it takes to send this now, and may have it later.
+fn is_passing(error: &io::Error) -> bool {
+    [Errno::ETOOMANYREFS, Errno::ENOBUFS, Errno::ENOMEM].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// Writes the record for the next connections: for one with its state, or for as many without as one record carries.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long a record that has to arrive may wait for a supervisor that reads nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How soon it is tried again when this user has too many descriptors under way; nothing tells when that changes.
+/// How soon it is tried again when this user has too many descriptors under way, or the system is short of memory;
+/// nothing tells when that changes.
 const RETRY: Duration = Duration::from_millis(5);
 
 impl Protector {
@@ -104,7 +105,7 @@ fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<
             Err(error) => error,
         };
         let full = error.kind() == io::ErrorKind::WouldBlock;
-        if !full && error.raw_os_error() != Some(libc::ETOOMANYREFS) {
+        if !full && !matches!(error.raw_os_error(), Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM)) {
             return Err(error);
         }
         let left = deadline.saturating_duration_since(Instant::now());

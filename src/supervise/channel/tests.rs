@@ -1,12 +1,12 @@
 //! Both ends of a channel in one process.
 
-use super::{Channel, Heard, Passed, let_go};
+use super::{Channel, Heard, Passed, fit_longest_record, let_go};
 use crate::reactor::Reactor;
 use crate::supervise::hold::{Held, Hold};
 use crate::supervise::state::Number;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use socket_protector_client::descriptors;
-use socket_protector_client::wire::{DecodeError, FromChild, MAX_RECORD, ToChild, encode_give_back};
+use socket_protector_client::wire::{DecodeError, FromChild, MAX_RECORD, MAX_STATE, ToChild, encode_give_back};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -75,6 +75,19 @@ fn what_was_given_back_goes_in_records_of_its_own_and_the_order_is_kept() {
         assert_eq!(read(&child), Some((record, sockets)));
     }
     assert_eq!(read(&child), None);
+}
+
+#[test]
+fn the_longest_record_fits_whatever_the_systems_default_is() {
+    let (channel, child) = channel();
+    let (_client, server) = connection();
+    for end in [channel.ours.as_fd(), child.as_fd()] {
+        SockRef::from(&end).set_send_buffer_size(4096).unwrap();
+        let longest = vec![0x85; 3 + MAX_STATE];
+        assert!(descriptors::send(end, &longest, &[server.as_fd()]).is_err());
+        fit_longest_record(&end.try_clone_to_owned().unwrap()).unwrap();
+        descriptors::send(end, &longest, &[server.as_fd()]).unwrap();
+    }
 }
 
 #[test]
