@@ -10,7 +10,8 @@ use std::os::unix::net::UnixStream;
 /// A client's connection: a connected socket in blocking mode, closed when dropped.
 ///
 /// It can be read and written as it is, or be turned into the type that the rest of the daemon works with. One that an
-/// earlier generation gave back comes with the [`state`](Connection::state) that it left.
+/// earlier generation gave back comes with the [`state`](Connection::state) that it left; take it before you turn the
+/// connection into something else.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
