@@ -96,7 +96,9 @@ impl Intake {
     /// Reads one record, if there is one.
     fn receive(&mut self, channel: &OwnedFd) -> Result<(), Error> {
         self.look_for_room(channel)?;
-        self.record.resize(MAX_RECORD, 0);
+        if self.record.is_empty() {
+            self.record = vec![0; MAX_RECORD];
+        }
         let received = match descriptors::receive(channel.as_fd(), &mut self.record, &mut self.arrived, false) {
             Ok(received) => received,
             Err(error) if is_passing(&error) => return Ok(()),
