@@ -156,8 +156,19 @@ impl Protector {
     /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a
     /// pause if this process has no descriptors left.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
+        self.accept_unless(None)
+    }
+
+    /// [`accept`](Protector::accept) that waits no longer once `stop` is readable: with nothing to take the error is
+    /// then [`io::ErrorKind::Interrupted`]. All threads that wait at the same time give the same `stop`.
+    #[doc(hidden)]
+    pub fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<Option<Connection>> {
+        self.accept_unless(Some(stop))
+    }
+
+    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
         self.ready()?;
-        let taken = self.take_next();
+        let taken = self.take_next(stop);
         // Whoever leaves passes the turn on, be it to take from the queue, to poll, or to learn of the drain.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.turn.notify_one();
@@ -193,6 +204,13 @@ impl Protector {
         Ok(())
     }
 
+    /// How many connections have been read from the channel and not yet accepted. The supervisor can take back what
+    /// is still in the channel but not these, so a daemon that ends without having been told to drain accepts them
+    /// first.
+    pub fn queued(&self) -> usize {
+        self.state().intake.queued()
+    }
+
     /// The number of this generation, from 1 up; 0 without a supervisor.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -214,7 +232,7 @@ impl Protector {
         &self.listeners
     }
 
-    fn take_next(&self) -> io::Result<Option<Connection>> {
+    fn take_next(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
         let mut state = self.state();
         loop {
             if let Some(taken) = state.intake.take() {
@@ -222,7 +240,7 @@ impl Protector {
                 return Ok(taken?);
             }
             let nonblocking = self.nonblocking.load(Ordering::Acquire);
-            let Some(watched) = state.watched.take() else {
+            let Some(mut watched) = state.watched.take() else {
                 if nonblocking {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
@@ -230,13 +248,18 @@ impl Protector {
                 continue;
             };
             drop(state);
-            let (watched, polled) = poll(watched, nonblocking);
+            watched.extend(stop.map(sys::watch));
+            let (mut watched, polled) = poll(watched, nonblocking);
+            let stopped = stop.and_then(|_| watched.pop()).is_some_and(|entry| entry.revents != 0);
             state = self.state();
             let filled = polled.and_then(|()| state.intake.fill(self.channel.as_ref(), &self.listeners, &watched));
             let answered = watched.iter().any(|entry| entry.revents != 0);
             state.watched = Some(watched);
             self.tell_pollable(&mut state);
             filled?;
+            if stopped && !answered {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             if nonblocking && !answered {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
