@@ -278,6 +278,12 @@ impl Protector {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What [`as_fd`](AsFd::as_fd) gives, or why it cannot be made.
+    #[doc(hidden)]
+    pub fn try_as_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        Ok(self.pollable()?.as_fd())
+    }
+
     fn pollable(&self) -> Result<&Pollable, Error> {
         // Made under the lock, so that two threads do not both make one.
         let mut state = self.state();
@@ -322,10 +328,8 @@ impl Protector {
 /// connections that were already read; [`Protector::set_nonblocking`] makes it beforehand and reports the failure.
 impl AsFd for Protector {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self.pollable() {
-            Ok(pollable) => pollable.as_fd(),
-            Err(_) => self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd(),
-        }
+        let fallback = |_| self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd();
+        self.try_as_fd().unwrap_or_else(fallback)
     }
 }
 
