@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "an unexpected error is a failed test")]
 
 mod architecture;
+mod c_daemons;
 mod children;
 mod cli;
 mod control;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     harness::process::raise_descriptor_limit();
     let trials = [
         architecture::trials(),
+        c_daemons::trials(),
         cli::trials(),
         control::all(),
         daemon::all(),
