@@ -14,10 +14,13 @@ mod control;
 mod daemon;
 mod harness;
 mod initd;
+mod install;
 mod logs;
 mod readme;
 mod supervise;
 mod sys;
+#[path = "../client-lib/c/tests/toolchain/mod.rs"]
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         control::all(),
         daemon::all(),
         initd::trials(),
+        install::trials(),
         logs::trials(),
         readme::all(),
         supervise::trials(),

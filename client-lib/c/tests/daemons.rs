@@ -379,6 +379,29 @@ fn ours_is_preferred_and_the_port_then_of_no_importance() {
     }
 }
 
+/// The program of docs/c.md.
+#[test]
+fn the_page_for_users_has_a_daemon_that_works() {
+    let page = std::fs::read_to_string(client_lib().join("../docs/c.md")).unwrap();
+    let (_, rest) = page.split_once("```c\n").unwrap();
+    let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page.c");
+    std::fs::write(&source, rest.split_once("```").unwrap().0).unwrap();
+    let Some(program) = program(&source, Standard::C11, &["-lsocket_protector"]) else {
+        return;
+    };
+    let (supervisor, channel) = Supervisor::new();
+    let daemon = Daemon::on(channel, &program, "");
+    hears(&supervisor, FromChild::Hello { version: 1 });
+    let mut answer = String::new();
+    pass(&supervisor, 1)[0].read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "Hello, World\n");
+    drop(supervisor);
+    daemon.ends("");
+    let outside = Command::new(program).output().unwrap();
+    assert_eq!(outside.status.code(), Some(1));
+    assert_eq!(outside.stderr, b"no supervisor: No such file or directory\n");
+}
+
 fn tells(mut client: &TcpStream, daemon: &mut Daemon) {
     daemon.says("new connection");
     client.write_all(b"Hello, World\n").unwrap();
