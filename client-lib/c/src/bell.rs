@@ -1,7 +1,6 @@
 //! What a daemon ends its own waiting with.
 
-use crate::sys;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use crate::sys::Event;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub(crate) struct Bell {
     rung: AtomicBool,
-    event: EventFd,
+    event: Event,
     /// Whose the event is.
     process: AtomicU32,
     renewing: Mutex<()>,
@@ -23,14 +22,13 @@ pub(crate) struct Bell {
 impl Bell {
     pub(crate) fn new() -> io::Result<Bell> {
         let process = AtomicU32::new(std::process::id());
-        Ok(Bell { rung: AtomicBool::new(false), event: event()?, process, renewing: Mutex::new(()) })
+        Ok(Bell { rung: AtomicBool::new(false), event: Event::new()?, process, renewing: Mutex::new(()) })
     }
 
     /// Async-signal-safe: a store and a write.
     pub(crate) fn ring(&self) {
         self.rung.store(true, Ordering::SeqCst);
-        // It counts up to 2^64 rings; a full one would be readable, too.
-        let _ = self.event.write(1);
+        self.event.set();
     }
 
     pub(crate) fn is_rung(&self) -> bool {
@@ -43,9 +41,7 @@ impl Bell {
         if self.process.load(Ordering::Acquire) != own {
             let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
             // Without a descriptor to be had it stays the shared one, until the next time.
-            if self.process.load(Ordering::Acquire) != own
-                && event().and_then(|new| sys::replace(&self.event, new)).is_ok()
-            {
+            if self.process.load(Ordering::Acquire) != own && self.event.renew().is_ok() {
                 self.process.store(own, Ordering::Release);
                 self.again();
             }
@@ -55,20 +51,16 @@ impl Bell {
 
     /// After the descriptor was readable though this process has not rung: another did, before it had its own.
     pub(crate) fn hush(&self) {
-        let _ = self.event.read();
+        self.event.reset();
         self.again();
     }
 
     /// A handler may have rung just before the descriptor was changed.
     fn again(&self) {
         if self.is_rung() {
-            let _ = self.event.write(1);
+            self.event.set();
         }
     }
-}
-
-fn event() -> io::Result<EventFd> {
-    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)
 }
 
 #[cfg(test)]
@@ -114,7 +106,7 @@ mod tests {
     #[test]
     fn the_ring_of_another_process_is_hushed() {
         let bell = Bell::new().unwrap();
-        bell.event.write(1).unwrap();
+        bell.event.set();
         assert!(is_readable(&bell) && !bell.is_rung());
         bell.hush();
         assert!(!is_readable(&bell));

@@ -3,7 +3,7 @@
 use crate::bell::Bell;
 use crate::failure::Failure;
 use crate::rendezvous::Rendezvous;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use crate::sys::Either;
 use socket_protector_client::Protector;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -20,7 +20,7 @@ pub(crate) struct Handle {
     looked: AtomicBool,
     nonblocking: AtomicBool,
     /// Readable when accepting would not wait. Made when asked for, because processes that fork would share it.
-    readable: OnceLock<Epoll>,
+    readable: OnceLock<Either>,
     making: Mutex<()>,
     name: CString,
     listener_names: Vec<CString>,
@@ -131,14 +131,14 @@ impl Handle {
         // One at a time, so that two threads do not both make one.
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(readable) = self.readable.get() {
-            return Ok(readable.0.as_raw_fd());
+            return Ok(readable.as_fd().as_raw_fd());
         }
         let source = match &self.source {
             Source::Supervisor(protector) => protector.try_as_fd()?,
             Source::Rendezvous(rendezvous) => rendezvous.as_fd(),
         };
-        let made = over([source, self.bell.heard()]).map_err(|errno| Failure::Wait { source: errno.into() })?;
-        Ok(self.readable.get_or_init(|| made).0.as_raw_fd())
+        let made = Either::of([source, self.bell.heard()]).map_err(|source| Failure::Wait { source })?;
+        Ok(self.readable.get_or_init(|| made).as_fd().as_raw_fd())
     }
 
     pub(crate) fn ready(&self) -> Result<(), Failure> {
@@ -179,13 +179,4 @@ impl Handle {
             Source::Rendezvous(_) => Err(Failure::Argument),
         }
     }
-}
-
-/// Readable when one of these is, as long as it is.
-fn over(sources: [BorrowedFd<'_>; 2]) -> nix::Result<Epoll> {
-    let all = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    for source in sources {
-        all.add(source, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-    }
-    Ok(all)
 }

@@ -2,17 +2,13 @@
 //! each connection comes as one byte with its descriptor. Nothing is ever sent the other way.
 
 use crate::failure::Failure;
+use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::unistd::{Uid, geteuid, getuid};
 use socket_protector_client::descriptors;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The original gives the whole `sun_path` to the kernel, so the zeros after the text belong to the name.
-const NAME: usize = 107;
 
 #[derive(Debug)]
 pub(crate) struct Rendezvous {
@@ -25,8 +21,7 @@ impl Rendezvous {
     /// Connects to the original supervisor that serves this port.
     pub(crate) fn at(port: u16) -> Result<Rendezvous, Failure> {
         let name = format!("sock_srv_{port}");
-        let (channel, user) =
-            call(&name).map_err(|errno| Failure::Rendezvous { name: name.clone(), source: errno.into() })?;
+        let (channel, user) = sys::call(&name).map_err(|source| Failure::Rendezvous { name: name.clone(), source })?;
         if ![Uid::from_raw(0), getuid(), geteuid()].contains(&user) {
             return Err(Failure::Stranger { name, user: user.as_raw() });
         }
@@ -94,18 +89,4 @@ impl AsFd for Rendezvous {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }
-}
-
-fn call(name: &str) -> nix::Result<(OwnedFd, Uid)> {
-    let mut padded = [0; NAME];
-    padded[..name.len()].copy_from_slice(name.as_bytes());
-    let address = UnixAddr::new_abstract(&padded)?;
-    let channel = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    while let Err(errno) = connect(channel.as_raw_fd(), &address) {
-        if errno != nix::Error::EINTR {
-            return Err(errno);
-        }
-    }
-    let user = Uid::from_raw(getsockopt(&channel, PeerCredentials)?.uid());
-    Ok((channel, user))
 }
