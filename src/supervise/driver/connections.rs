@@ -10,7 +10,6 @@ use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
-use socket_protector_client::wire::MAX_CONNECTIONS;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -263,7 +262,7 @@ fn take_back_from(
     reserve: &mut crate::process::limits::Reserve,
 ) -> Vec<(u16, std::net::TcpStream)> {
     let mut all = Vec::new();
-    while reserve.lend(MAX_CONNECTIONS) {
+    while reserve.lend_record() {
         let taken = channel.take_back();
         reserve.refill();
         match taken {
