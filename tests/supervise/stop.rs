@@ -196,7 +196,7 @@ fn held_connections_are_served_before_the_end() {
 }
 
 fn a_stop_leaves_no_grandchild() {
-    let mut supervisor = Setup::alone().role("grandchild").start();
+    let mut supervisor = Setup::alone().role("grandchild").with("--stop-timeout 1s").start();
     assert_eq!(supervisor.scene.processes().len(), 3);
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_exit();
