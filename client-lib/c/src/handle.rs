@@ -28,7 +28,7 @@ pub(crate) struct Handle {
 
 #[derive(Debug)]
 enum Source {
-    Supervisor(Protector),
+    Supervisor(Box<Protector>),
     /// The original's.
     Rendezvous(Rendezvous),
 }
@@ -36,19 +36,19 @@ enum Source {
 impl Handle {
     pub(crate) fn open() -> Result<Handle, Failure> {
         let protector = Protector::from_env()?.ok_or(Failure::NoSupervisor)?;
-        Handle::new(Source::Supervisor(protector))
+        Handle::new(Source::Supervisor(Box::new(protector)))
     }
 
     /// What the supervisor passed, or else the original supervisor of this port.
     pub(crate) fn create(port: u16) -> Result<Handle, Failure> {
         match Protector::from_env()? {
-            Some(protector) => Handle::new(Source::Supervisor(protector)),
+            Some(protector) => Handle::new(Source::Supervisor(Box::new(protector))),
             None => Handle::new(Source::Rendezvous(Rendezvous::at(port)?)),
         }
     }
 
     pub(crate) fn standalone(listener: OwnedFd) -> Result<Handle, Failure> {
-        Handle::new(Source::Supervisor(Protector::standalone(listener)?))
+        Handle::new(Source::Supervisor(Box::new(Protector::standalone(listener)?)))
     }
 
     fn new(source: Source) -> Result<Handle, Failure> {
