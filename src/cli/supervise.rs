@@ -309,6 +309,7 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
             max_respawns: options.max_respawns.limit(),
         },
         drain_signal: options.drain_signal.signal(),
+        backlog: options.backlog,
         hold_limit: options.hold_limit as usize,
         child_log: options.child_log.map_or(default_log, |option| option.0),
         keep_orphans: options.orphans == Orphans::Keep,

@@ -121,11 +121,6 @@ impl Channel {
         let _ = shutdown(self.ours.as_fd().as_raw_fd(), Shutdown::Write);
     }
 
-    /// Whether the child was told to drain.
-    pub fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Whether nothing is left to be taken back. True once [`Channel::take_back`] has found nothing after the close.
     pub fn is_empty(&self) -> bool {
         self.theirs.is_none()
