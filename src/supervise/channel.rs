@@ -13,7 +13,6 @@ use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, so
 use socket_protector_client::descriptors;
 use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// How far passing came.
@@ -64,7 +63,7 @@ impl Channel {
     ///
     /// # Errors
     /// Those of sendmsg(2), when nothing can be passed to this child any more.
-    pub fn pass(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
+    pub fn pass(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
         while !hold.is_empty() {
             let mut listeners = [0; MAX_CONNECTIONS];
             let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
@@ -129,7 +128,7 @@ impl Channel {
     /// Takes one record back that the child has not read; `None` when there is none.
     ///
     /// The caller has [`MAX_CONNECTIONS`] descriptors free, or connections would be lost here.
-    pub fn take_back(&mut self) -> Option<Vec<(u16, TcpStream)>> {
+    pub fn take_back(&mut self) -> Option<Vec<(u16, OwnedFd)>> {
         loop {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
@@ -146,7 +145,7 @@ impl Channel {
                         let lost = listeners.len().saturating_sub(connections.len());
                         warn!("{lost} connections could not be taken back: no descriptor was left");
                     }
-                    return Some(listeners.into_iter().zip(connections.into_iter().map(TcpStream::from)).collect());
+                    return Some(listeners.into_iter().zip(connections).collect());
                 }
                 Ok(ToChild::Unknown(_)) | Err(_) => {}
             }
