@@ -12,7 +12,9 @@ mod cli;
 mod control;
 mod daemon;
 mod harness;
+mod initd;
 mod logs;
+mod readme;
 mod supervise;
 mod sys;
 
@@ -30,7 +32,15 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(TRIALS_AT_A_TIME);
     harness::process::become_subreaper();
     harness::process::raise_descriptor_limit();
-    let trials =
-        [architecture::trials(), cli::trials(), control::all(), daemon::all(), logs::trials(), supervise::trials()];
+    let trials = [
+        architecture::trials(),
+        cli::trials(),
+        control::all(),
+        daemon::all(),
+        initd::trials(),
+        logs::trials(),
+        readme::all(),
+        supervise::trials(),
+    ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

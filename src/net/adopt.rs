@@ -6,9 +6,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use socket_protector_client::environment::{FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID};
 use socket2::{SockRef, Type};
 use thiserror::Error;
@@ -71,8 +70,6 @@ pub enum AdoptError {
     NotOpen {
         /// Its number.
         descriptor: RawFd,
-        /// What the kernel says.
-        source: io::Error,
     },
     /// One that we opened ourselves.
     #[error("descriptor {descriptor} was not inherited: it is one of our own")]
@@ -181,9 +178,8 @@ impl Inherited {
         if let Some(expected) = expected.filter(|expected| *expected != domain) {
             return Err(AdoptError::Domain { descriptor: number, found: domain, expected });
         }
-        let open = |source| AdoptError::NotOpen { descriptor: number, source };
-        let socket = own(number).map_err(open)?;
-        let address = Address::of(socket.as_fd()).map_err(open)?;
+        let taken = sys::take_over(number).and_then(|socket| Ok((Address::of(socket.as_fd())?, socket)));
+        let (address, socket) = taken.map_err(|source| AdoptError::NoSocket { descriptor: number, source })?;
         Ok(Taken { adopt: adopt.clone(), number, socket, address, traffic })
     }
 
@@ -247,17 +243,12 @@ fn number(variable: &'static str, value: &OsStr) -> Result<u32, AdoptError> {
 
 /// What an inherited descriptor is, if it is a socket that something comes in by.
 fn examine(descriptor: RawFd) -> Result<(Domain, Traffic), AdoptError> {
-    let not_open = |source| AdoptError::NotOpen { descriptor, source };
-    if descriptor < 0 {
-        return Err(not_open(io::Error::from_raw_os_error(libc::EBADF)));
-    }
-    let borrowed = sys::borrow(descriptor);
-    let flags = fcntl(borrowed, FcntlArg::F_GETFD).map_err(|errno| not_open(errno.into()))?;
     // What comes over an exec is not close-on-exec, and what we make always is.
-    if FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC) {
+    if sys::survives_exec(descriptor) == Some(false) {
         return Err(AdoptError::Ours { descriptor });
     }
-    let (domain, kind, listens) = ask(borrowed).map_err(|source| AdoptError::NoSocket { descriptor, source })?;
+    let asked = sys::look_at(descriptor, ask).ok_or(AdoptError::NotOpen { descriptor })?;
+    let (domain, kind, listens) = asked.map_err(|source| AdoptError::NoSocket { descriptor, source })?;
     let domain = match domain {
         socket2::Domain::IPV4 => Domain::Inet,
         socket2::Domain::IPV6 => Domain::Inet6,
@@ -276,19 +267,10 @@ fn ask(socket: BorrowedFd<'_>) -> io::Result<(socket2::Domain, Type, bool)> {
     Ok((socket.domain()?, socket.r#type()?, socket.is_listener()?))
 }
 
-/// Takes over a descriptor that was examined. A standard one is duplicated, since its number is not ours to give up.
-fn own(descriptor: RawFd) -> io::Result<OwnedFd> {
-    let borrowed = sys::borrow(descriptor);
-    if descriptor < FIRST_LISTEN_FD {
-        return Ok(sys::own(fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(FIRST_LISTEN_FD))?));
-    }
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(sys::own(borrowed.as_raw_fd()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     type Variables = &'static [(&'static str, &'static str)];
 

@@ -90,6 +90,11 @@ fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
     match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
         Ok(fd) => Some(crate::sys::adopt(fd)),
         Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => None,
+        // Somebody has shut the shared socket down; until it listens again there is nothing to accept.
+        Err(Errno::EINVAL) => {
+            std::thread::sleep(Duration::from_millis(20));
+            None
+        }
         Err(error) => panic!("cannot accept: {error}"),
     }
 }

@@ -20,6 +20,8 @@ trials![
     reloads_one_after_the_other_number_the_generations,
     a_reload_with_a_new_command,
     a_reload_during_a_stop_is_refused,
+    every_request_gets_its_answer,
+    a_client_that_dies_while_it_waits_changes_nothing,
 ];
 
 fn highest(supervisor: &Supervisor) -> u64 {
@@ -197,4 +199,35 @@ fn a_reload_during_a_stop_is_refused() {
     // Whether it came before or after the socket was closed, it fails and says so.
     ran.expect(1).complains();
     assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+}
+
+fn every_request_gets_its_answer() {
+    const REQUESTS: usize = 30;
+    let supervisor = Setup::alone().start();
+    supervisor.scene.role("slow_start 300");
+    let requests: Vec<_> = (0..REQUESTS).map(|_| supervisor.begin_reload()).collect();
+    let mut switched = 0;
+    for request in requests {
+        let ran = request.finish(PATIENCE);
+        if ran.exit == Exit::Code(0) {
+            switched += 1;
+        } else {
+            ran.expect(1).complains().says("replaced by a later reload");
+        }
+    }
+    assert!(switched >= 2, "{switched} of {REQUESTS} switched");
+    let status = supervisor.status();
+    assert_eq!(status["counters"]["reloads"], switched, "{status}");
+}
+
+fn a_client_that_dies_while_it_waits_changes_nothing() {
+    let supervisor = Setup::alone().start();
+    supervisor.scene.role("slow_start 800");
+    let waiting = supervisor.begin_reload();
+    wait_starting(&supervisor);
+    crate::harness::process::send(waiting.pid(), Signal::SIGKILL);
+    assert_eq!(waiting.finish(PATIENCE).exit, Exit::Signal(Signal::SIGKILL));
+    supervisor.wait_status("the reload is done all the same", |status| status["counters"]["reloads"] == 1);
+    supervisor.wait_settled();
+    ask(supervisor.address());
 }

@@ -23,6 +23,7 @@ trials![
     a_stop_during_the_back_off,
     held_connections_are_served_before_the_end,
     a_stop_leaves_no_grandchild,
+    a_stop_after_a_failed_reload_is_like_any_other,
 ];
 
 fn each_stop_signal_drains_and_exits_0() {
@@ -200,4 +201,18 @@ fn a_stop_leaves_no_grandchild() {
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_exit();
     eventually("the group is gone", || supervisor.scene.processes().is_empty());
+}
+
+fn a_stop_after_a_failed_reload_is_like_any_other() {
+    for pass in ["listener", "connections"] {
+        let mut supervisor = Setup::alone().with("--ready channel --ready-timeout 100ms --pass").with(pass).start();
+        for role in ["crash_before_ready 0 1", "never_ready", "exec /no/such/program"] {
+            supervisor.scene.role(role);
+            supervisor.reload().expect(1);
+        }
+        supervisor.signal(Signal::SIGTERM);
+        let begin = Instant::now();
+        assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+        assert!(begin.elapsed() < Duration::from_secs(15), "it took {:?}", begin.elapsed());
+    }
 }

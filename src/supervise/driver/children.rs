@@ -274,7 +274,7 @@ fn code(error: &StartError) -> u8 {
     match error {
         StartError::Spawn(SpawnError::NotFound { .. }) => 127,
         StartError::Spawn(SpawnError::NotExecutable { .. }) => 126,
-        StartError::Spawn(SpawnError::Process { .. } | SpawnError::Nul { .. })
+        StartError::Spawn(SpawnError::Process { .. } | SpawnError::Directory { .. } | SpawnError::Nul { .. })
         | StartError::Log(_)
         | StartError::Descriptor(_) => 1,
     }

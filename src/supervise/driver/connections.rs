@@ -12,11 +12,10 @@ use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{SockFlag, accept4};
 use nix::sys::stat::fstat;
-use socket_protector_client::wire::MAX_CONNECTIONS;
+use socket2::SockRef;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How many connections are accepted from one listener before others have their turn.
@@ -271,7 +270,7 @@ impl Driver {
 /// Takes back record by record, as long as a record's descriptors have room for certain.
 fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::Reserve) -> Vec<(u16, OwnedFd)> {
     let mut all = Vec::new();
-    while reserve.lend(MAX_CONNECTIONS) {
+    while reserve.lend_record() {
         let taken = channel.take_back();
         reserve.refill();
         match taken {
@@ -284,7 +283,8 @@ fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::R
 
 /// The next connection, close-on-exec and in blocking mode.
 fn accept_from(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(crate::sys::own(accept4(socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?))
+    let (connection, _) = SockRef::from(&socket).accept()?;
+    Ok(connection.into())
 }
 
 /// One that was passed to us may be so already, and its flags are not only ours.
