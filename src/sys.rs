@@ -274,6 +274,22 @@ pub(crate) fn close_on_exec(number: RawFd) {
     unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
+/// Takes a TCP socket back to where it was before it listened, or was shut down; see connect(2) on `AF_UNSPEC`.
+///
+/// # Errors
+/// Those of connect(2).
+pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a sockaddr is numbers, for all of which zero is a value; AF_UNSPEC is that of its family.
+    let nowhere = unsafe { std::mem::zeroed::<libc::sockaddr>() };
+    let length = size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: reads `length` bytes of `nowhere`.
+    if unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Looks at a descriptor that is only a number yet; `None` when it is not open.
 pub(crate) fn look_at<T>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
     survives_exec(number)?;

@@ -159,14 +159,20 @@ pub fn listen_again(socket: BorrowedFd<'_>, address: &Address, backlog: u32) -> 
     let Address::Internet(address) = address else {
         return Err(io::ErrorKind::Unsupported.into());
     };
-    let socket = SockRef::from(&socket);
-    match socket.bind(&SockAddr::from(*address)) {
+    let listener = SockRef::from(&socket);
+    if listener.is_listener()? {
+        // Whoever shut it down has thought better of it.
+        return Ok(());
+    }
+    match listener.bind(&SockAddr::from(*address)) {
         // A port that the kernel chose was given up by the shutdown; one that was asked for was kept.
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {}
         Err(error) => return Err(error),
     }
-    socket.listen(signed(backlog))
+    // A second shutdown, of a socket that does not listen any more, would be inherited by all that it accepts.
+    crate::sys::disconnect(socket)?;
+    listener.listen(signed(backlog))
 }
 
 /// Why there is no socket, before the endpoint is named.

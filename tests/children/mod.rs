@@ -3,6 +3,7 @@
 //! They speak the documented wire themselves (`wire`), so that the supervisor is checked against
 //! its documentation and not against the client library; `echo_library` uses the library.
 
+mod datagrams;
 mod echo;
 mod misbehave;
 mod output;
@@ -24,6 +25,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["echo"] => echo::run(),
         ["one_by_one", ms] => echo::one_by_one(milliseconds(ms)),
         ["echo_library"] => echo::with_library(),
+        ["datagrams"] => datagrams::run(),
         ["slow_start", ms] => {
             std::thread::sleep(milliseconds(ms));
             echo::run()
@@ -38,6 +40,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["stops_reading"] => misbehave::stops_reading(),
         ["reads", count] => misbehave::reads(count.parse().unwrap()),
         ["shuts_listener_down"] => misbehave::shuts_listener_down(),
+        ["shuts_listener_down_for", ms] => misbehave::shuts_listener_down_for(milliseconds(ms)),
         ["leaks_fd"] => misbehave::leaks_fd(),
         ["grandchild"] => misbehave::grandchild(),
         ["leader_leaves"] => misbehave::leader_leaves(),

@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -190,10 +191,19 @@ fn a_tcp_listener_that_was_shut_down_listens_again_at_the_same_port() {
     // One that the kernel chose, and one that was asked for.
     for port in [0, free] {
         let bound = bound(&listen(LOOPBACK, port));
-        SockRef::from(&bound.socket).shutdown(std::net::Shutdown::Both).expect("it listens");
-        assert!(!answers(internet(&bound)));
-        listen_again(bound.socket.as_fd(), &bound.address, 16).expect("the port is still ours");
-        assert!(answers(internet(&bound)));
+        for times in 1..3 {
+            for _ in 0..times {
+                // The second time it does not listen any more, and that says so but has an effect all the same.
+                let _ = SockRef::from(&bound.socket).shutdown(std::net::Shutdown::Both);
+            }
+            assert!(!answers(internet(&bound)));
+            listen_again(bound.socket.as_fd(), &bound.address, 16).expect("the port is still ours");
+            // What it accepts is open both ways.
+            let mut client = TcpStream::connect(internet(&bound)).expect("it listens");
+            let (mut served, _) = SockRef::from(&bound.socket).accept().expect("a client");
+            client.write_all(b"x").and_then(|()| served.read_exact(&mut [0])).expect("a byte");
+            served.write_all(b"y").and_then(|()| client.read_exact(&mut [0])).expect("a byte");
+        }
         // Once more does no harm to one that listens.
         listen_again(bound.socket.as_fd(), &bound.address, 16).expect("it listens");
         assert!(answers(internet(&bound)));
