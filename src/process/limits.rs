@@ -54,15 +54,15 @@ impl Reserve {
         self.kept.clear();
     }
 
-    /// Frees what one record takes, when nothing is missing; true when it is free. What is received then may stay: a
-    /// start has its part all the same.
+    /// Frees what one record takes, unless a start would lack its part then; true when it is free. What is received
+    /// may stay.
     pub fn lend_record(&mut self) -> bool {
         self.refill();
-        let whole = self.kept.len() == RESERVED;
-        if whole {
-            self.kept.truncate(RESERVED - FOR_A_RECORD);
+        let enough = self.kept.len() >= FOR_A_START + FOR_A_RECORD;
+        if enough {
+            self.kept.truncate(self.kept.len() - FOR_A_RECORD);
         }
-        whole
+        enough
     }
 
     /// Frees one for a request, unless it is needed otherwise; true when it is free.
