@@ -133,7 +133,8 @@ pub(super) fn shuts_listener_down_for(time: Duration) -> ExitCode {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    serve(&channel, &listeners, &Service::new(generation()));
+    let service = Service::new(generation());
+    serve(&channel, &listeners, |connection| service.take(connection));
     ExitCode::SUCCESS
 }
 
