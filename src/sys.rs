@@ -298,7 +298,7 @@ pub(crate) fn look_at<T>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) 
 }
 
 /// Takes over a descriptor that this process was started with, once: from now on it is close-on-exec, as all are that
-/// have an owner. Of a standard one, which the whole process uses, a further number is taken.
+/// have an owner. A standard one, which the whole process uses, leads to the null device then.
 ///
 /// # Errors
 /// `NotFound` when it is not open or has an owner, else those of fcntl(2).
@@ -307,8 +307,16 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
         return Err(io::ErrorKind::NotFound.into());
     }
     if number <= libc::STDERR_FILENO {
-        return look_at(number, |standard| duplicate_above(standard, libc::STDERR_FILENO + 1))
-            .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
+        let absent = || Err(io::ErrorKind::NotFound.into());
+        let taken = look_at(number, |standard| duplicate_above(standard, libc::STDERR_FILENO + 1));
+        let taken = taken.unwrap_or_else(absent)?;
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+        // SAFETY: a standard descriptor is nobody's own, and after this it is open as before.
+        return if unsafe { libc::dup2(null.as_raw_fd(), number) } < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(taken)
+        };
     }
     close_on_exec(number);
     // SAFETY: it is open, and nothing in this process owns it: what we make is close-on-exec from birth, which it was

@@ -167,7 +167,7 @@ impl Inherited {
         let (number, expected) = match adopt {
             Adopt::Descriptor(number) => (*number, None),
             Adopt::Systemd { domain, which } => {
-                let passed = Passed::read(|name| std::env::var_os(name), std::process::id())?;
+                let passed = Passed::read(std::env::var_os, std::process::id())?;
                 (self.choose(&passed.candidates(which)?, *domain), Some(*domain))
             }
         };

@@ -40,6 +40,8 @@ trials![
     what_cannot_be_adopted_is_told,
     a_unix_listener_that_is_shut_down_is_replaced,
     a_listener_that_is_shut_down_at_a_given_port_listens_again,
+    an_inherited_listener_that_is_shut_down_listens_again,
+    an_abstract_listener_that_is_shut_down_is_told_of_once,
     a_child_that_shuts_down_all_the_time_keeps_nobody_busy,
     connections_to_a_lent_listener_wake_nobody,
 ];
@@ -469,6 +471,33 @@ fn a_listener_that_is_shut_down_at_a_given_port_listens_again() {
     }
     let told = supervisor.scene.read("stderr").matches("was shut down by a child; it listens again").count();
     assert!((1..=3).contains(&told), "told {told} times");
+}
+
+fn an_inherited_listener_that_is_shut_down_listens_again() {
+    let supervisor = Setup::alone().role("shuts_listener_down").wrap("tcp4 7").listen(&["fd:7"]).start();
+    let address = supervisor.address();
+    supervisor.scene.role("echo");
+    supervisor.reload().expect(0);
+    supervisor.wait_settled();
+    eventually("it listens again", || {
+        Client::connect(address).is_ok_and(|mut it| it.ask(Duration::ZERO, "again").is_ok())
+    });
+}
+
+/// Its name cannot be had again before everybody has closed it, and we do not.
+fn an_abstract_listener_that_is_shut_down_is_told_of_once() {
+    let name = format!("@sp-shut-{}", std::process::id());
+    let supervisor =
+        Setup::alone().role("shuts_listener_down").with("--ready alive:200ms").listen(&["127.0.0.1:0", &name]).start();
+    let address = listener(&supervisor, 0)["address"].as_str().unwrap().parse().unwrap();
+    // This one would look for connections where none can come from any more.
+    supervisor.scene.role("listener_plain");
+    supervisor.reload().expect(0);
+    supervisor.wait_settled();
+    thread::sleep(Duration::from_millis(2500));
+    let told = supervisor.scene.read("stderr").matches("cannot listen again").count();
+    assert_eq!(told, 1);
+    ask(address);
 }
 
 fn a_child_that_shuts_down_all_the_time_keeps_nobody_busy() {
