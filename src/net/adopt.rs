@@ -151,9 +151,14 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// Where the socket of an endpoint is bound, and what comes in by it.
-    pub fn look(&self, adopt: &Adopt) -> Option<(&Address, Traffic)> {
-        self.taken.iter().find(|taken| taken.adopt == *adopt).map(|taken| (&taken.address, taken.traffic))
+    /// Where the first socket of an endpoint is bound.
+    pub fn address(&self, adopt: &Adopt) -> Option<&Address> {
+        self.taken.iter().find(|taken| taken.adopt == *adopt).map(|taken| &taken.address)
+    }
+
+    /// Whether it is for datagrams, or, where several are named alike, any of them.
+    pub fn is_for_datagrams(&self, adopt: &Adopt) -> bool {
+        self.taken.iter().any(|taken| taken.adopt == *adopt && taken.traffic == Traffic::Datagrams)
     }
 
     /// Hands over the socket of an endpoint.

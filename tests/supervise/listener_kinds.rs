@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::client::{Client, ask};
-use crate::harness::process::{Exit, processor_time, send};
+use crate::harness::process::{Exit, descriptors_of, processor_time, send};
 use crate::harness::{PATIENCE, Scene, Setup, Supervisor, eventually, trials};
 
 trials![
@@ -36,6 +36,8 @@ trials![
     datagrams_are_no_connections,
     inherited_sockets_are_adopted,
     inherited_sockets_serve_by_connections,
+    an_inherited_socket_for_datagrams_serves,
+    a_socket_as_standard_input_is_adopted,
     an_adopted_socket_file_stays,
     what_cannot_be_adopted_is_told,
     a_unix_listener_that_is_shut_down_is_replaced,
@@ -144,6 +146,8 @@ fn the_mode_is_as_asked_whatever_the_umask() {
 fn a_stale_socket_is_replaced() {
     let setup = Setup::alone();
     drop(UnixListener::bind(setup.scene().path("s")).unwrap());
+    // What a start that was killed in the middle of it has left.
+    setup.scene().write(".s.lock", "");
     let endpoint = unix(setup.scene(), "s");
     let supervisor = setup.listen(&[&endpoint]).start();
     ask_unix(&endpoint);
@@ -399,6 +403,30 @@ fn inherited_sockets_serve_by_connections() {
     supervisor.reload().expect(0);
     ask(supervisor.address());
     assert_eq!(supervisor.status()["listeners"][0]["accepted"], 2);
+}
+
+fn an_inherited_socket_for_datagrams_serves() {
+    let supervisor = Setup::alone().role("datagrams").wrap("udp4 9").listen(&["fd:9"]).start();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for generation in 1..3 {
+        socket.send_to(b"x", supervisor.address()).unwrap();
+        let mut buffer = [0; 16];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..length], *format!("{generation} x").as_bytes());
+        supervisor.reload().expect(0);
+        supervisor.wait_settled();
+    }
+}
+
+/// Standard input itself is the null device then, so that the socket closes when it shall.
+fn a_socket_as_standard_input_is_adopted() {
+    for daemon in [false, true] {
+        let setup = Setup::alone().connections().wrap("tcp4 0").listen(&["fd:0"]);
+        let supervisor = if daemon { setup.daemon() } else { setup }.start();
+        ask(supervisor.address());
+        assert_eq!(descriptors_of(supervisor.pid())[&0], "/dev/null");
+    }
 }
 
 /// It is whoever made it that knows when it shall go.

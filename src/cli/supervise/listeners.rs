@@ -4,7 +4,7 @@ use super::super::Failure;
 use super::{Options, PassOption};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Adopt, Listen, Tcp, Udp, Unix, Which};
-use crate::net::listener::{self, Address, Bound, ListenError, Traffic};
+use crate::net::listener::{self, Address, Bound, ListenError};
 use crate::process::instance_name::InstanceName;
 use std::io;
 
@@ -14,7 +14,7 @@ pub(super) fn take(options: &Options) -> Result<Inherited, Failure> {
     let endpoints = || options.listen.iter().map(|named| &named.listen);
     let inherited = Inherited::take(endpoints()).map_err(|error| failure(&error))?;
     let only_connections = options.pass == PassOption::Connections;
-    match endpoints().find(|endpoint| only_connections && traffic(endpoint, &inherited) == Traffic::Datagrams) {
+    match endpoints().find(|endpoint| only_connections && is_for_datagrams(endpoint, &inherited)) {
         Some(endpoint) => {
             let text = format!("{endpoint} receives datagrams, which are no connections; it needs --pass listener");
             Err(Failure::usage(text))
@@ -23,11 +23,11 @@ pub(super) fn take(options: &Options) -> Result<Inherited, Failure> {
     }
 }
 
-fn traffic(endpoint: &Listen, inherited: &Inherited) -> Traffic {
+fn is_for_datagrams(endpoint: &Listen, inherited: &Inherited) -> bool {
     match endpoint {
-        Listen::Tcp(_) | Listen::Unix(_) => Traffic::Connections,
-        Listen::Udp(_) => Traffic::Datagrams,
-        Listen::Adopt(adopt) => inherited.look(adopt).map_or(Traffic::Connections, |(_, traffic)| traffic),
+        Listen::Tcp(_) | Listen::Unix(_) => false,
+        Listen::Udp(_) => true,
+        Listen::Adopt(adopt) => inherited.is_for_datagrams(adopt),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn longest_instance_name(options: &Options, inherited: &Inherited) ->
     instance_name(&match first {
         Some(Listen::Tcp(Tcp { port, .. }) | Listen::Udp(Udp { port, .. })) if *port > 0 => port.to_string(),
         Some(Listen::Unix(Unix { address, .. })) => Address::from(address).default_name(),
-        Some(Listen::Adopt(adopt)) => inherited.look(adopt).map_or_else(String::new, |(at, _)| at.default_name()),
+        Some(Listen::Adopt(adopt)) => inherited.address(adopt).map_or_else(String::new, Address::default_name),
         Some(Listen::Tcp(_) | Listen::Udp(_)) | None => u16::MAX.to_string(),
     })
 }
