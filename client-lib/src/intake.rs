@@ -59,6 +59,11 @@ impl Intake {
         !self.queue.is_empty() || self.lost > 0
     }
 
+    /// How many connections there are to take without looking at a source.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Asks the sources for which poll has answered. Finding nothing is no error: somebody else was faster.
     pub(crate) fn fill(
         &mut self,

@@ -159,8 +159,19 @@ impl Protector {
     /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a
     /// pause if this process has no descriptors left.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
+        self.accept_unless(None)
+    }
+
+    /// [`accept`](Protector::accept) that waits no longer once `stop` is readable: with nothing to take the error is
+    /// then [`io::ErrorKind::Interrupted`]. All threads that wait at the same time give the same `stop`.
+    #[doc(hidden)]
+    pub fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<Option<Connection>> {
+        self.accept_unless(Some(stop))
+    }
+
+    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
         self.ready()?;
-        let taken = self.take_next();
+        let taken = self.take_next(stop);
         // Whoever leaves passes the turn on, be it to take from the queue, to poll, or to learn of the drain.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.turn.notify_one();
@@ -196,6 +207,13 @@ impl Protector {
         Ok(())
     }
 
+    /// How many connections have been read from the channel and not yet accepted. The supervisor can take back what
+    /// is still in the channel but not these, so a daemon that ends without having been told to drain accepts them
+    /// first.
+    pub fn queued(&self) -> usize {
+        self.state().intake.queued()
+    }
+
     /// The number of this generation, from 1 up; 0 without a supervisor.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -226,7 +244,7 @@ impl Protector {
         self.channel.as_ref()
     }
 
-    fn take_next(&self) -> io::Result<Option<Connection>> {
+    fn take_next(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
         let mut state = self.state();
         loop {
             if let Some(taken) = state.intake.take() {
@@ -234,14 +252,15 @@ impl Protector {
                 return Ok(taken?);
             }
             let nonblocking = self.nonblocking.load(Ordering::Acquire);
-            let Some(watched) = state.watched.take() else {
+            let Some(mut watched) = state.watched.take() else {
                 if nonblocking {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 state = self.wait_for_turn(state);
                 continue;
             };
-            let (watched, polled) = if nonblocking {
+            watched.extend(stop.map(sys::watch));
+            let (mut watched, polled) = if nonblocking {
                 // Under the lock: meanwhile another thread would find nothing to poll, take that for nothing to
                 // accept, and in an edge-triggered loop there would be no event for what is left.
                 poll(watched, 0)
@@ -251,11 +270,15 @@ impl Protector {
                 state = self.state();
                 answer
             };
+            let stopped = stop.and_then(|_| watched.pop()).is_some_and(|entry| entry.revents != 0);
             let filled = polled.and_then(|()| state.intake.fill(self.channel.as_ref(), &self.listeners, &watched));
             let answered = watched.iter().any(|entry| entry.revents != 0);
             state.watched = Some(watched);
             self.tell_pollable(&mut state);
             filled?;
+            if stopped && !answered {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             if nonblocking && !answered {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -272,6 +295,12 @@ impl Protector {
     /// Every change of the state is complete before anything can panic, so it is sound after a panic too.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What [`as_fd`](AsFd::as_fd) gives, or why it cannot be made.
+    #[doc(hidden)]
+    pub fn try_as_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        Ok(self.pollable()?.as_fd())
     }
 
     fn pollable(&self) -> Result<&Pollable, Error> {
@@ -319,10 +348,8 @@ impl Protector {
 /// connections that were already read; [`Protector::set_nonblocking`] makes it beforehand and reports the failure.
 impl AsFd for Protector {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self.pollable() {
-            Ok(pollable) => pollable.as_fd(),
-            Err(_) => self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd(),
-        }
+        let fallback = |_| self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd();
+        self.try_as_fd().unwrap_or_else(fallback)
     }
 }
 
