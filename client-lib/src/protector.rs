@@ -8,7 +8,7 @@ use crate::environment::{
     SOCKET_PROTECTOR_NAME,
 };
 use crate::error::Error;
-use crate::inherited::{Claims, Inherited, check_listener};
+use crate::inherited::{Claims, Inherited, check_listener, is_for_datagrams};
 use crate::intake::Intake;
 use crate::sys::{self, Pollable, Watched};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -114,7 +114,9 @@ impl Protector {
         for listener in &listeners {
             close_on_exec(listener)?;
             never_block(listener)?;
-            watched.push(sys::watch(listener.as_fd()));
+            // There is nothing to accept from a socket for datagrams, but it keeps its place.
+            let entry = sys::watch(listener.as_fd());
+            watched.push(if is_for_datagrams(listener.as_fd()) { sys::UNWATCHED } else { entry });
         }
         let protector = Protector {
             channel,
@@ -228,8 +230,12 @@ impl Protector {
         &self.listener_names
     }
 
-    /// The listening sockets that were passed, for a daemon that accepts in its own way; none where connections are
-    /// passed. They are non-blocking.
+    /// The sockets that were passed, in the order of their names, for a daemon that accepts in its own way; none where
+    /// connections are passed. They are non-blocking.
+    ///
+    /// Sockets for datagrams (`udp:`) are among them, and only here: nothing can be accepted from them. They are shared
+    /// by all generations, so after each wake-up a daemon asks [`is_draining`](Protector::is_draining) first, and does
+    /// not read another datagram once that is true. What it does not read is the next generation's.
     pub fn listeners(&self) -> &[OwnedFd] {
         &self.listeners
     }
@@ -302,7 +308,8 @@ impl Protector {
         // Made under the lock, so that two threads do not both make one.
         let mut state = self.state();
         if self.pollable.get().is_none() {
-            let made = Pollable::new(self.channel.as_ref(), &self.listeners);
+            let accepting = self.listeners.iter().filter(|listener| !is_for_datagrams(listener.as_fd()));
+            let made = Pollable::new(self.channel.iter().chain(accepting));
             let made = made.map_err(|source| Error::Pollable { source })?;
             self.pollable.get_or_init(|| made);
             self.tell_pollable(&mut state);

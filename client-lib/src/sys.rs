@@ -105,6 +105,9 @@ pub(crate) fn watch(descriptor: BorrowedFd<'_>) -> Watched {
     Watched { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
+/// An entry that is never answered.
+pub(crate) const UNWATCHED: Watched = Watched { fd: -1, events: 0, revents: 0 };
+
 /// Whether the other end of a socket has closed or shut down its side. Reads nothing.
 pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut watched = [Watched { events: libc::POLLRDHUP, ..watch(socket) }];

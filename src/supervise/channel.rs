@@ -14,7 +14,6 @@ use socket_protector_client::descriptors;
 use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use socket2::SockRef;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// How far passing came.
@@ -38,7 +37,7 @@ pub enum Heard {
     /// A record.
     Record(FromChild),
     /// A connection that it gives back.
-    GivenBack(Held<TcpStream>),
+    GivenBack(Held<OwnedFd>),
     /// What is none of the protocol's records. What came with it is closed.
     Malformed(DecodeError),
 }
@@ -89,7 +88,7 @@ impl Channel {
     ///
     /// # Errors
     /// Those of sendmsg(2), when nothing can be passed to this child any more.
-    pub fn pass(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
+    pub fn pass(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
         while !hold.is_empty() {
             let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
             let count = encode_next(hold, &mut self.record, &mut connections);
@@ -150,7 +149,7 @@ impl Channel {
             (Ok(FromChild::GiveBack { listener, state }), Some(connection)) => {
                 // An event loop may have switched it; the protocol promises blocking mode to the next.
                 let _ = SockRef::from(&connection).set_nonblocking(false);
-                Heard::GivenBack(Held { listener, state: Some(state), connection: connection.into() })
+                Heard::GivenBack(Held { listener, state: Some(state), connection })
             }
             (decoded, last) => {
                 carried.into_iter().chain(last).for_each(let_go);
@@ -198,7 +197,7 @@ impl Channel {
     /// Takes one record back that the child has not read; `None` when there is none.
     ///
     /// The caller has [`MAX_CONNECTIONS`] descriptors free, or connections would be lost here.
-    pub fn take_back(&mut self) -> Option<Vec<Held<TcpStream>>> {
+    pub fn take_back(&mut self) -> Option<Vec<Held<OwnedFd>>> {
         loop {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
@@ -224,7 +223,6 @@ impl Channel {
                 let lost = listeners.len().saturating_sub(connections.len());
                 warn!("{lost} connections could not be taken back: no descriptor was left");
             }
-            let connections = connections.into_iter().map(TcpStream::from);
             let held = |(listener, connection)| Held { listener, state: state.take(), connection };
             return Some(listeners.into_iter().zip(connections).map(held).collect());
         }
@@ -248,7 +246,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// Writes the record for the next connections: for one with its state, or for as many without as one record carries.
 fn encode_next<'a>(
-    hold: &'a Hold<TcpStream>,
+    hold: &'a Hold<OwnedFd>,
     record: &mut Vec<u8>,
     connections: &mut [BorrowedFd<'a>; MAX_CONNECTIONS],
 ) -> usize {

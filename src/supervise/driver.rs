@@ -1,11 +1,12 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
-//! `children` starts and ends them, `connections` accepts and passes, `given_back` takes in what children give back,
-//! `requests` answers whoever asks.
+//! `children` starts and ends them, `connections` accepts and passes, `lent` keeps listeners alive that children accept
+//! from, `given_back` takes in what children give back, `requests` answers whoever asks.
 
 mod children;
 mod connections;
 mod given_back;
+mod lent;
 mod requests;
 
 use super::channel::Channel;
@@ -21,7 +22,7 @@ use crate::logging::Logging;
 use crate::net::listener::Bound;
 use crate::process::daemon::{StartResult, StatusPipe};
 use crate::process::limits::Reserve;
-use crate::reactor::{CLOSED, Descriptor, Event, READABLE, Reactor, Registered, Signals};
+use crate::reactor::{CLOSED, Descriptor, Event, HangUps, READABLE, Reactor, Registered, Signals};
 use children::Why;
 use connections::Listener;
 use log::{debug, error, info, warn};
@@ -30,7 +31,7 @@ use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -87,7 +88,8 @@ pub struct Driver {
     machine: Machine,
     actions: VecDeque<Action>,
     listeners: Vec<Listener>,
-    hold: Hold<TcpStream>,
+    hang_ups: Registered<Descriptor<HangUps>>,
+    hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
     /// Channels of generations that are gone from which not everything could be taken back, or taken in, yet.
@@ -123,6 +125,7 @@ impl Driver {
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
+        let hang_ups = lent::watch(&mut reactor, &listeners)?;
         let starter = match equipment.starter {
             Some((pipe, result)) => Some((reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?, result)),
             None => None,
@@ -132,6 +135,7 @@ impl Driver {
             actions: VecDeque::new(),
             hold: Hold::new(listeners.len(), settings.hold_limit),
             listeners,
+            hang_ups,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
             leftovers: Vec::new(),
@@ -183,6 +187,8 @@ impl Driver {
             Source::Signals => self.take_signals(),
             Source::Starter => self.starter_left(),
             Source::Listener(index) => self.accept(index),
+            Source::HangUps => self.look_for_hang_ups(),
+            Source::ListenAgain(index) => self.listen_again(index),
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),

@@ -3,6 +3,7 @@
 //! They speak the documented wire themselves (`wire`), so that the supervisor is checked against
 //! its documentation and not against the client library; `echo_library` uses the library.
 
+mod datagrams;
 mod echo;
 mod give_back;
 #[path = "../../client-lib/examples/line_counter.rs"]
@@ -29,6 +30,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["process_per_connection"] => echo::process_per_connection(),
         ["serve_stdin"] => echo::serve_stdin(),
         ["echo_library"] => echo::with_library(),
+        ["datagrams"] => datagrams::run(),
         ["slow_start", ms] => {
             std::thread::sleep(milliseconds(ms));
             echo::run()
@@ -49,6 +51,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["stops_reading"] => misbehave::stops_reading(),
         ["reads", count] => misbehave::reads(count.parse().unwrap()),
         ["shuts_listener_down"] => misbehave::shuts_listener_down(),
+        ["shuts_listener_down_for", ms] => misbehave::shuts_listener_down_for(milliseconds(ms)),
         ["leaks_fd"] => misbehave::leaks_fd(),
         ["grandchild"] => misbehave::grandchild(),
         ["leader_leaves"] => misbehave::leader_leaves(),

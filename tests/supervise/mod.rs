@@ -9,6 +9,7 @@ mod give_back;
 mod hold;
 mod killed;
 mod limits;
+mod listener_kinds;
 mod listeners;
 mod load;
 mod quick_start;
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         hold::trials(),
         killed::trials(),
         limits::all(),
+        listener_kinds::trials(),
         listeners::trials(),
         load::trials(),
         quick_start::trials(),

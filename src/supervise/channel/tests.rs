@@ -28,8 +28,8 @@ fn connection() -> (TcpStream, TcpStream) {
     (client, listener.accept().unwrap().0)
 }
 
-fn given(listener: u16, state: &[u8], connection: TcpStream) -> Held<TcpStream> {
-    Held { listener, state: Some(state.to_vec()), connection }
+fn given(listener: u16, state: &[u8], connection: TcpStream) -> Held<OwnedFd> {
+    Held { listener, state: Some(state.to_vec()), connection: connection.into() }
 }
 
 fn say(child: &OwnedFd, record: &[u8], sockets: &[&TcpStream]) {
@@ -57,10 +57,10 @@ fn is_closed(mut client: &TcpStream) -> bool {
 fn what_was_given_back_goes_in_records_of_its_own_and_the_order_is_kept() {
     let (mut channel, child) = channel();
     let mut hold = Hold::new(1, 100);
-    (0..18).for_each(|_| hold.push(0, connection().1));
+    (0..18).for_each(|_| hold.push(0, connection().1.into()));
     hold.give_back(given(1, b"one", connection().1));
     hold.give_back(given(2, b"", connection().1));
-    hold.push(3, connection().1);
+    hold.push(3, connection().1.into());
     let mut passed = 0;
     assert_eq!(channel.pass(&mut hold, &mut passed).unwrap(), Passed::All);
     assert_eq!((passed, hold.len()), (21, 0));
@@ -116,7 +116,10 @@ fn a_full_channel_keeps_the_rest_and_what_was_not_read_comes_back_once_with_its_
     for (number, held) in (1..).zip(hold.release(100)) {
         assert_eq!(held.listener, number);
         assert_eq!(held.state, Some(number.to_le_bytes().repeat(20_000)));
-        assert_eq!(held.connection.peer_addr().unwrap(), clients[usize::from(number)].local_addr().unwrap());
+        assert_eq!(
+            TcpStream::from(held.connection).peer_addr().unwrap(),
+            clients[usize::from(number)].local_addr().unwrap()
+        );
     }
 }
 
@@ -131,9 +134,9 @@ fn a_connection_is_taken_in_with_its_state_and_in_blocking_mode() {
     drop(server);
     let Heard::GivenBack(held) = channel.receive(true) else { panic!("not given back") };
     assert_eq!((held.listener, held.state.as_deref()), (7, Some(&b"state"[..])));
-    assert_eq!(held.connection.peer_addr().unwrap(), client.local_addr().unwrap());
     let flags = OFlag::from_bits_retain(fcntl(&held.connection, FcntlArg::F_GETFL).unwrap());
     assert!(!flags.contains(OFlag::O_NONBLOCK));
+    assert_eq!(TcpStream::from(held.connection).peer_addr().unwrap(), client.local_addr().unwrap());
 }
 
 #[test]

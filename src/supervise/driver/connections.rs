@@ -1,7 +1,9 @@
 //! Accepting connections in bursts, holding them, passing them on, taking them back.
 
 use super::Driver;
-use crate::net::listener::Bound;
+use super::lent::Lent;
+use crate::net::endpoint::Listen;
+use crate::net::listener::{Address, Bound, SocketFile};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
@@ -10,10 +12,11 @@ use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
+use socket2::SockRef;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How many connections are accepted from one listener before others have their turn.
@@ -26,29 +29,32 @@ const PASS_RETRY: Duration = Duration::from_millis(20);
 /// A listener, open until the end.
 pub(super) struct Listener {
     pub(super) name: String,
-    pub(super) endpoint: String,
-    pub(super) address: SocketAddr,
+    pub(super) endpoint: Listen,
+    pub(super) address: Address,
     pub(super) accepted: u64,
-    socket: Option<Socket>,
+    pub(super) backlog: u32,
+    /// The file of a unix socket of ours. Before the socket, so that it is removed while that still works.
+    pub(super) file: Option<SocketFile>,
+    pub(super) socket: Option<Socket>,
     /// As much is held as may be; the rest waits in the kernel's backlog.
     full: bool,
     /// No descriptor was free, and that has been said.
     short: bool,
 }
 
-enum Socket {
-    /// The children accept. It is in no poll set of ours, so that their connections cost us nothing, and its flags stay
-    /// as they are, since it is theirs as well.
-    Lent(TcpListener),
+pub(super) enum Socket {
+    /// The children accept. We are told only when it is shut down, so that their connections cost us nothing, and its
+    /// flags stay as they are, since it is theirs as well.
+    Lent(Lent),
     /// We accept.
-    Watched(Registered<Descriptor<TcpListener>>),
+    Watched(Registered<Descriptor<OwnedFd>>),
 }
 
 impl Listener {
     /// Its name, and its socket for a child; none once it is closed, when no child starts any more.
     pub(super) fn lend(&self) -> Option<(&str, BorrowedFd<'_>)> {
         let socket = match self.socket.as_ref()? {
-            Socket::Lent(socket) => socket.as_fd(),
+            Socket::Lent(lent) => lent.socket.as_fd(),
             Socket::Watched(socket) => socket.as_fd(),
         };
         Some((&self.name, socket))
@@ -72,17 +78,19 @@ pub(super) fn watch(
     let mut listeners = Vec::with_capacity(bound.len());
     for (index, (name, bound)) in (0..).zip(bound) {
         let socket = match pass {
-            Pass::Listener => Socket::Lent(bound.socket),
+            Pass::Listener => Socket::Lent(Lent::new(bound.socket, bound.traffic)),
             Pass::Connections => {
-                bound.socket.set_nonblocking(true)?;
+                never_block(bound.socket.as_fd())?;
                 Socket::Watched(reactor.register(Descriptor(bound.socket), Source::Listener(index), READABLE)?)
             }
         };
         listeners.push(Listener {
             name,
-            endpoint: bound.endpoint.to_string(),
+            endpoint: bound.endpoint,
             address: bound.address,
             accepted: 0,
+            backlog: bound.backlog,
+            file: bound.file,
             socket: Some(socket),
             full: false,
             short: false,
@@ -119,8 +127,8 @@ impl Driver {
         let Some(Socket::Watched(socket)) = &listener.socket else {
             return false;
         };
-        let error = match socket.0.accept() {
-            Ok((connection, _)) => {
+        let error = match accept_from(socket.as_fd()) {
+            Ok(connection) => {
                 listener.accepted += 1;
                 listener.short = false;
                 self.counters.accepted += 1;
@@ -250,7 +258,10 @@ impl Driver {
                 }
             }
             self.reactor.set_deadline(Source::Listener(index), None);
+            self.close_lent(index);
             if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
+                // The file first: who finds it shall find somebody who listens.
+                listener.file = None;
                 listener.socket = None;
             }
         }
@@ -259,7 +270,7 @@ impl Driver {
 }
 
 /// Takes back record by record, as long as a record's descriptors have room for certain.
-fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::Reserve) -> Vec<Held<TcpStream>> {
+fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::Reserve) -> Vec<Held<OwnedFd>> {
     let mut all = Vec::new();
     while reserve.lend_record() {
         let taken = channel.take_back();
@@ -270,6 +281,21 @@ fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::R
         }
     }
     all
+}
+
+/// The next connection, close-on-exec and in blocking mode.
+fn accept_from(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (connection, _) = SockRef::from(&socket).accept()?;
+    Ok(connection.into())
+}
+
+/// One that was passed to us may be so already, and its flags are not only ours.
+fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    }
+    Ok(())
 }
 
 /// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.

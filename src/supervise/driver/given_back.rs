@@ -7,7 +7,7 @@ use crate::supervise::channel::{Heard, let_go};
 use crate::supervise::hold::Held;
 use crate::supervise::state::{Number, Place};
 use log::{debug, warn};
-use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 impl Driver {
@@ -28,7 +28,7 @@ impl Driver {
     }
 
     /// Puts a connection where its next child finds it.
-    pub(super) fn take_in(&mut self, giver: Number, held: Held<TcpStream>) {
+    pub(super) fn take_in(&mut self, giver: Number, held: Held<OwnedFd>) {
         self.counters.given_back += 1;
         let place = self.machine.place(giver);
         debug!("generation {giver} gives a connection back: {place:?}");

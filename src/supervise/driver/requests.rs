@@ -120,7 +120,7 @@ impl Driver {
     fn status(&self) -> Status {
         let listeners = (0..).zip(&self.listeners).map(|(index, listener)| status::Listener {
             name: listener.name.clone(),
-            endpoint: listener.endpoint.clone(),
+            endpoint: listener.endpoint.to_string(),
             address: listener.address.to_string(),
             held: self.hold.held(index),
             accepted: listener.accepted,
