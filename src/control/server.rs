@@ -166,9 +166,10 @@ impl<K: Copy + Eq + Hash> Server<K> {
         self.forget(reactor, id);
     }
 
-    /// Whether the client is still there.
-    pub fn has(&self, id: ClientId) -> bool {
-        self.clients.contains_key(&id)
+    /// Takes the socket away and leaves the clients their connections until this process ends: a client that waits
+    /// for our end waits for that.
+    pub fn leave(mut self) {
+        std::mem::forget(std::mem::take(&mut self.clients));
     }
 
     fn forget(&mut self, reactor: &mut Reactor<K>, id: ClientId) {

@@ -222,7 +222,7 @@ impl Driver {
             Action::Spawn(number) => self.spawn(number),
             Action::Serve(number) => self.serves(number),
             Action::Pass(number) => self.pass(number),
-            Action::Park(number) => info!("generation {number} is parked"),
+            Action::Park(number) => self.park(number),
             Action::Drain { number, signal } => self.drain(number, signal),
             Action::Terminate(number) => self.terminate(number),
             Action::Kill(number) => self.kill(number),
@@ -269,7 +269,7 @@ impl Driver {
             warn!("{} held connections are closed: no child could take them", self.hold.len());
         }
         self.answer_stop(finish);
-        match finish {
+        let ending = match finish {
             Finish::Stopped => Ending::Stopped,
             Finish::Killed => Ending::Killed,
             Finish::GaveUp => Ending::GaveUp,
@@ -277,6 +277,8 @@ impl Driver {
                 let why = self.why_of(number, failure);
                 Ending::NeverServed { reason: why.reason, lines: why.unseen, code: why.code }
             }
-        }
+        };
+        self.control.leave();
+        ending
     }
 }

@@ -106,7 +106,7 @@ pub enum Action {
     Serve(Number),
     /// Pass held connections to this generation.
     Pass(Number),
-    /// Let this generation take no new connection, but keep it.
+    /// Let this generation take no new connection, and take back what it has not read, but keep it.
     Park(Number),
     /// Close the channel for writing and take back what was not read; send the drain signal when `signal`.
     Drain {

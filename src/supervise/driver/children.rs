@@ -43,7 +43,7 @@ impl Driver {
             self.counters.respawns += 1;
         }
         self.reserve.release();
-        let listeners = self.listeners.iter().map(super::connections::Listener::lend).collect::<Vec<_>>();
+        let listeners = self.listeners.iter().filter_map(super::connections::Listener::lend).collect::<Vec<_>>();
         let started = worker::start(&mut self.reactor, &self.settings, number, command, &listeners);
         self.reserve.refill();
         match started {
@@ -160,6 +160,11 @@ impl Driver {
     pub(super) fn phase(&self, number: Number) -> Option<Phase> {
         let mut generations = self.machine.generations().iter();
         generations.find(|generation| generation.number == number).map(|generation| generation.phase)
+    }
+
+    pub(super) fn park(&mut self, number: Number) {
+        info!("generation {number} is parked");
+        self.take_back(number);
     }
 
     pub(super) fn drain(&mut self, number: Number, signal: bool) {

@@ -43,15 +43,13 @@ enum Socket {
 }
 
 impl Listener {
-    /// Its name, and its socket for a child; none to lend once it is closed.
-    pub(super) fn lend(&self) -> (&str, BorrowedFd<'_>) {
-        let socket = match &self.socket {
-            Some(Socket::Lent(socket)) => socket.as_fd(),
-            Some(Socket::Watched(socket)) => socket.as_fd(),
-            // No child starts after the listeners are closed.
-            None => crate::sys::borrow(0),
+    /// Its name, and its socket for a child; none once it is closed, when no child starts any more.
+    pub(super) fn lend(&self) -> Option<(&str, BorrowedFd<'_>)> {
+        let socket = match self.socket.as_ref()? {
+            Socket::Lent(socket) => socket.as_fd(),
+            Socket::Watched(socket) => socket.as_fd(),
         };
-        (&self.name, socket)
+        Some((&self.name, socket))
     }
 }
 
