@@ -8,8 +8,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::getppid;
 use socket_protector_client::{Protector, descriptors};
-use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
@@ -39,13 +39,6 @@ enum Source {
     Library(Protector),
     /// A unix socket on which each message carries descriptors: the original's way.
     Rendezvous(UnixStream, Vec<OwnedFd>),
-}
-
-/// What one attempt to take a connection gave.
-enum Taken {
-    Connection(OwnedFd),
-    NothingNow,
-    Drained,
 }
 
 impl Source {
@@ -102,20 +95,15 @@ impl Source {
         }
     }
 
-    fn take(&mut self) -> Result<Taken> {
-        let taken = match self {
+    /// The next connection; none when it is time to drain.
+    fn take(&mut self) -> io::Result<Option<OwnedFd>> {
+        match self {
             Source::Listener(listener, _) => listener.accept().map(|(stream, _)| Some(stream.into())),
             Source::Library(protector) => protector.accept().map(|taken| taken.map(OwnedFd::from)),
             Source::Rendezvous(stream, arrived) => match arrived.pop() {
                 Some(connection) => Ok(Some(connection)),
                 None => descriptors::receive(stream.as_fd(), &mut [0], arrived, false).map(|_| arrived.pop()),
             },
-        };
-        match taken {
-            Ok(Some(connection)) => Ok(Taken::Connection(connection)),
-            Ok(None) => Ok(Taken::Drained),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Taken::NothingNow),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -138,9 +126,8 @@ impl AsFd for Source {
 struct Daemon {
     epoll: Epoll,
     source: Option<Source>,
-    /// Open connections, each at the index that is its number.
-    connections: Vec<Option<OwnedFd>>,
-    open: usize,
+    /// Open connections by their descriptors' numbers.
+    connections: HashMap<RawFd, OwnedFd>,
     /// Connections in progress, with the time at which they are answered; a load asks for the same time every time.
     held: VecDeque<(Instant, OwnedFd)>,
     answer: String,
@@ -168,8 +155,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     epoll.add(&source, EpollEvent::new(events, SOURCE))?;
     source.ready()?;
     let answer = format!("{} {started} {} OK\n", std::process::id(), now());
-    let (connections, held) = (Vec::new(), VecDeque::new());
-    Daemon { epoll, source: Some(source), connections, open: 0, held, answer }.serve(&stop)
+    let (connections, held) = (HashMap::new(), VecDeque::new());
+    Daemon { epoll, source: Some(source), connections, held, answer }.serve(&stop)
 }
 
 impl Daemon {
@@ -177,7 +164,7 @@ impl Daemon {
         let supervisor = getppid();
         let mut events = [EpollEvent::empty(); 128];
         let mut looked = Instant::now();
-        while self.source.is_some() || self.open > 0 || !self.held.is_empty() {
+        while self.source.is_some() || !self.connections.is_empty() || !self.held.is_empty() {
             let patience = if self.held.is_empty() { 20_u8 } else { 1 };
             let count = match self.epoll.wait(&mut events, patience) {
                 Ok(count) => count,
@@ -209,16 +196,15 @@ impl Daemon {
             let Some(source) = &mut self.source else {
                 break;
             };
-            match source.take()? {
-                Taken::Connection(connection) => {
-                    let number = connection.as_raw_fd() as usize;
+            match source.take() {
+                Ok(Some(connection)) => {
+                    let number = connection.as_raw_fd();
                     self.epoll.add(&connection, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
-                    self.connections.resize_with(self.connections.len().max(number + 1), || None);
-                    self.connections[number] = Some(connection);
-                    self.open += 1;
+                    self.connections.insert(number, connection);
                 }
-                Taken::NothingNow => break,
-                Taken::Drained => self.stop_taking()?,
+                Ok(None) => self.stop_taking()?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -230,19 +216,15 @@ impl Daemon {
 
     fn read(&mut self, number: RawFd) {
         let mut line = [0; 32];
-        let Some(place) = self.connections.get_mut(number as usize) else {
-            return;
-        };
         let length = match recv(number, &mut line, MsgFlags::MSG_DONTWAIT) {
             Err(Errno::EAGAIN) => return,
             // Gone before it asked: closed without an answer.
             Err(_) => 0,
             Ok(length) => length,
         };
-        let Some(connection) = place.take() else {
+        let Some(connection) = self.connections.remove(&number) else {
             return;
         };
-        self.open -= 1;
         match std::str::from_utf8(&line[..length]).ok().and_then(|line| line.trim_end().parse().ok()) {
             None => {}
             Some(0) => self.reply(connection),

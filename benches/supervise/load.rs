@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -37,12 +38,8 @@ pub struct Order {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     pub answered: u64,
-    pub refused: u64,
-    pub reset: u64,
-    /// Ended without the whole answer.
-    pub cut: u64,
-    pub late: u64,
-    pub other: u64,
+    /// Connections that did not get their answer, by the reason.
+    pub failed: BTreeMap<String, u64>,
     /// Microseconds.
     pub p50: f64,
     pub p99: f64,
@@ -63,23 +60,18 @@ pub struct Seen {
 impl Outcome {
     /// Connections that did not get their answer, for whatever reason.
     pub fn failed(&self) -> u64 {
-        self.refused + self.reset + self.cut + self.late + self.other
+        self.failed.values().sum()
     }
 
-    fn count_error(&mut self, error: &io::Error) {
-        match error.kind() {
-            ErrorKind::ConnectionRefused => self.refused += 1,
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => self.reset += 1,
-            _ => self.other += 1,
-        }
+    fn count_failure(&mut self, reason: impl ToString) {
+        *self.failed.entry(reason.to_string()).or_default() += 1;
     }
 
     /// Counts an answer: the daemon's pid, when it started, when it was ready, OK.
     fn count_answer(&mut self, text: &[u8]) {
         let words = std::str::from_utf8(text).unwrap_or_default().split(' ').collect::<Vec<_>>();
         let [pid, started, ready, "OK\n"] = words[..] else {
-            self.cut += 1;
-            return;
+            return self.count_failure("closed without the whole answer");
         };
         self.answered += 1;
         let pid = pid.parse().unwrap_or(0);
@@ -195,7 +187,7 @@ impl Load {
     fn connect(&mut self, since: u64) {
         self.begun += 1;
         if let Err(error) = self.try_connect(since) {
-            self.outcome.count_error(&error);
+            self.outcome.count_failure(error);
         }
     }
 
@@ -226,7 +218,7 @@ impl Load {
                 self.latencies.push(now() - client.since);
                 self.outcome.count_answer(&client.answer[..client.length]);
             }
-            Err(error) => self.outcome.count_error(&error),
+            Err(error) => self.outcome.count_failure(error),
         }
         self.clients[slot] = None;
         self.free.push(slot);
@@ -235,7 +227,7 @@ impl Load {
     fn give_up_late_ones(&mut self) {
         for slot in 0..self.clients.len() {
             if self.clients[slot].as_ref().is_some_and(|client| client.since + TOO_LATE < now()) {
-                self.outcome.late += 1;
+                self.outcome.count_failure("no answer in time");
                 self.clients[slot] = None;
                 self.free.push(slot);
             }

@@ -203,7 +203,11 @@ impl Loading {
         let mut text = String::new();
         self.0.stdout.take().map_or(Ok(0), |mut output| output.read_to_string(&mut text))?;
         self.0.wait()?;
-        Ok(serde_json::from_str(&text)?)
+        let outcome: Outcome = serde_json::from_str(&text)?;
+        if outcome.failed() > 0 {
+            eprintln!("    failed: {:?}", outcome.failed);
+        }
+        Ok(outcome)
     }
 }
 
