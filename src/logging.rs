@@ -6,11 +6,15 @@ mod stderr;
 mod syslog;
 
 use log::{LevelFilter, Log, Record};
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use stderr::StandardError;
+
+/// The target of lines that children wrote.
+pub const CHILD: &str = "child";
 
 /// Where messages go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +65,11 @@ impl Logging {
 /// A log file that cannot be opened.
 pub fn start(level: LevelFilter, destination: &Destination) -> Result<Logging, LogError> {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level).parse_env(env_logger::Env::new().filter("RUST_LOG"));
+    // What children write is not ours to leave out, however little we say ourselves.
+    builder
+        .filter_level(level)
+        .filter_module(CHILD, level.max(LevelFilter::Info))
+        .parse_env(env_logger::Env::new().filter("RUST_LOG"));
     builder.format(|line, record| {
         let time = line.timestamp_millis();
         writeln!(line, "{time} {:5} {}", record.level(), record.args())
@@ -154,11 +162,66 @@ impl Dropped {
         self.0 += 1;
     }
 
-    /// The line that tells of them, when there are any.
-    fn take(&mut self) -> Option<String> {
-        match std::mem::take(&mut self.0) {
-            0 => None,
-            count => Some(format!("{count} messages before this one were dropped: the log could not take them\n")),
+    /// It has been told.
+    fn forget(&mut self) {
+        self.0 = 0;
+    }
+
+    /// The line, after one that tells of those that were dropped, when there are any.
+    fn note_before<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.notice() {
+            None => Cow::Borrowed(line),
+            Some(notice) => Cow::Owned([notice.as_bytes(), b"\n", line].concat()),
         }
+    }
+
+    fn notice(&self) -> Option<String> {
+        let count = self.0;
+        (count > 0).then(|| format!("{count} messages before this one were dropped: the log could not take them"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dropped, LogError, file, open_append};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn what_was_dropped_is_told_once_it_can_be() {
+        let mut dropped = Dropped::default();
+        assert_eq!(&*dropped.note_before(b"a\n"), b"a\n");
+        dropped.note();
+        dropped.note();
+        let told = dropped.note_before(b"a\n");
+        assert!(told.starts_with(b"2 messages before this one were dropped") && told.ends_with(b"\na\n"));
+        dropped.forget();
+        assert_eq!(&*dropped.note_before(b"a\n"), b"a\n");
+    }
+
+    #[test]
+    fn a_rotated_log_file_is_opened_afresh_and_kept_when_that_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, old) = (directory.path().join("log"), directory.path().join("log.1"));
+        let file = Arc::new(Mutex::new(file::File::open(&path).unwrap()));
+        let mut writer = file::Shared(Arc::clone(&file));
+        writer.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        writer.write_all(b"two\n").unwrap();
+        file.lock().unwrap().reopen().unwrap();
+        writer.write_all(b"three\n").unwrap();
+        assert_eq!(std::fs::read(&old).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(file.lock().unwrap().reopen(), Err(LogError::Open { .. })));
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_is_an_error_and_no_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open_append(&path).is_err());
     }
 }

@@ -39,6 +39,8 @@ pub enum Source {
     Control,
     /// A client of the control socket.
     Client(ClientId),
+    /// The time to go on with taking connections back.
+    Behind,
     /// The time at which the state machine wants to be asked again.
     Machine,
 }

@@ -4,19 +4,19 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-/// What the child does between the fork and the program; made by `process::spawn`, which owns what is pointed to.
+/// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {
     /// The paths to try, in order.
     pub(crate) candidates: &'a [&'a CStr],
-    /// NULL-terminated.
-    pub(crate) argv: &'a [*const libc::c_char],
-    /// NULL-terminated.
-    pub(crate) envp: &'a [*const libc::c_char],
-    /// Where in the environment the child's own pid is to be written, as decimal text with a final NUL.
-    pub(crate) pid_text: Option<&'a mut [u8]>,
+    /// The words of the command.
+    pub(crate) arguments: &'a [&'a CStr],
+    /// The environment, `NAME=value` each.
+    pub(crate) environment: &'a [&'a CStr],
+    /// The name of a further variable that holds the child's own pid.
+    pub(crate) pid_variable: Option<&'a CStr>,
     /// From where to where descriptors go. No source is among the targets.
     pub(crate) descriptors: &'a [(RawFd, RawFd)],
     /// The working directory; where it is gone, the caller's.
@@ -32,16 +32,26 @@ pub(crate) struct ChildSteps<'a> {
 pub(crate) enum Step {
     Fork,
     Prepare,
+    Directory,
     Execute,
 }
 
-struct Shared<'a, 'b> {
-    steps: &'b mut ChildSteps<'a>,
+/// What the child has from its parent, in the parent's memory.
+struct Shared<'a> {
+    steps: &'a ChildSteps<'a>,
+    /// NULL-terminated arrays for execve(2).
+    argv: Vec<*const libc::c_char>,
+    envp: Vec<*const libc::c_char>,
+    /// The variable with the child's pid, to be completed by the child.
+    pid_text: Vec<u8>,
+    pid_at: usize,
     parent: libc::pid_t,
     failed: Option<(Step, Errno)>,
 }
 
 const CHILD_STACK: usize = 64 * 1024;
+/// Of the largest `u32`.
+const DIGITS: usize = 10;
 
 /// Starts a child in a process group of its own with the caller suspended until its program runs or has failed to
 /// (vfork(2) semantics: nothing is copied, so the size of the caller does not matter, and an error comes back through
@@ -49,9 +59,9 @@ const CHILD_STACK: usize = 64 * 1024;
 ///
 /// # Errors
 /// The step that failed and why. The child is reaped then.
-pub(crate) fn spawn(steps: &mut ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
+pub(crate) fn spawn(steps: &ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
     let mut stack = vec![0_u8; CHILD_STACK];
-    let mut shared = Shared { steps, parent: Pid::this().as_raw(), failed: None };
+    let mut shared = Shared::new(steps);
     // No handler of ours may run in the child, which shares our memory, before its dispositions are reset.
     let blocked = block_all_signals();
     // SAFETY: the child runs on a stack of its own, which outlives it: CLONE_VFORK suspends this thread, the only one,
@@ -75,58 +85,83 @@ pub(crate) fn spawn(steps: &mut ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
     }
 }
 
+impl<'a> Shared<'a> {
+    fn new(steps: &'a ChildSteps<'a>) -> Self {
+        let mut pid_text = Vec::new();
+        let mut envp = pointers(steps.environment);
+        if let Some(name) = steps.pid_variable {
+            pid_text.extend_from_slice(name.to_bytes());
+            pid_text.push(b'=');
+        }
+        let pid_at = pid_text.len();
+        pid_text.resize(pid_at + DIGITS + 1, 0);
+        if steps.pid_variable.is_some() {
+            // The vector is not resized any more, so this stays where it points to.
+            envp.insert(0, pid_text.as_ptr().cast());
+        }
+        let parent = Pid::this().as_raw();
+        Shared { steps, argv: pointers(steps.arguments), envp, pid_text, pid_at, parent, failed: None }
+    }
+}
+
+fn pointers(words: &[&CStr]) -> Vec<*const libc::c_char> {
+    words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
+}
+
 /// The child's side of [`spawn`]: async-signal-safe calls only, no allocation.
 extern "C" fn child_main(argument: *mut c_void) -> c_int {
     // SAFETY: the argument is the `Shared` of `spawn`, whose thread is suspended, so nothing else uses it.
-    let shared = unsafe { &mut *argument.cast::<Shared<'_, '_>>() };
+    let shared = unsafe { &mut *argument.cast::<Shared<'_>>() };
     shared.failed = Some(match prepare_child(shared) {
-        Ok(()) => (Step::Execute, execute(shared.steps)),
-        Err(errno) => (Step::Prepare, errno),
+        Ok(()) => (Step::Execute, execute(shared)),
+        Err(failed) => failed,
     });
     // SAFETY: ends the child without running anything of the parent's.
     unsafe { libc::_exit(127) }
 }
 
-fn prepare_child(shared: &mut Shared<'_, '_>) -> Result<(), Errno> {
-    let steps = &mut *shared.steps;
+fn prepare_child(shared: &mut Shared<'_>) -> Result<(), (Step, Errno)> {
+    let steps = shared.steps;
+    let done = |result: c_int| Errno::result(result).map(drop).map_err(|errno| (Step::Prepare, errno));
     reset_signals();
-    // SAFETY: plain system calls on values; `directory` is a NUL-terminated string that outlives the call.
+    // SAFETY: plain system calls on values, and on strings and sets that outlive them.
     unsafe {
-        Errno::result(libc::setpgid(0, 0))?;
+        done(libc::setpgid(0, 0))?;
         if steps.death_signal != 0 {
-            Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, steps.death_signal))?;
+            done(libc::prctl(libc::PR_SET_PDEATHSIG, steps.death_signal))?;
             if libc::getppid() != shared.parent {
                 // The parent died before the line above took effect.
                 libc::_exit(1);
             }
         }
-        if let Some((soft, hard)) = steps.open_files {
-            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-            Errno::result(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
-        }
-        if let Some(directory) = steps.directory {
+        if let Some(directory) = steps.directory
+            && let Err(errno) = Errno::result(libc::chdir(directory.as_ptr()))
             // A directory that is gone is no reason not to serve: the one that we hold open as ours stays.
-            libc::chdir(directory.as_ptr());
+            && !matches!(errno, Errno::ENOENT | Errno::ENOTDIR)
+        {
+            return Err((Step::Directory, errno));
         }
         for &(from, to) in steps.descriptors {
-            Errno::result(libc::dup2(from, to))?;
+            done(libc::dup2(from, to))?;
         }
-        if let Some(text) = &mut steps.pid_text {
-            write_decimal(libc::getpid().unsigned_abs(), text);
+        // Not earlier: under a low limit the places of the descriptors could be out of reach.
+        if let Some((soft, hard)) = steps.open_files {
+            let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+            done(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))?;
         }
+        write_decimal(libc::getpid().unsigned_abs(), &mut shared.pid_text[shared.pid_at..]);
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&mut none);
-        Errno::result(libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut()))?;
+        done(libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut()))
     }
-    Ok(())
 }
 
 /// Tries the candidates as execvp(3) does, but never a shell for a file of unknown format.
-fn execute(steps: &ChildSteps<'_>) -> Errno {
+fn execute(shared: &Shared<'_>) -> Errno {
     let mut result = Errno::ENOENT;
-    for candidate in steps.candidates {
+    for candidate in shared.steps.candidates {
         // SAFETY: both arrays are NULL-terminated arrays of NUL-terminated strings that outlive the call.
-        unsafe { libc::execve(candidate.as_ptr(), steps.argv.as_ptr(), steps.envp.as_ptr()) };
+        unsafe { libc::execve(candidate.as_ptr(), shared.argv.as_ptr(), shared.envp.as_ptr()) };
         match Errno::last() {
             Errno::ENOENT | Errno::ENOTDIR => {}
             Errno::EACCES => result = Errno::EACCES,
@@ -138,7 +173,8 @@ fn execute(steps: &ChildSteps<'_>) -> Errno {
 
 fn reset_signals() {
     // The system call itself, since glibc keeps two signals for itself and those may be ignored too. All zero is the
-    // default disposition without flags and mask, in the kernel's layout of every architecture.
+    // default disposition without flags and mask, in the layout that x86, arm, riscv and powerpc share; elsewhere the
+    // call fails for its size argument, and exec resets all that is caught, which leaves what the caller ignored.
     let default = [0_u64; 4];
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: reads `default` only; numbers that cannot be set fail without effect.
@@ -147,7 +183,7 @@ fn reset_signals() {
 }
 
 fn write_decimal(mut value: u32, text: &mut [u8]) {
-    let mut digits = [0_u8; 10];
+    let mut digits = [0_u8; DIGITS];
     let mut count = 0;
     while count == 0 || value > 0 {
         digits[count] = b'0' + (value % 10) as u8;
@@ -209,19 +245,33 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes over a descriptor that a system call has just made for the caller alone.
-pub(crate) fn own(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: the caller has it from a call that makes a new descriptor, and gives it to nobody else.
-    unsafe { OwnedFd::from_raw_fd(descriptor) }
+/// A further number for the same open file, at `above` or higher, close-on-exec.
+///
+/// # Errors
+/// Those of fcntl(2), F_DUPFD_CLOEXEC.
+pub(crate) fn duplicate_above(descriptor: BorrowedFd<'_>, above: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: on success the result is a new descriptor, which nobody else owns.
+    unsafe {
+        match libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) {
+            -1 => Err(io::Error::last_os_error()),
+            number => Ok(OwnedFd::from_raw_fd(number)),
+        }
+    }
 }
 
-/// Borrows a descriptor by its number.
-///
-/// The caller names a descriptor that the process was started with, or that it has just listed; it stays open while
-/// the borrow is in use.
-pub(crate) fn borrow<'a>(descriptor: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: see above; a number that is not open makes calls fail with EBADF and harms no memory.
-    unsafe { BorrowedFd::borrow_raw(descriptor) }
+/// Whether a descriptor, by its number, survives exec; `None` when it is not open.
+pub(crate) fn survives_exec(number: RawFd) -> Option<bool> {
+    // SAFETY: reads a flag; a number that is not open makes it fail.
+    match unsafe { libc::fcntl(number, libc::F_GETFD) } {
+        -1 => None,
+        flags => Some(flags & libc::FD_CLOEXEC == 0),
+    }
+}
+
+/// Marks a descriptor, by its number, close-on-exec. It changes nothing for whoever uses it in this process.
+pub(crate) fn close_on_exec(number: RawFd) {
+    // SAFETY: sets a flag; a number that is not open makes it fail without effect.
+    unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
 #[cfg(test)]

@@ -1,2 +1,46 @@
-//! Index of the suite.
-fn main() {}
+//! The suite: real supervisors, real children, real connections.
+//!
+//! One binary with two lives. Started by `cargo test` it runs the trials; started as
+//! `suite child ROLE [ARG]...` it is one of the programs that the trials supervise, so that every
+//! kind of good and bad child is at hand without a second executable.
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "tests and their children talk")]
+#![allow(clippy::unwrap_used, reason = "an unexpected error is a failed test")]
+
+mod architecture;
+mod children;
+mod cli;
+mod control;
+mod daemon;
+mod harness;
+mod initd;
+mod logs;
+mod readme;
+mod supervise;
+mod sys;
+
+use std::process::ExitCode;
+
+/// Most trials wait for other processes, so a few may overlap; more would measure the machine.
+const TRIALS_AT_A_TIME: usize = 4;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("child") {
+        return children::run(&words.collect::<Vec<_>>());
+    }
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    arguments.test_threads.get_or_insert(TRIALS_AT_A_TIME);
+    harness::process::become_subreaper();
+    harness::process::raise_descriptor_limit();
+    let trials = [
+        architecture::trials(),
+        cli::trials(),
+        control::all(),
+        daemon::all(),
+        initd::trials(),
+        logs::trials(),
+        readme::all(),
+        supervise::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}

@@ -7,6 +7,7 @@ use super::value::Time;
 use crate::control::client::{AskError, ask, ask_last};
 use crate::control::wire::{Reply, Request, Switched};
 use crate::process::instance_name::InstanceName;
+use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
 use crate::supervise::status;
 use clap::Args;
@@ -69,14 +70,22 @@ impl Status {
     }
 
     fn all(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
-        let mut found = Vec::new();
+        let (mut found, mut silent) = (Vec::new(), None);
         for path in sockets(run_dir.path())? {
-            match ask(&path, &Request::Status, Some(PATIENCE)) {
+            match ask(&path, &Request::Status, Some(PATIENCE))
+                .map_err(|error| (error.is_nobody(), Failure::failed(&error)))
+            {
                 Ok(reply) => found.push(result::<Value>(reply)?),
-                Err(error) if error.is_nobody() => {}
-                Err(error) => return Err(Failure::failed(&error)),
+                Err((true, _)) => {}
+                // One that is stuck does not hide the others.
+                Err((false, failure)) => silent = Some(failure),
             }
         }
+        let shown = self.show_all(found)?;
+        silent.map_or(Ok(shown), Err)
+    }
+
+    fn show_all(&self, found: Vec<Value>) -> Result<ExitCode, Failure> {
         if self.json {
             return print_json(&json!({ "schema": status::SCHEMA, "instances": found }));
         }
@@ -95,7 +104,7 @@ impl Reload {
         let timeout = self.timeout.map(Time::duration);
         let reply = ask(&path, &Request::Reload { command }, timeout);
         let reply = reply.map_err(|error| match (error, self.timeout) {
-            (AskError::TimedOut, Some(time)) => {
+            (AskError::TimedOut { .. }, Some(time)) => {
                 Failure::not_in_time(format!("the reload of {} is not done after {time}; it goes on", self.name))
             }
             (error, _) => no_answer(run_dir, &self.name, &error),
@@ -158,7 +167,8 @@ fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
     if reply.ok {
         return read(reply.result.unwrap_or_default());
     }
-    Err(Failure::told(reply.error.unwrap_or_else(|| "failed".into())).lines(reply.lines))
+    let lines = reply.lines.iter().map(|line| printable(line.as_bytes()));
+    Err(Failure::told(printable(reply.error.as_deref().unwrap_or("failed").as_bytes())).lines(lines.collect()))
 }
 
 fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
@@ -221,7 +231,7 @@ fn describe(status: &status::Status) -> String {
                 worker.pid.to_string(),
                 time(one.age_seconds),
                 worker.connections_passed.to_string(),
-                one.command.join(" "),
+                printable(one.command.join(" ").as_bytes()),
             ]);
         }
     }
@@ -236,7 +246,7 @@ fn describe(status: &status::Status) -> String {
         counters.reclaimed
     ));
     if let Some(last) = &status.last_reload {
-        let result = last.reason.as_deref().unwrap_or("done");
+        let result = printable(last.reason.as_deref().unwrap_or("done").as_bytes());
         text.push_str(&format!("last reload: {result}, after {} ms\n", last.milliseconds));
     }
     text

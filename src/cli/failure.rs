@@ -85,7 +85,9 @@ impl Failure {
         let message = lines.by_ref().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
         let message = message.strip_prefix("error: ").unwrap_or(&message);
         let about_listen = message.split_once("for '[LISTEN]...': ").map(|(_, reason)| reason.to_string());
-        let tip = lines.find_map(|line| line.trim().strip_prefix("tip: ").map(str::to_string));
+        // What follows `--` is the command here, so the tip to put an option there would mislead.
+        let tips = lines.filter_map(|line| line.trim().strip_prefix("tip: ")).filter(|tip| !tip.contains("'-- "));
+        let tip = tips.map(str::to_string).next();
         let failure = Failure::usage(about_listen.clone().unwrap_or_else(|| message.to_string()));
         match tip {
             _ if about_listen.is_some() && !has_dashes => {

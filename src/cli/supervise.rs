@@ -24,6 +24,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Scripts of any user read it.
+const PID_FILE_MODE: u32 = 0o644;
+/// Nobody reads it, and who cannot open it cannot lock it.
+const LOCK_MODE: u32 = 0o600;
+
 /// Options of the main job.
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -160,9 +165,9 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
         let _ = writeln!(io::stderr(), "socket-protector: no system log is there to log to; --log-file names a file");
     }
     match daemonize().map_err(|error| Failure::failed(&error))? {
-        Side::Starter(result) => {
+        Side::Starter(wait) => {
             signals.release();
-            let result = result();
+            let result = wait.result();
             let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
             let _ = to.write_all(result.text.as_bytes());
             Ok(ExitCode::from(result.code))
@@ -190,6 +195,11 @@ fn check(options: &Options) -> Result<(), Failure> {
     let to_file = matches!(&options.child_log, Some(ChildLogOption(ChildLog::File(_))));
     if options.orphans == Orphans::Keep && !to_file {
         return Err(Failure::usage("--orphans keep needs --child-log FILE: a pipe to us would end with us"));
+    }
+    if let Readiness::Alive(time) = options.ready.0
+        && time >= options.ready_timeout.duration()
+    {
+        return Err(Failure::usage("--ready alive:TIME must be shorter than --ready-timeout"));
     }
     Ok(())
 }
@@ -220,13 +230,14 @@ fn serve(
     let open_files =
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
     run_dir.prepare().map_err(|error| Failure::failed(&error).hint("--run-dir names another"))?;
-    let _pid_file = options.pid_file.as_deref().map(PidFile::create).transpose();
+    let _pid_file = options.pid_file.as_deref().map(|path| PidFile::create(path, PID_FILE_MODE)).transpose();
     let _pid_file = _pid_file.map_err(|error| Failure::failed(&error))?;
     let listeners = bind(&options)?;
     let port = listeners.first().map_or(0, |(_, bound)| bound.address.port());
     let name = options.name.clone().map_or_else(|| default_name(port), Ok)?;
     let control = run_dir.socket_path(&name).map_err(|error| Failure::failed(&error).code(2))?;
-    let _instance = PidFile::create(&control.with_extension("pid")).map_err(|error| taken(&name, &error))?;
+    let _instance =
+        PidFile::create(&control.with_extension("lock"), LOCK_MODE).map_err(|error| taken(&name, &error))?;
     let text = announcement(&options, &listeners);
     for (_, bound) in &listeners {
         info!("listening on {} ({})", bound.address, bound.endpoint);
@@ -309,6 +320,7 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
             max_respawns: options.max_respawns.limit(),
         },
         drain_signal: options.drain_signal.signal(),
+        backlog: options.backlog,
         hold_limit: options.hold_limit as usize,
         child_log: options.child_log.map_or(default_log, |option| option.0),
         keep_orphans: options.orphans == Orphans::Keep,

@@ -1,6 +1,7 @@
 //! The asking side: one request, one answer, and no wait beyond the caller's.
 
 use super::wire::{LONGEST_LINE, Reply, Request};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,11 @@ pub enum AskError {
         source: io::Error,
     },
     /// It did not answer in time.
-    #[error("no answer within the time")]
-    TimedOut,
+    #[error("no answer from {} in time", .path.display())]
+    TimedOut {
+        /// The control socket.
+        path: PathBuf,
+    },
     /// It went away, or something else answered.
     #[error("lost the connection to {}", .path.display())]
     Broken {
@@ -37,7 +41,7 @@ impl AskError {
             AskError::Connect { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
             }
-            AskError::TimedOut | AskError::Broken { .. } => false,
+            AskError::TimedOut { .. } | AskError::Broken { .. } => false,
         }
     }
 }
@@ -47,11 +51,26 @@ impl AskError {
 /// # Errors
 /// Nobody there, no answer in time, or the connection lost.
 pub fn ask(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<Reply, AskError> {
-    let stream = UnixStream::connect(path).map_err(|source| AskError::Connect { path: path.into(), source })?;
+    let stream = connect(path)?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     exchange(stream, request, deadline).map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::TimedOut,
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::TimedOut { path: path.into() },
         _ => AskError::Broken { path: path.into(), source },
+    })
+}
+
+fn connect(path: &Path) -> Result<UnixStream, AskError> {
+    let connected = || -> io::Result<UnixStream> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // An instance that is stuck has a full backlog, and a blocking connect would wait for it.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        socket.set_nonblocking(false)?;
+        Ok(socket.into())
+    };
+    connected().map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => AskError::TimedOut { path: path.into() },
+        _ => AskError::Connect { path: path.into(), source },
     })
 }
 
@@ -61,7 +80,7 @@ pub fn ask(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<
 /// As [`ask`].
 pub fn ask_last(path: &Path, request: &Request) -> Result<Reply, AskError> {
     let broken = |source| AskError::Broken { path: path.into(), source };
-    let stream = UnixStream::connect(path).map_err(|source| AskError::Connect { path: path.into(), source })?;
+    let stream = connect(path)?;
     let mut rest = stream.try_clone().map_err(broken)?;
     let reply = exchange(stream, request, None).map_err(broken)?;
     // End of file, or a reset: either way it is gone.

@@ -1,6 +1,7 @@
 //! The instance's side: clients that may be slow, silent or hostile, and cost nothing but their own answer.
 
 use super::wire::{LONGEST_LINE, Reply, Request};
+use crate::process::limits::Reserve;
 use crate::reactor::{BOTH, READABLE, Reactor, Registered};
 use log::{debug, warn};
 use mio::net::{UnixListener, UnixStream};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// More clients than that at once are turned away.
 const MOST_CLIENTS: usize = 64;
+/// How much of a request is read before others have their turn.
+const BUDGET: usize = 64 * 1024;
 /// A client that has not said its whole request, or not read its whole answer, by then is turned away.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -51,7 +54,11 @@ pub struct Server<K> {
 struct Client {
     stream: Registered<UnixStream>,
     request: Vec<u8>,
+    /// How much of the request has been looked at for its end.
+    searched: usize,
     reply: Vec<u8>,
+    /// It was left before all was read.
+    unread: bool,
     /// It has asked and waits for an answer, which may take its time.
     asked: bool,
 }
@@ -75,12 +82,15 @@ impl<K: Copy + Eq + Hash> Server<K> {
     }
 
     /// Takes in new clients. Only root and whoever runs the instance may talk to it.
-    pub fn accept(&mut self, reactor: &mut Reactor<K>) {
+    ///
+    /// When clients of the role have taken every descriptor, the reserve lends one.
+    pub fn accept(&mut self, reactor: &mut Reactor<K>, reserve: &mut Reserve) {
         loop {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) if is_shortage(&error) && reserve.lend_spare() => continue,
                 Err(error) => {
                     debug!("cannot accept on the control socket: {error}");
                     reactor.set_deadline(self.key, Some(Instant::now() + Duration::from_millis(100)));
@@ -104,7 +114,10 @@ impl<K: Copy + Eq + Hash> Server<K> {
         let key = (self.client_key)(id);
         match reactor.register(stream, key, BOTH) {
             Ok(stream) => {
-                self.clients.insert(id, Client { stream, request: Vec::new(), reply: Vec::new(), asked: false });
+                self.clients.insert(
+                    id,
+                    Client { stream, request: Vec::new(), searched: 0, reply: Vec::new(), unread: false, asked: false },
+                );
                 reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
             }
             Err(error) => warn!("cannot watch a control client: {error}"),
@@ -127,7 +140,12 @@ impl<K: Copy + Eq + Hash> Server<K> {
                     }
                 }
             }
-            Ok(None) => None,
+            Ok(None) => {
+                if client.unread {
+                    reactor.again((self.client_key)(id));
+                }
+                None
+            }
             Err(_) => {
                 self.forget(reactor, id);
                 None
@@ -160,7 +178,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
         }
     }
 
-    /// A client's patience, or the time after which the socket is tried again, is over.
+    /// A client's patience is over.
     pub fn due(&mut self, reactor: &mut Reactor<K>, id: ClientId) {
         debug!("a control client that said or read nothing was turned away");
         self.forget(reactor, id);
@@ -184,6 +202,10 @@ impl<K> Drop for Server<K> {
     }
 }
 
+fn is_shortage(error: &io::Error) -> bool {
+    [libc::EMFILE, libc::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno))
+}
+
 fn bind(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -204,13 +226,21 @@ impl Client {
             return self.gone();
         }
         let mut buffer = [0; 4096];
+        let budget = self.request.len() + BUDGET;
+        self.unread = false;
         loop {
-            if let Some(end) = self.request.iter().position(|byte| *byte == b'\n') {
-                let rest = self.request.split_off(end + 1);
+            if let Some(end) = self.request[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.request.split_off(self.searched + end + 1);
+                self.searched = 0;
                 return Ok(Some(std::mem::replace(&mut self.request, rest)));
             }
+            self.searched = self.request.len();
             if self.request.len() > LONGEST_LINE {
                 return Err(io::ErrorKind::InvalidData.into());
+            }
+            if self.request.len() > budget {
+                self.unread = true;
+                return Ok(None);
             }
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

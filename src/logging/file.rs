@@ -27,12 +27,9 @@ impl File {
 
     fn write(&mut self, line: &[u8]) {
         // One write for one line, so that lines of several writers do not mix.
-        let told = match self.dropped.take() {
-            None => self.file.write(line),
-            Some(note) => self.file.write(&[note.as_bytes(), line].concat()),
-        };
-        if told.is_err() {
-            self.dropped.note();
+        match self.file.write_all(&self.dropped.note_before(line)) {
+            Ok(_) => self.dropped.forget(),
+            Err(_) => self.dropped.note(),
         }
     }
 }

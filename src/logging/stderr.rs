@@ -1,15 +1,35 @@
-//! Standard error that is never waited for. Its file description is shared with others, so it cannot be made
-//! non-blocking; instead it is asked first whether it takes a write, and a write is never longer than it then takes.
+//! Standard error that is never waited for. Its open file description is shared with others, so it cannot be made
+//! non-blocking; a pipe or a terminal is opened once more for ourselves instead.
 
 use super::Dropped;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{SFlag, fstat};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::OnceLock;
 
-/// A pipe that takes a write takes at least this much without waiting; see pipe(7), PIPE_BUF.
+/// A pipe that takes a write takes at least this much, and as a whole; see pipe(7), PIPE_BUF.
 const SURE: usize = 4096;
 
-/// Standard error, or nothing when it is gone.
+/// How standard error is written without waiting, by what it is.
+enum Way {
+    /// A pipe or a terminal: through an open file description of our own, which does not block.
+    Own(File),
+    /// A socket: each call says that it does not wait.
+    Socket,
+    /// A file: writing to it is not waited for.
+    File,
+    /// Something that cannot be opened again: asked first whether it takes a write.
+    Asked,
+}
+
+static WAY: OnceLock<Way> = OnceLock::new();
+
+/// Standard error, as the log writes it.
 #[derive(Debug, Default)]
 pub struct StandardError {
     dropped: Dropped,
@@ -22,33 +42,59 @@ impl StandardError {
     /// Those of write(2), when whoever read it has gone.
     pub fn write_now(bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
-        while written < bytes.len() && writable() {
+        while written < bytes.len() {
             let end = bytes.len().min(written + SURE);
-            written += nix::unistd::write(io::stderr().as_fd(), &bytes[written..end])?;
+            match write_some(&bytes[written..end]) {
+                Ok(count) => written += count,
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         Ok(written)
     }
 }
 
-fn writable() -> bool {
+fn write_some(bytes: &[u8]) -> Result<usize, Errno> {
     let stderr = io::stderr();
-    let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    match WAY.get_or_init(Way::choose) {
+        Way::Own(file) => nix::unistd::write(file, bytes),
+        Way::Socket => send(stderr.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+        Way::File => nix::unistd::write(stderr.as_fd(), bytes),
+        Way::Asked => {
+            let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+            match poll(&mut asked, PollTimeout::ZERO)? {
+                0 => Err(Errno::EAGAIN),
+                _ => nix::unistd::write(stderr.as_fd(), bytes),
+            }
+        }
+    }
+}
+
+impl Way {
+    fn choose() -> Way {
+        let kind = fstat(io::stderr()).map_or(SFlag::empty(), |stat| SFlag::from_bits_truncate(stat.st_mode));
+        match kind & SFlag::S_IFMT {
+            SFlag::S_IFREG => Way::File,
+            SFlag::S_IFSOCK => Way::Socket,
+            _ => {
+                let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+                let own = OpenOptions::new().append(true).custom_flags(flags).open("/proc/self/fd/2");
+                own.map_or(Way::Asked, Way::Own)
+            }
+        }
+    }
 }
 
 impl Write for StandardError {
     /// A whole message, or none of it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !writable() {
-            self.dropped.note();
-        } else {
-            let noted = self.dropped.take().map(|note| [note.as_bytes(), line].concat());
-            let bytes = noted.as_deref().unwrap_or(line);
-            // A message longer than that is cut rather than waited for; ours are shorter.
-            let bytes = &bytes[..bytes.len().min(SURE)];
-            if nix::unistd::write(io::stderr().as_fd(), bytes).is_err() {
-                self.dropped.note();
-            }
+        let noted = self.dropped.note_before(line);
+        // A longer message is cut rather than torn; ours are shorter.
+        let bytes = &noted[..noted.len().min(SURE)];
+        match write_some(bytes) {
+            Ok(_) => self.dropped.forget(),
+            Err(_) => self.dropped.note(),
         }
         Ok(line.len())
     }

@@ -23,23 +23,25 @@ impl Syslog {
 
     pub(super) fn write(&self, record: &Record<'_>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(note) = state.dropped.take() {
-            state.write(Level::Warn, note.trim_end());
+        if let Some(notice) = state.dropped.notice()
+            && state.write(Level::Warn, &notice)
+        {
+            state.dropped.forget();
         }
-        state.write(record.level(), &record.args().to_string());
+        if !state.write(record.level(), &record.args().to_string()) {
+            state.dropped.note();
+        }
     }
 }
 
 impl State {
-    fn write(&mut self, level: Level, text: &str) {
+    fn write(&mut self, level: Level, text: &str) -> bool {
         let sent = self.logger.as_mut().is_some_and(|logger| send(logger, level, text));
         if sent {
-            return;
+            return true;
         }
         self.logger = connect().ok();
-        if !self.logger.as_mut().is_some_and(|logger| send(logger, level, text)) {
-            self.dropped.note();
-        }
+        self.logger.as_mut().is_some_and(|logger| send(logger, level, text))
     }
 }
 

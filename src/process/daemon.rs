@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The two processes that there are after [`daemonize`].
+/// The two processes that there are after [`daemonize()`].
 pub enum Side {
     /// The one that was started, with the wait for the result, which it exits with.
-    Starter(Box<dyn FnOnce() -> StartResult>),
+    Starter(Wait),
     /// The one that goes on in the background.
     Daemon(StatusPipe),
 }
@@ -69,7 +69,8 @@ impl AsFd for StatusPipe {
 /// caller's working directory and umask. Make no epoll and no pidfd before this: they would belong to the starter.
 ///
 /// # Errors
-/// In the starter, when there is no second process; in the daemon the error has been told to the starter already.
+/// In the process that was started, when there is no second one; and in the second, when it cannot detach itself: the
+/// first learns of that by the end of its wait.
 pub fn daemonize() -> Result<Side, DaemonError> {
     let (read, write) = io::pipe().map_err(DaemonError::Pipe)?;
     let mask = umask(Mode::all());
@@ -78,10 +79,7 @@ pub fn daemonize() -> Result<Side, DaemonError> {
     match Daemonize::new().working_directory(".").umask(mask.bits()).execute() {
         Outcome::Parent(Ok(_)) => {
             drop(write);
-            {
-                let pipe = File::from(OwnedFd::from(read));
-                Ok(Side::Starter(Box::new(|| wait_for_result(pipe))))
-            }
+            Ok(Side::Starter(Wait(File::from(OwnedFd::from(read)))))
         }
         Outcome::Child(Ok(_)) => {
             drop(read);
@@ -92,14 +90,23 @@ pub fn daemonize() -> Result<Side, DaemonError> {
     }
 }
 
-fn wait_for_result(mut pipe: File) -> StartResult {
-    let mut read = || -> io::Result<StartResult> {
+/// The wait of the process that was started.
+#[derive(Debug)]
+pub struct Wait(File);
+
+impl Wait {
+    /// Waits until the daemon tells how the start went, or ends without a word.
+    pub fn result(mut self) -> StartResult {
+        self.read()
+            .unwrap_or_else(|_| StartResult { code: 1, text: "socket-protector: ended before it was ready\n".into() })
+    }
+
+    fn read(&mut self) -> io::Result<StartResult> {
         let (mut code, mut length) = ([0], [0; 8]);
-        pipe.read_exact(&mut code)?;
-        pipe.read_exact(&mut length)?;
+        self.0.read_exact(&mut code)?;
+        self.0.read_exact(&mut length)?;
         let mut text = String::new();
-        (&pipe).take(u64::from_le_bytes(length)).read_to_string(&mut text)?;
+        (&self.0).take(u64::from_le_bytes(length)).read_to_string(&mut text)?;
         Ok(StartResult { code: code[0], text })
-    };
-    read().unwrap_or_else(|_| StartResult { code: 1, text: "socket-protector: ended before it was ready\n".into() })
+    }
 }

@@ -1,5 +1,6 @@
 //! The number of open files: ours as high as allowed, the children's as our caller had it; and a few in reserve.
 
+use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,15 +11,22 @@ pub type OpenFiles = (u64, u64);
 /// Raises the soft limit to the hard one and gives the limits that were.
 ///
 /// # Errors
-/// Those of getrlimit(2) and setrlimit(2).
+/// Those of getrlimit(2).
 pub fn raise_open_files() -> io::Result<OpenFiles> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    if soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        // A hard limit above fs.nr_open cannot be reached. The soft one is no reason not to serve.
+        warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+    }
     Ok((soft, hard))
 }
 
-/// As many as one record of the channel carries, and as a start takes at the most, and a request that comes meanwhile.
-const RESERVED: usize = 24;
+/// As many as one record of the channel carries; a start takes fewer.
+const NEEDED: usize = 16;
+/// And some for requests that come meanwhile.
+const RESERVED: usize = NEEDED + 8;
 
 /// Descriptors kept for what must work when clients have taken all the others: starting a child, being asked.
 #[derive(Debug)]
@@ -43,6 +51,21 @@ impl Reserve {
         self.kept.clear();
     }
 
+    /// Frees so many for certain, or none; true when they are free.
+    pub fn lend(&mut self, count: usize) -> bool {
+        self.refill();
+        let lent = self.kept.len() >= count;
+        if lent {
+            self.kept.truncate(self.kept.len() - count);
+        }
+        lent
+    }
+
+    /// Frees one, unless those are needed that one record of a channel takes; true when it is free.
+    pub fn lend_spare(&mut self) -> bool {
+        self.kept.len() > NEEDED && self.kept.pop().is_some()
+    }
+
     /// Takes back as much of the reserve as there is.
     pub fn refill(&mut self) {
         while self.kept.len() < RESERVED {
@@ -51,10 +74,5 @@ impl Reserve {
                 Err(_) => break,
             }
         }
-    }
-
-    /// Whether nothing of the reserve is missing.
-    pub fn is_full(&self) -> bool {
-        self.kept.len() == RESERVED
     }
 }

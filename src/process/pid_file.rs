@@ -111,14 +111,14 @@ pub enum PidFileError {
 }
 
 impl PidFile {
-    /// Claims `path` for this process.
+    /// Claims `path` for this process. The file gets these permissions; who can read it can also lock it.
     ///
     /// # Errors
     /// When another process holds it, or the file cannot be made there.
-    pub fn create(path: &Path) -> Result<Self, PidFileError> {
+    pub fn create(path: &Path, mode: u32) -> Result<Self, PidFileError> {
         let path = std::path::absolute(path).map_err(|source| PidFileError::Read { path: path.to_owned(), source })?;
         for _ in 0..ATTEMPTS {
-            if let Some(file) = claim(&path)? {
+            if let Some(file) = claim(&path, mode)? {
                 return Ok(Self { path, file });
             }
         }
@@ -138,7 +138,7 @@ impl Drop for PidFile {
 }
 
 /// One attempt; `None` when another process changed the path meanwhile.
-fn claim(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
+fn claim(path: &Path, mode: u32) -> Result<Option<Flock<File>>, PidFileError> {
     let old = match open(path)? {
         Some(file) => Some(match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
@@ -155,7 +155,7 @@ fn claim(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
     {
         return Ok(None);
     }
-    let (name, file) = write_beside(path)?;
+    let (name, file) = write_beside(path, mode)?;
     // The lock of the old file is held until the new one, locked as well, is in its place.
     if !name.become_file(path, old.is_some())? {
         return Ok(None);
@@ -210,14 +210,14 @@ fn irregular(kind: FileType) -> Option<&'static str> {
 }
 
 /// A new file in the directory of `path`, locked and complete.
-fn write_beside(path: &Path) -> Result<(Temporary, Flock<File>), PidFileError> {
+fn write_beside(path: &Path, mode: u32) -> Result<(Temporary, Flock<File>), PidFileError> {
     let (name, file) = Temporary::create(path)?;
     // Until it is locked nobody else may open it, or they could lock it first.
     let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, errno)| PidFileError::Lock { path: path.to_owned(), source: errno.into() })?;
     writeln!(file, "{}", process::id())
-        // Whatever the umask: everybody may read it.
-        .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
+        // Whatever the umask.
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
         .map_err(|source| PidFileError::Write { path: path.to_owned(), source })?;
     Ok((name, file))
 }

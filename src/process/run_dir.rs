@@ -7,12 +7,13 @@
 mod tests;
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Uid, User};
 use thiserror::Error;
 
@@ -179,9 +180,12 @@ fn make(path: &Path, mode: u32) -> Result<(), RunDirError> {
 }
 
 fn make_one(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        // Whatever the umask.
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
+    // The mode from birth, whatever the umask: a chmod by path could be led elsewhere.
+    let before = umask(Mode::empty());
+    let made = DirBuilder::new().mode(mode).create(path);
+    umask(before);
+    match made {
+        Ok(()) => Ok(()),
         // Whose it is comes later; another instance may be making it at this moment.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),

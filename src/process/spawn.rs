@@ -2,7 +2,6 @@
 
 use crate::sys::{self, ChildSteps, Step};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
@@ -13,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+const LISTEN_PID: &CStr = c"LISTEN_PID";
 /// Where commands are looked for when the environment has no PATH; as execvp(3) does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
@@ -61,6 +60,14 @@ pub enum SpawnError {
         /// The command.
         program: PathBuf,
         /// What clone(2) or a step before the program said.
+        source: io::Error,
+    },
+    /// The working directory is there, but cannot be gone to.
+    #[error("cannot change to the directory {}", .directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// What chdir(2) said.
         source: io::Error,
     },
     /// A word that no program can be given.
@@ -151,32 +158,29 @@ pub fn spawn(launch: &Launch<'_>) -> Result<Process, SpawnError> {
 
     let moved = Moved::out_of_the_way(launch.descriptors)
         .map_err(|source| SpawnError::Process { program: program.into(), source })?;
-    let mut listen_pid = [LISTEN_PID, &[0; 12]].concat();
-    let argv = null_terminated(arguments.iter().map(CString::as_c_str));
-    let mut envp = null_terminated(variables.iter().map(CString::as_c_str));
-    if launch.listen_pid {
-        envp.insert(0, listen_pid.as_ptr().cast());
-    }
-    let mut steps = ChildSteps {
-        candidates: &candidates.iter().map(CString::as_c_str).collect::<Vec<_>>(),
-        argv: &argv,
-        envp: &envp,
-        pid_text: launch.listen_pid.then(|| &mut listen_pid[LISTEN_PID.len()..]),
+    let steps = ChildSteps {
+        candidates: &borrowed(&candidates),
+        arguments: &borrowed(&arguments),
+        environment: &borrowed(&variables),
+        pid_variable: launch.listen_pid.then_some(LISTEN_PID),
         descriptors: &moved.pairs,
         directory: directory.as_deref(),
         open_files: launch.open_files,
         death_signal: launch.death_signal.map_or(0, |signal| signal as i32),
     };
-    let pid = sys::spawn(&mut steps).map_err(|(step, errno)| failure(program, step, errno, &candidates))?;
+    let pid = sys::spawn(&steps).map_err(|(step, errno)| failure(launch, step, errno, &candidates))?;
     Ok(Process { pid })
 }
 
-fn failure(program: &OsStr, step: Step, errno: Errno, candidates: &[CString]) -> SpawnError {
+fn failure(launch: &Launch<'_>, step: Step, errno: Errno, candidates: &[CString]) -> SpawnError {
     let source = io::Error::from(errno);
-    let program = PathBuf::from(program);
+    let program = launch.command.first().map(PathBuf::from).unwrap_or_default();
     let exists = || candidates.iter().any(|path| Path::new(OsStr::from_bytes(path.as_bytes())).exists());
     match step {
         Step::Fork | Step::Prepare => SpawnError::Process { program, source },
+        Step::Directory => {
+            SpawnError::Directory { directory: launch.directory.map(Path::to_owned).unwrap_or_default(), source }
+        }
         // A script whose interpreter is missing is there, and so is a program whose loader is.
         Step::Execute if errno == Errno::ENOENT && !exists() => SpawnError::NotFound { program, source },
         Step::Execute => SpawnError::NotExecutable { program, source },
@@ -199,8 +203,8 @@ fn c_string(word: &OsStr) -> Result<CString, SpawnError> {
         .map_err(|source| SpawnError::Nul { word: OsString::from_vec(word.as_bytes().into()), source })
 }
 
-fn null_terminated<'a>(words: impl Iterator<Item = &'a CStr>) -> Vec<*const std::ffi::c_char> {
-    words.map(CStr::as_ptr).chain([std::ptr::null()]).collect()
+fn borrowed(words: &[CString]) -> Vec<&CStr> {
+    words.iter().map(CString::as_c_str).collect()
 }
 
 /// Descriptors whose numbers are no target of the child's, so that placing one cannot overwrite another.
@@ -216,8 +220,9 @@ impl Moved {
         for &(source, target) in wanted {
             let mut number = source.as_raw_fd();
             if number < above {
-                number = fcntl(source, FcntlArg::F_DUPFD_CLOEXEC(above))?;
-                moved._owned.push(sys::own(number));
+                let duplicate = sys::duplicate_above(source, above)?;
+                number = duplicate.as_raw_fd();
+                moved._owned.push(duplicate);
             }
             moved.pairs.push((number, target));
         }

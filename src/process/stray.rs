@@ -1,6 +1,5 @@
 //! Descriptors that our caller left open: no child of ours shall get them.
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::fs;
 use std::os::fd::RawFd;
 
@@ -24,14 +23,11 @@ pub fn deal_with(stray: Stray) {
     };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
     for number in numbers.collect::<Vec<_>>() {
-        let flags = fcntl(crate::sys::borrow(number), FcntlArg::F_GETFD).map(FdFlag::from_bits_retain);
-        if number < 3 || flags.map_or(true, |flags| flags.contains(FdFlag::FD_CLOEXEC)) {
+        if number < 3 || crate::sys::survives_exec(number) != Some(true) {
             continue;
         }
         match stray {
-            Stray::CloseOnExec => {
-                let _ = fcntl(crate::sys::borrow(number), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-            }
+            Stray::CloseOnExec => crate::sys::close_on_exec(number),
             Stray::Close => {
                 let _ = nix::unistd::close(number);
             }

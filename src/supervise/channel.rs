@@ -106,24 +106,21 @@ impl Channel {
     /// The next record of the child's; `None` when there is none now.
     ///
     /// # Errors
-    /// A record that is none of the protocol's, or that carries descriptors: none does yet.
+    /// A record that is none of the protocol's. Descriptors that come along are closed: no record has any yet.
     pub fn receive(&mut self) -> Option<Result<FromChild, DecodeError>> {
         self.record.resize(MAX_RECORD, 0);
         let mut unasked = Vec::new();
-        let bytes = receive(self.ours.as_fd(), &mut self.record, &mut unasked);
-        // End of file: the child has gone or closed its end. The pidfd tells the first; the second harms only itself.
-        (bytes > 0).then(|| FromChild::decode(&self.record[..bytes]))
+        let received = receive(self.ours.as_fd(), &mut self.record, &mut unasked);
+        // At end of file the child has gone, which its pidfd tells, or has closed its end. While we hold the duplicate
+        // the latter cannot be seen here.
+        let bytes = received.ok().flatten().filter(|bytes| *bytes > 0)?;
+        Some(FromChild::decode(&self.record[..bytes]))
     }
 
     /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
     pub fn close(&mut self) {
         self.closed = true;
         let _ = shutdown(self.ours.as_fd().as_raw_fd(), Shutdown::Write);
-    }
-
-    /// Whether the child was told to drain.
-    pub fn is_closed(&self) -> bool {
-        self.closed
     }
 
     /// Whether nothing is left to be taken back. True once [`Channel::take_back`] has found nothing after the close.
@@ -139,12 +136,18 @@ impl Channel {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
             let mut connections: Vec<OwnedFd> = Vec::with_capacity(MAX_CONNECTIONS);
-            let bytes = receive(theirs.as_fd(), &mut self.record, &mut connections);
-            if bytes == 0 {
-                // Nothing is unread, and after the close nothing can come.
-                self.theirs = self.theirs.take().filter(|_| !self.closed);
-                return None;
-            }
+            let bytes = match receive(theirs.as_fd(), &mut self.record, &mut connections) {
+                Ok(Some(bytes)) if bytes > 0 => bytes,
+                Ok(_) => {
+                    // Nothing is unread, and after the close nothing can come.
+                    self.theirs = self.theirs.take().filter(|_| !self.closed);
+                    return None;
+                }
+                Err(error) => {
+                    warn!("cannot take connections back now: {error}");
+                    return None;
+                }
+            };
             match ToChild::decode(&self.record[..bytes]) {
                 Ok(ToChild::Connections(listeners)) => {
                     if listeners.len() != connections.len() {
@@ -159,14 +162,18 @@ impl Channel {
     }
 }
 
-/// Receives one record without waiting; 0 when there is none.
-fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> usize {
+/// Receives one record without waiting: its length, 0 at end of file, `None` when there is none now.
+///
+/// # Errors
+/// That of a system short of memory, or whatever else leaves the record where it is.
+fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<Option<usize>> {
     loop {
         match descriptors::receive(socket, record, descriptors, false) {
-            Ok(received) => return received.bytes,
+            Ok(received) => return Ok(Some(received.bytes)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             // Told once, before what is still queued, when the other end was closed with something unread.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            Err(_) => return 0,
+            Err(error) => return Err(error),
         }
     }
 }

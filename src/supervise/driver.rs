@@ -90,8 +90,10 @@ pub struct Driver {
     outputs: HashMap<(Number, Stream), Output>,
     /// Channels of generations that are gone from which not everything could be taken back yet.
     leftovers: Vec<Channel>,
-    /// Why generations failed, until it has been reported.
-    why: HashMap<Number, Why>,
+    /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
+    behind: bool,
+    /// Why the last generation that failed did; at most one starts, so there is one to tell of.
+    why: Option<(Number, Why)>,
     requests: HashMap<super::state::Request, Asked>,
     next_request: u64,
     stop_clients: Vec<ClientId>,
@@ -129,7 +131,8 @@ impl Driver {
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
             leftovers: Vec::new(),
-            why: HashMap::new(),
+            behind: false,
+            why: None,
             requests: HashMap::new(),
             next_request: 0,
             stop_clients: Vec::new(),
@@ -178,7 +181,8 @@ impl Driver {
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),
-            Source::Control => self.control.accept(&mut self.reactor),
+            Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
+            Source::Behind => {}
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),
         }
@@ -186,10 +190,10 @@ impl Driver {
 
     /// What is left to do after a batch of events.
     fn catch_up(&mut self) {
-        if !self.reserve.is_full() {
-            self.reserve.refill();
+        self.reserve.refill();
+        if self.behind {
+            self.go_on_taking_back();
         }
-        self.take_back_leftovers();
         // The second time tells that nothing came in while the listeners closed.
         while self.machine.stopping() && self.machine.serving().is_some() && self.nothing_held() {
             self.input(Input::Emptied);
@@ -223,7 +227,7 @@ impl Driver {
             Action::Serve(number) => self.serves(number),
             Action::Pass(number) => self.pass(number),
             Action::Park(number) => self.park(number),
-            Action::Drain { number, signal } => self.drain(number, signal),
+            Action::Drain { number, signal, take_back } => self.drain(number, signal, take_back),
             Action::Terminate(number) => self.terminate(number),
             Action::Kill(number) => self.kill(number),
             Action::CheckGroup(number) => self.check_group(number),
@@ -265,7 +269,7 @@ impl Driver {
     }
 
     fn ending(mut self, finish: Finish) -> Ending {
-        if !self.nothing_held() {
+        if !self.hold.is_empty() {
             warn!("{} held connections are closed: no child could take them", self.hold.len());
         }
         self.answer_stop(finish);

@@ -2,7 +2,7 @@
 
 use super::state::Number;
 use super::{Source, Stream};
-use crate::logging::StandardError;
+use crate::logging::{CHILD, StandardError};
 use crate::process::output::{Lines, Tail, printable};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use nix::unistd::Pid;
@@ -123,6 +123,6 @@ fn tell(number: Number, pid: Pid, stream: Stream, sink: Sink, line: &[u8], tail:
         }
     };
     if sink == Sink::Log {
-        log::log!(target: "child", level, "generation {number} (pid {pid}): {}", printable(line));
+        log::log!(target: CHILD, level, "generation {number} (pid {pid}): {}", printable(line));
     }
 }

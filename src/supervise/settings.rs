@@ -47,6 +47,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Sent on drain to children that do not use their channel.
     pub drain_signal: Signal,
+    /// The most connections that the kernel keeps for a listener.
+    pub backlog: u32,
     /// The most connections held for each listener.
     pub hold_limit: usize,
     /// Where a child's output goes.

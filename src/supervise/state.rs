@@ -3,7 +3,7 @@
 //! Pure: no descriptor, no clock, no log, no system call. The driver turns events into [`Input`]s and performs the
 //! [`Action`]s in the order in which they are given. `docs/supervise.md` prints the state table; the tests walk it.
 //!
-//! Wanted and actual state are apart: [`Wanted`] is what the administrator asked for, the phases of the generations
+//! Wanted and actual state are apart: `Wanted` is what the administrator asked for, the phases of the generations
 //! are what there is.
 
 #![deny(clippy::wildcard_enum_match_arm, reason = "the compiler is the state table")]
@@ -16,7 +16,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use generation::{Cause, Drain, Generation, Number, Phase};
+pub use generation::{Cause, Check, Drain, Generation, Number, Phase};
 
 /// A starting generation may be removed in favour of a later reload once it is this old.
 const SUPERSEDE_AFTER: Duration = Duration::from_secs(2);
@@ -26,8 +26,10 @@ const KILL_AFTER: Duration = Duration::from_secs(10);
 const ALIVE: Duration = Duration::from_secs(1);
 /// A generation that served this long had a good run: the back-off begins anew after it.
 const GOOD_RUN: Duration = Duration::from_secs(1);
-/// How often the process group of a drained generation is looked at after its leader has gone.
+/// How soon the process group of a drained generation is looked at after its leader has gone; then ever more seldom.
 const GROUP_CHECK: Duration = Duration::from_millis(250);
+/// The longest time between two looks.
+const GROUP_CHECK_MOST: Duration = Duration::from_secs(4);
 
 /// Identifies one request for a reload, so that its result finds the one who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,12 +110,14 @@ pub enum Action {
     Pass(Number),
     /// Let this generation take no new connection, and take back what it has not read, but keep it.
     Park(Number),
-    /// Close the channel for writing and take back what was not read; send the drain signal when `signal`.
+    /// Close the channel for writing.
     Drain {
         /// Which generation.
         number: Number,
-        /// Whether the drain signal is needed, because the child does not use its channel.
+        /// Whether the drain signal is needed, because the child does not listen to its channel.
         signal: bool,
+        /// Whether what it has not read is to be taken back, because another will serve it.
+        take_back: bool,
     },
     /// Ask the whole process group to end.
     Terminate(Number),
@@ -136,8 +140,6 @@ pub enum Action {
 pub struct Report {
     /// Who asked.
     pub request: Request,
-    /// The generation that was started for it, when it came to that.
-    pub number: Option<Number>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -146,9 +148,9 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The new generation serves.
-    Switched,
+    Switched(Number),
     /// The new generation failed.
-    Failed(Failure),
+    Failed(Number, Failure),
     /// A later reload took its place.
     Replaced,
     /// The supervisor is stopping.
@@ -185,8 +187,9 @@ pub enum Finish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Serve,
-    /// The end; `by`: when drains are cut short.
+    /// The end; `pass_by`: when passing on what is held is cut short; `by`: when drains are.
     Stop {
+        pass_by: Instant,
         by: Instant,
         urgency: Urgency,
     },
@@ -293,7 +296,7 @@ impl Machine {
         let supersede = self.pending.and_then(|_| self.supersede_at());
         let stop = match self.wanted {
             Wanted::Serve => None,
-            Wanted::Stop { by, urgency } => (urgency == Urgency::Drain && self.serving().is_some()).then_some(by),
+            Wanted::Stop { pass_by, .. } => self.serving().map(|_| pass_by),
         };
         let generations = self.generations.iter().filter_map(|generation| generation.deadline());
         generations.chain(supersede).chain(stop).chain(self.respawn_at).min()

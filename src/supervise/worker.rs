@@ -10,11 +10,13 @@ use crate::logging::{LogError, open_append};
 use crate::process::output::{Tail, pipe};
 use crate::process::spawn::{Exit, Launch, Process, SpawnError, null_device, signal_group, spawn};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use socket_protector_client::environment::FIRST_LISTEN_FD;
 use std::ffi::OsString;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -49,6 +51,12 @@ pub struct Worker {
     pub started: Instant,
     /// How it ended, once it has.
     pub exit: Option<Exit>,
+    /// The drain signal was sent to it.
+    pub signalled: bool,
+    /// And to the rest of its group after it.
+    pub heirs_told: bool,
+    /// What it has not read is to be taken back.
+    pub reclaim: bool,
     /// How many connections were passed to it.
     pub passed: u64,
     /// The last lines of its standard error, where it passes through us.
@@ -136,6 +144,9 @@ fn watch(
                 command,
                 started: Instant::now(),
                 exit: None,
+                signalled: false,
+                heirs_told: false,
+                reclaim: false,
                 passed: 0,
                 tail: Tail::default(),
                 file: streams.file,
@@ -163,8 +174,13 @@ impl Worker {
 }
 
 fn last_lines_of_file(path: &PathBuf, from: u64) -> io::Result<Vec<String>> {
-    let mut file = std::fs::File::open(path)?;
-    let end = file.metadata()?.len();
+    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        // A fifo or a terminal has no last lines that we could read, and reading would take what is another's.
+        return Ok(Vec::new());
+    }
+    let end = metadata.len();
     file.seek(SeekFrom::Start(from.max(end.saturating_sub(TAIL_BYTES))))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
@@ -180,6 +196,8 @@ impl Streams {
             ChildLog::Log => Streams::through_us(&[(Stream::Stdout, 1, Sink::Log), (Stream::Stderr, 2, Sink::Log)]),
             ChildLog::File(path) => {
                 let stdout = open_append(path)?;
+                // Opening must not wait; the child's writing may.
+                fcntl(&stdout, FcntlArg::F_SETFL(OFlag::O_APPEND)).map_err(io::Error::from)?;
                 let from = stdout.metadata()?.len();
                 let stderr = stdout.try_clone()?;
                 Ok(Streams {

@@ -36,7 +36,7 @@ impl Place {
     }
 
     fn create(&self) -> Result<PidFile, PidFileError> {
-        PidFile::create(&self.path())
+        PidFile::create(&self.path(), 0o644)
     }
 
     fn content(&self) -> String {
@@ -55,7 +55,7 @@ fn own_line() -> String {
 }
 
 fn refusal(path: &Path) -> PidFileError {
-    PidFile::create(path).expect_err("no pid file can be there")
+    PidFile::create(path, 0o644).expect_err("no pid file can be there")
 }
 
 /// The error and its cause, as a user sees them.
@@ -124,7 +124,7 @@ fn a_number_without_a_process_is_not_reported() {
 #[test]
 fn hold_until_killed() {
     if let Some(path) = std::env::var_os(HOLD) {
-        let _file = PidFile::create(path.as_ref()).expect("nobody else is there");
+        let _file = PidFile::create(path.as_ref(), 0o644).expect("nobody else is there");
         // Ends with the test that started us, too.
         drop(io::stdin().read(&mut [0]));
     }
@@ -280,7 +280,7 @@ fn impossible_places_are_named_with_the_reason() {
     assert!(rendered(&refusal(Path::new(""))).starts_with("cannot read the pid file : "));
     assert_eq!(place.names(), ["x.pid"]);
     // Where a pid file's name just fits, so does its temporary one.
-    drop(PidFile::create(&place.0.path().join("n".repeat(255))).expect("it fits"));
+    drop(PidFile::create(&place.0.path().join("n".repeat(255)), 0o644).expect("it fits"));
     assert_eq!(place.names(), ["x.pid"]);
 }
 
@@ -323,7 +323,7 @@ fn names_in_use_are_passed_over() {
 fn a_relative_path_is_the_callers() {
     // In the directory of the sources, where tests are run; the file is gone again with the next line.
     let name = format!("target-{}.pid", process::id());
-    let file = PidFile::create(Path::new(&name)).expect("the directory is ours");
+    let file = PidFile::create(Path::new(&name), 0o644).expect("the directory is ours");
     assert_eq!(file.path, std::env::current_dir().expect("there is one").join(&name));
     drop(file);
     assert!(!Path::new(&name).exists());

@@ -1,6 +1,8 @@
 //! With real directories; the environment is made up.
 
 use std::error::Error;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::thread;
 

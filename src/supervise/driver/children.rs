@@ -1,8 +1,9 @@
 //! Starting children, hearing from them, and ending them.
 
 use super::Driver;
+use super::connections::Listener;
 use crate::process::daemon::StartResult;
-use crate::process::group::has_survivors;
+use crate::process::group;
 use crate::process::spawn::{SpawnError, signal_group, signal_leader};
 use crate::reactor::Event;
 use crate::supervise::settings::ChildLog;
@@ -43,7 +44,7 @@ impl Driver {
             self.counters.respawns += 1;
         }
         self.reserve.release();
-        let listeners = self.listeners.iter().filter_map(super::connections::Listener::lend).collect::<Vec<_>>();
+        let listeners = self.listeners.iter().filter_map(Listener::lend).collect::<Vec<_>>();
         let started = worker::start(&mut self.reactor, &self.settings, number, command, &listeners);
         self.reserve.refill();
         match started {
@@ -59,7 +60,7 @@ impl Driver {
                 warn!("{reason}");
                 let why =
                     Why { reason: crate::chain(&error), lines: Vec::new(), unseen: Vec::new(), code: code(&error) };
-                self.why.insert(number, why);
+                self.why = Some((number, why));
                 self.input(Input::SpawnFailed(number));
             }
         }
@@ -108,8 +109,7 @@ impl Driver {
 
     fn broke(&mut self, number: Number, reason: &str) {
         if self.machine.starting() == Some(number) {
-            let why = self.why(number, reason.to_string());
-            self.why.insert(number, why);
+            self.why = Some((number, self.why(number, reason.to_string())));
             self.input(Input::Broke(number));
         } else {
             debug!("generation {number} {reason}");
@@ -141,20 +141,35 @@ impl Driver {
             info!("generation {number} (pid {}) {exit}", worker.process.pid());
         }
         if self.machine.starting() == Some(number) {
-            let why = self.why(number, format!("{exit} before it was ready"));
-            self.why.insert(number, why);
+            self.why = Some((number, self.why(number, format!("{exit} before it was ready"))));
         }
         self.check_group(number);
     }
 
     pub(super) fn check_group(&mut self, number: Number) {
-        let Some(worker) = self.workers.get(&number) else {
-            return;
-        };
         // Reading /proc takes a while, and only a drain asks.
         let draining = self.phase(number).is_some_and(|phase| matches!(phase, Phase::Draining { .. }));
-        let survivors = draining && has_survivors(worker.process.pid());
+        let survivors = draining && self.has_survivors(number);
         self.input(Input::Exited { number, survivors });
+    }
+
+    /// Whether the group still runs without its leader. Survivors that still hold a listener were never told to drain,
+    /// as when the leader was a shell that passes no signal on, so they are told now.
+    fn has_survivors(&mut self, number: Number) -> bool {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return false;
+        };
+        self.reserve.release();
+        let survivors = group::survivors(worker.process.pid());
+        let untold = worker.signalled
+            && !std::mem::replace(&mut worker.heirs_told, true)
+            && self.listeners.iter().filter_map(Listener::inode).any(|inode| survivors.hold_socket(inode));
+        self.reserve.refill();
+        if untold {
+            info!("generation {number}: the rest of its process group gets the drain signal too");
+            signal_group(&worker.process, self.settings.drain_signal);
+        }
+        !survivors.is_empty()
     }
 
     pub(super) fn phase(&self, number: Number) -> Option<Phase> {
@@ -167,16 +182,20 @@ impl Driver {
         self.take_back(number);
     }
 
-    pub(super) fn drain(&mut self, number: Number, signal: bool) {
+    pub(super) fn drain(&mut self, number: Number, signal: bool, take_back: bool) {
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
         info!("generation {number} drains");
         worker.channel.close();
+        worker.reclaim = take_back;
         if signal {
+            worker.signalled = true;
             signal_leader(&worker.process, self.settings.drain_signal);
         }
-        self.take_back(number);
+        if take_back {
+            self.take_back(number);
+        }
     }
 
     pub(super) fn terminate(&mut self, number: Number) {
@@ -195,12 +214,26 @@ impl Driver {
         };
         warn!("generation {number} is killed");
         signal_group(&worker.process, Signal::SIGKILL);
+        if self.why.as_ref().is_none_or(|(known, _)| *known != number) {
+            // Once it is removed nobody could tell what it said last.
+            self.why = Some((number, self.not_ready(number)));
+        }
+        self.give_up_on(number);
+    }
+
+    /// Nothing will be read from its channel any more: takes everything back.
+    fn give_up_on(&mut self, number: Number) {
+        if let Some(worker) = self.workers.get_mut(&number) {
+            worker.channel.close();
+            worker.reclaim = true;
+            self.take_back(number);
+        }
     }
 
     /// The leader has exited. Its zombie keeps the number of the group from being used for another, so the last signal
     /// reaches no stranger; after it the number is given free.
     pub(super) fn remove(&mut self, number: Number) {
-        self.take_back(number);
+        self.give_up_on(number);
         let Some(worker) = self.workers.remove(&number) else {
             return;
         };
@@ -222,14 +255,17 @@ impl Driver {
 
     /// Why a generation failed, told once.
     pub(super) fn why_of(&mut self, number: Number, failure: Failure) -> Why {
-        let known = self.why.remove(&number);
-        known.unwrap_or_else(|| match failure {
-            Failure::NotReady => {
-                let limit = self.settings.policy.ready_timeout;
-                self.why(number, format!("was not ready within {}", in_words(limit)))
-            }
-            Failure::Spawn | Failure::Exited | Failure::Broke => self.why(number, "failed".into()),
-        })
+        match self.why.take_if(|(known, _)| *known == number) {
+            Some((_, why)) => why,
+            None => match failure {
+                Failure::NotReady => self.not_ready(number),
+                Failure::Spawn | Failure::Exited | Failure::Broke => self.why(number, "failed".into()),
+            },
+        }
+    }
+
+    fn not_ready(&self, number: Number) -> Why {
+        self.why(number, format!("was not ready within {}", in_words(self.settings.policy.ready_timeout)))
     }
 }
 
@@ -238,7 +274,7 @@ fn code(error: &StartError) -> u8 {
     match error {
         StartError::Spawn(SpawnError::NotFound { .. }) => 127,
         StartError::Spawn(SpawnError::NotExecutable { .. }) => 126,
-        StartError::Spawn(SpawnError::Process { .. } | SpawnError::Nul { .. })
+        StartError::Spawn(SpawnError::Process { .. } | SpawnError::Directory { .. } | SpawnError::Nul { .. })
         | StartError::Log(_)
         | StartError::Descriptor(_) => 1,
     }

@@ -6,9 +6,11 @@ use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
 use crate::supervise::settings::Pass;
-use crate::supervise::state::Number;
+use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use socket_protector_client::wire::MAX_CONNECTIONS;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -53,6 +55,14 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// The inode of its socket, by which it is known in another process.
+    pub(super) fn inode(&self) -> Option<u64> {
+        let (_, socket) = self.lend()?;
+        fstat(socket).ok().map(|stat| stat.st_ino)
+    }
+}
+
 /// Makes listeners of what was bound, and watches those that we accept from.
 pub(super) fn watch(
     reactor: &mut Reactor<Source>,
@@ -81,42 +91,33 @@ pub(super) fn watch(
     Ok(listeners)
 }
 
-/// How an accept ended.
-enum Accepted {
-    /// There may be more.
-    Some,
-    /// There is none now.
-    None,
-}
-
 impl Driver {
     /// Accepts a burst and passes it on.
     pub(super) fn accept(&mut self, index: u16) {
         for _ in 0..BURST {
-            if self.hold.is_full(index) {
+            if self.behind || self.hold.is_full(index) {
                 if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
                     listener.full = true;
                 }
-                break;
+                self.pass_to_serving();
+                return;
             }
-            match self.accept_one(index) {
-                Accepted::Some => {}
-                Accepted::None => {
-                    self.pass_to_serving();
-                    return;
-                }
+            if !self.accept_one(index) {
+                self.pass_to_serving();
+                return;
             }
         }
         self.reactor.again(Source::Listener(index));
         self.pass_to_serving();
     }
 
-    fn accept_one(&mut self, index: u16) -> Accepted {
+    /// Accepts one connection; false when there is none, or none can be accepted now.
+    fn accept_one(&mut self, index: u16) -> bool {
         let Some(listener) = self.listeners.get_mut(usize::from(index)) else {
-            return Accepted::None;
+            return false;
         };
         let Some(Socket::Watched(socket)) = &listener.socket else {
-            return Accepted::None;
+            return false;
         };
         let error = match socket.0.accept() {
             Ok((connection, _)) => {
@@ -124,21 +125,21 @@ impl Driver {
                 listener.short = false;
                 self.counters.accepted += 1;
                 self.hold.push(index, connection);
-                return Accepted::Some;
+                return true;
             }
             Err(error) => error,
         };
         if error.kind() == io::ErrorKind::WouldBlock {
-            return Accepted::None;
+            return false;
         }
         if is_the_connections_own(&error) {
-            return Accepted::Some;
+            return true;
         }
         if !std::mem::replace(&mut listener.short, true) {
             warn!("cannot accept on {}: {error}; trying again until it works", listener.endpoint);
         }
         self.reactor.set_deadline(Source::Listener(index), Some(Instant::now() + ACCEPT_RETRY));
-        Accepted::None
+        false
     }
 
     pub(super) fn pass_to_serving(&mut self) {
@@ -160,9 +161,18 @@ impl Driver {
                 self.reactor.set_deadline(Source::Channel(number), Some(Instant::now() + PASS_RETRY));
             }
             Err(error) => {
+                // It has shut its channel down: nothing will ever reach it again.
                 warn!("cannot pass connections to generation {number}: {error}");
-                self.reactor.set_deadline(Source::Channel(number), Some(Instant::now() + ACCEPT_RETRY));
+                self.input(Input::Broke(number));
             }
+        }
+        self.accept_again();
+    }
+
+    /// Goes on with listeners that were left because as much was held as may be.
+    fn accept_again(&mut self) {
+        if self.behind {
+            return;
         }
         for (index, listener) in (0..).zip(&mut self.listeners) {
             if listener.full && !self.hold.is_full(index) {
@@ -178,6 +188,9 @@ impl Driver {
             return;
         };
         let connections = take_back_from(&mut worker.channel, &mut self.reserve);
+        if !worker.channel.is_empty() {
+            self.fall_behind();
+        }
         if !connections.is_empty() {
             info!("{} unread connections are taken back from generation {number}", connections.len());
             self.counters.reclaimed += connections.len() as u64;
@@ -185,39 +198,55 @@ impl Driver {
         }
     }
 
-    /// Goes on with what could not be taken back for want of descriptors.
-    pub(super) fn take_back_leftovers(&mut self) {
-        let draining = self.workers.iter().filter(|(number, worker)| {
-            Some(**number) != self.machine.serving() && worker.channel.is_closed() && !worker.channel.is_empty()
-        });
-        for number in draining.map(|(number, _)| *number).collect::<Vec<_>>() {
-            self.take_back(number);
-            self.pass_to_serving();
-        }
-        while let Some(channel) = self.leftovers.first_mut() {
-            let connections = take_back_from(channel, &mut self.reserve);
-            if connections.is_empty() && !channel.is_empty() {
+    /// Not everything could be taken back for want of descriptors. What is held goes first then, so that the order is
+    /// that of acceptance.
+    fn fall_behind(&mut self) {
+        self.behind = true;
+        self.reactor.set_deadline(Source::Behind, Some(Instant::now() + ACCEPT_RETRY));
+    }
+
+    /// Goes on with what could not be taken back, oldest first, whenever nothing is held.
+    pub(super) fn go_on_taking_back(&mut self) {
+        self.pass_to_serving();
+        while self.hold.is_empty() {
+            let draining = self.workers.values_mut().filter(|worker| worker.reclaim);
+            let mut channels = self.leftovers.iter_mut().chain(draining.map(|worker| &mut worker.channel));
+            let Some(channel) = channels.find(|channel| !channel.is_empty()) else {
+                self.behind = false;
+                self.accept_again();
                 return;
-            }
+            };
+            let connections = take_back_from(channel, &mut self.reserve);
+            let stuck = connections.is_empty() && !channel.is_empty();
             self.counters.reclaimed += connections.len() as u64;
             self.hold.put_back(connections);
-            if channel.is_empty() {
-                self.leftovers.remove(0);
+            self.leftovers.retain(|channel| !channel.is_empty());
+            if stuck {
+                break;
             }
             self.pass_to_serving();
         }
+        self.fall_behind();
     }
 
     pub(super) fn nothing_held(&self) -> bool {
-        self.hold.is_empty() && self.leftovers.is_empty()
+        self.hold.is_empty() && !self.behind
     }
 
     /// Takes in what the kernel has accepted for us until now, since closing a listener resets it.
     pub(super) fn close_listeners(&mut self) {
         for index in 0..self.listeners.len() {
             let index = index as u16;
-            if self.machine.serving().is_some() {
-                while matches!(self.accept_one(index), Accepted::Some) {}
+            let serving = self.machine.serving().is_some();
+            // No more than a backlog can hold: clients may come faster than we take them in.
+            for _ in 0..self.settings.backlog {
+                if !serving || !self.accept_one(index) {
+                    break;
+                }
+                if self.hold.len() >= BURST {
+                    // Passed on at once, they take no descriptor from those that come after them.
+                    self.pass_to_serving();
+                }
             }
             self.reactor.set_deadline(Source::Listener(index), None);
             if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
@@ -234,19 +263,15 @@ fn take_back_from(
     reserve: &mut crate::process::limits::Reserve,
 ) -> Vec<(u16, std::net::TcpStream)> {
     let mut all = Vec::new();
-    loop {
-        reserve.refill();
-        if !reserve.is_full() {
-            return all;
-        }
-        reserve.release();
+    while reserve.lend(MAX_CONNECTIONS) {
         let taken = channel.take_back();
         reserve.refill();
         match taken {
             Some(connections) => all.extend(connections),
-            None => return all,
+            None => break,
         }
     }
+    all
 }
 
 /// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.

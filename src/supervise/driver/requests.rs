@@ -75,9 +75,9 @@ impl Driver {
             return;
         };
         let milliseconds = u64::try_from(asked.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let generation = report.number.map_or(0, |number| number.0);
         let reply = match report.outcome {
-            Outcome::Switched => {
+            Outcome::Switched(number) => {
+                let generation = number.0;
                 info!("reload: generation {generation} serves after {milliseconds} ms");
                 self.counters.reloads += 1;
                 self.last_reload = Some(LastReload { generation, ok: true, reason: None, milliseconds });
@@ -87,15 +87,12 @@ impl Driver {
                 let switched = Switched { generation, milliseconds };
                 serde_json::to_value(switched).map_or_else(|error| Reply::failed(error.to_string()), Reply::done)
             }
-            Outcome::Failed(failure) => {
-                let why = match report.number {
-                    Some(number) => self.why_of(number, failure),
-                    None => return,
-                };
+            Outcome::Failed(number, failure) => {
+                let why = self.why_of(number, failure);
                 error!("reload failed: {}", why.reason);
                 self.counters.reloads_failed += 1;
                 let reason = Some(why.reason.clone());
-                self.last_reload = Some(LastReload { generation, ok: false, reason, milliseconds });
+                self.last_reload = Some(LastReload { generation: number.0, ok: false, reason, milliseconds });
                 Reply { lines: why.lines, ..Reply::failed(why.reason) }
             }
             Outcome::Replaced => {

@@ -1,6 +1,6 @@
 //! One generation: its number, why it was started, and its phase with the times that belong to it.
 
-use super::{ALIVE, KILL_AFTER, Policy, Readiness, Request};
+use super::{ALIVE, GROUP_CHECK, GROUP_CHECK_MOST, KILL_AFTER, Policy, Readiness, Request};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,8 @@ pub enum Phase {
     Draining {
         /// How far it has been pressed.
         drain: Drain,
-        /// When its group is looked at again: its leader has gone by itself, others of the group still finish.
-        check_at: Option<Instant>,
+        /// The next look at its group: its leader has gone, others of the group still run.
+        check: Option<Check>,
     },
 }
 
@@ -71,6 +71,15 @@ pub enum Drain {
     },
     /// Its group got KILL.
     Killed,
+}
+
+/// When the process group of a generation without a leader is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// When.
+    pub at: Instant,
+    /// How long after the look before.
+    after: Duration,
 }
 
 /// A generation that is not gone.
@@ -107,8 +116,21 @@ impl Generation {
             Phase::Starting { ready_by, alive_at, .. } => earliest(Some(ready_by), alive_at),
             Phase::Serving { .. } => None,
             Phase::Parked { until } => Some(until),
-            Phase::Draining { drain, check_at } => earliest(drain.deadline(), check_at),
+            Phase::Draining { drain, check } => earliest(drain.deadline(), check.map(|check| check.at)),
         }
+    }
+}
+
+impl Check {
+    /// The first look.
+    pub(super) fn first(now: Instant) -> Check {
+        Check { at: now + GROUP_CHECK, after: GROUP_CHECK }
+    }
+
+    /// The look after this one, twice as long after it: looking takes a while on a host with many processes.
+    pub(super) fn next(self, now: Instant) -> Check {
+        let after = (self.after * 2).min(GROUP_CHECK_MOST);
+        Check { at: now + after, after }
     }
 }
 

@@ -1,23 +1,23 @@
 //! Starts: reloads, their coalescing, readiness, failure, crash and back-off.
 
 use super::{
-    Action, Cause, Drain, Failure, Finish, GOOD_RUN, GROUP_CHECK, Generation, Machine, Number, Outcome, Phase,
-    Readiness, Report, Request, SUPERSEDE_AFTER,
+    Action, Cause, Check, Drain, Failure, Finish, GOOD_RUN, Generation, Machine, Number, Outcome, Phase, Readiness,
+    Report, Request, SUPERSEDE_AFTER,
 };
 use std::time::{Duration, Instant};
 
 impl Machine {
     pub(super) fn reload(&mut self, now: Instant, request: Request, actions: &mut Vec<Action>) {
         if self.stopping() {
-            actions.push(report(request, None, Outcome::Stopping));
+            actions.push(report(request, Outcome::Stopping));
         } else if let Some(awaiting) = self.awaiting_exit {
-            replaced(awaiting, None, actions);
+            replaced(awaiting, actions);
             self.awaiting_exit = Some(Cause::Reload(request));
         } else if self.starting().is_none() {
             self.begin(now, Cause::Reload(request), actions);
         } else {
             if let Some(earlier) = self.pending.replace(request) {
-                actions.push(report(earlier, None, Outcome::Replaced));
+                actions.push(report(earlier, Outcome::Replaced));
             }
             self.supersede_if_due(now, actions);
         }
@@ -86,7 +86,7 @@ impl Machine {
         self.served = true;
         self.set_serving(now, number, actions);
         if let Some(Cause::Reload(request)) = self.cause(number) {
-            actions.push(report(request, Some(number), Outcome::Switched));
+            actions.push(report(request, Outcome::Switched(number)));
         }
         if let Some(request) = self.pending.take() {
             self.begin(now, Cause::Reload(request), actions);
@@ -103,6 +103,7 @@ impl Machine {
 
     /// The old generation after a switch: parked under a guard, else drained.
     fn retire(&mut self, now: Instant, number: Number, actions: &mut Vec<Action>) {
+        self.forgive_after_good_run(now, number);
         let until = now.checked_add(self.policy.guard);
         match until.filter(|until| *until > now) {
             Some(until) => {
@@ -121,7 +122,7 @@ impl Machine {
             return;
         }
         if let Some(Cause::Reload(request)) = self.cause(number) {
-            actions.push(report(request, Some(number), Outcome::Failed(failure)));
+            actions.push(report(request, Outcome::Failed(number, failure)));
         }
         match failure {
             Failure::Spawn => self.generations.retain(|generation| generation.number != number),
@@ -144,7 +145,25 @@ impl Machine {
     }
 
     pub(super) fn broke(&mut self, now: Instant, number: Number, actions: &mut Vec<Action>) {
-        self.failed(now, number, Failure::Broke, actions);
+        if self.serving() == Some(number) {
+            // Nothing can be passed to it any more, so it is as good as dead.
+            self.forgive_after_good_run(now, number);
+            self.kill(number, actions);
+            self.crashed(now, actions);
+        } else {
+            self.failed(now, number, Failure::Broke, actions);
+        }
+    }
+
+    /// Failures before a good run do not count for what comes after it.
+    pub(super) fn forgive_after_good_run(&mut self, now: Instant, number: Number) {
+        let since = self.generation(number).and_then(|generation| match generation.phase {
+            Phase::Serving { since } => Some(since),
+            Phase::Starting { .. } | Phase::Parked { .. } | Phase::Draining { .. } => None,
+        });
+        if since.is_some_and(|since| now.saturating_duration_since(since) >= GOOD_RUN) {
+            self.failures = 0;
+        }
     }
 
     pub(super) fn exited(&mut self, now: Instant, number: Number, survivors: bool, actions: &mut Vec<Action>) {
@@ -153,15 +172,16 @@ impl Machine {
         };
         match &mut generation.phase {
             Phase::Starting { .. } => self.failed(now, number, Failure::Exited, actions),
-            Phase::Serving { since } => {
-                let good = now.saturating_duration_since(*since) >= GOOD_RUN;
-                self.crashed(now, number, good, actions);
+            Phase::Serving { .. } => {
+                self.forgive_after_good_run(now, number);
+                self.remove(number, actions);
+                self.crashed(now, actions);
             }
             Phase::Parked { .. } | Phase::Draining { drain: Drain::Killed, .. } => self.remove(number, actions),
-            Phase::Draining { drain: Drain::Asked { .. } | Drain::Terminated { .. }, check_at } => {
+            Phase::Draining { drain: Drain::Asked { .. } | Drain::Terminated { .. }, check } => {
                 // What a drained leader leaves behind may still serve its connections: it has the drain's time.
                 if survivors {
-                    *check_at = Some(now + GROUP_CHECK);
+                    check.get_or_insert(Check::first(now));
                 } else {
                     self.remove(number, actions);
                 }
@@ -169,9 +189,9 @@ impl Machine {
         }
     }
 
-    fn crashed(&mut self, now: Instant, number: Number, good_run: bool, actions: &mut Vec<Action>) {
-        self.failures = if good_run { 1 } else { self.failures + 1 };
-        self.remove(number, actions);
+    /// Nothing serves any more.
+    fn crashed(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.failures += 1;
         if self.stopping() {
             self.close_listeners(actions);
         } else if let Some(parked) = self.find(|phase| matches!(phase, Phase::Parked { .. })) {
@@ -223,7 +243,7 @@ impl Machine {
             return;
         };
         if let Some(cause) = self.cause(number) {
-            replaced(cause, Some(number), actions);
+            replaced(cause, actions);
         }
         self.kill(number, actions);
         self.superseded = true;
@@ -236,7 +256,7 @@ impl Machine {
             self.begin(now, Cause::Respawn, actions);
         }
         self.supersede_if_due(now, actions);
-        self.stop_timeout_if_due(now, actions);
+        self.pass_timeout_if_due(now, actions);
         for number in self.numbers() {
             if self.generation(number).and_then(Generation::deadline).is_some_and(|at| at <= now) {
                 self.generation_deadline(now, number, actions);
@@ -255,9 +275,9 @@ impl Machine {
             Phase::Starting { .. } => self.failed(now, number, Failure::NotReady, actions),
             Phase::Serving { .. } => {}
             Phase::Parked { .. } => self.drain(now, number, actions),
-            Phase::Draining { drain, check_at } => {
-                if let Some(at) = check_at.filter(|at| *at <= now) {
-                    *check_at = Some(at.max(now) + GROUP_CHECK);
+            Phase::Draining { drain, check } => {
+                if let Some(due) = check.filter(|check| check.at <= now) {
+                    *check = Some(due.next(now));
                     actions.push(Action::CheckGroup(number));
                 }
                 if drain.deadline().is_some_and(|at| at <= now) {
@@ -268,13 +288,13 @@ impl Machine {
     }
 }
 
-fn report(request: Request, number: Option<Number>, outcome: Outcome) -> Action {
-    Action::Report(Report { request, number, outcome })
+pub(super) fn report(request: Request, outcome: Outcome) -> Action {
+    Action::Report(Report { request, outcome })
 }
 
-fn replaced(cause: Cause, number: Option<Number>, actions: &mut Vec<Action>) {
+fn replaced(cause: Cause, actions: &mut Vec<Action>) {
     match cause {
-        Cause::Reload(request) => actions.push(report(request, number, Outcome::Replaced)),
+        Cause::Reload(request) => actions.push(report(request, Outcome::Replaced)),
         Cause::First | Cause::Respawn => {}
     }
 }

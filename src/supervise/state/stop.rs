@@ -1,6 +1,7 @@
 //! Ends: the drain of one generation and its escalation, and the stop of the supervisor.
 
-use super::{Action, Cause, Drain, Finish, Machine, Number, Outcome, Phase, Report, Request, Urgency, Wanted};
+use super::reload::report;
+use super::{Action, Cause, Drain, Finish, Machine, Number, Outcome, Phase, Request, Urgency, Wanted};
 use std::time::Instant;
 
 impl Machine {
@@ -20,18 +21,15 @@ impl Machine {
 
     /// From now on the end is wanted: what serves may still get the held connections, all else drains.
     pub(super) fn end(&mut self, now: Instant, finish: Finish, actions: &mut Vec<Action>) {
-        let by = now + self.policy.stop_timeout;
-        self.wanted = Wanted::Stop { by, urgency: Urgency::Drain };
+        let limit = self.policy.stop_timeout;
+        // Passing on what is held must leave the drain its time.
+        self.wanted = Wanted::Stop { pass_by: now + limit / 2, by: now + limit, urgency: Urgency::Drain };
         self.finish = finish;
         self.respawn_at = None;
         let awaiting = self.awaiting_exit.take().and_then(reload_of);
-        for request in self.pending.take().into_iter().chain(awaiting) {
-            actions.push(stopping(request, None));
-        }
-        if let Some(number) = self.starting()
-            && let Some(request) = self.cause(number).and_then(reload_of)
-        {
-            actions.push(stopping(request, Some(number)));
+        let starting = self.starting().and_then(|number| self.cause(number)).and_then(reload_of);
+        for request in self.pending.take().into_iter().chain(awaiting).chain(starting) {
+            actions.push(report(request, Outcome::Stopping));
         }
         let serving = self.serving();
         if serving.is_none() {
@@ -57,9 +55,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn stop_timeout_if_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    /// A channel that stays full does not hold the end up: the child serves what is in it, the rest is closed.
+    pub(super) fn pass_timeout_if_due(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match self.wanted {
-            Wanted::Stop { by, .. } if by <= now => {
+            Wanted::Stop { pass_by, .. } if pass_by <= now => {
                 if let Some(serving) = self.serving() {
                     self.close_listeners(actions);
                     self.drain(now, serving, actions);
@@ -83,12 +82,17 @@ impl Machine {
             Wanted::Serve => None,
             Wanted::Stop { by, .. } => Some(by),
         };
+        self.forgive_after_good_run(now, number);
+        // At a stop none comes after the one that serves: what it has not read yet it is still to serve.
+        let take_back = !self.stopping() || self.serving().is_some_and(|serving| serving != number);
         let Some(generation) = self.generation_mut(number) else {
             return;
         };
         if !matches!(generation.phase, Phase::Draining { .. }) {
-            actions.push(Action::Drain { number, signal: !generation.spoke });
-            generation.phase = Phase::Draining { drain: Drain::asked(now, limit), check_at: None };
+            // A child that still starts does not look at its channel yet.
+            let signal = !generation.spoke || matches!(generation.phase, Phase::Starting { .. });
+            actions.push(Action::Drain { number, signal, take_back });
+            generation.phase = Phase::Draining { drain: Drain::asked(now, limit), check: None };
         }
         if let (Phase::Draining { drain, .. }, Some(by)) = (&mut generation.phase, stop_by) {
             drain.cut_short(by);
@@ -119,7 +123,12 @@ impl Machine {
         let Some(generation) = self.generation_mut(number) else {
             return;
         };
-        generation.phase = Phase::Draining { drain: Drain::Killed, check_at: None };
+        // A leader that has gone already will not be heard of again, so its group goes on being looked at.
+        let check = match generation.phase {
+            Phase::Draining { check, .. } => check,
+            Phase::Starting { .. } | Phase::Serving { .. } | Phase::Parked { .. } => None,
+        };
+        generation.phase = Phase::Draining { drain: Drain::Killed, check };
         actions.push(Action::Kill(number));
         if stopping && self.finish == Finish::Stopped {
             self.finish = Finish::Killed;
@@ -157,8 +166,4 @@ fn reload_of(cause: Cause) -> Option<Request> {
         Cause::Reload(request) => Some(request),
         Cause::First | Cause::Respawn => None,
     }
-}
-
-fn stopping(request: Request, number: Option<Number>) -> Action {
-    Action::Report(Report { request, number, outcome: Outcome::Stopping })
 }

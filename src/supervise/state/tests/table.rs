@@ -104,8 +104,11 @@ fn word(action: &Action) -> String {
         Action::Serve(number) => format!("serve {number}"),
         Action::Pass(number) => format!("pass {number}"),
         Action::Park(number) => format!("park {number}"),
-        Action::Drain { number, signal: false } => format!("drain {number}"),
-        Action::Drain { number, signal: true } => format!("drain {number} by signal"),
+        Action::Drain { number, signal, take_back } => {
+            let signal = if *signal { " by signal" } else { "" };
+            let rest = if *take_back { "" } else { ", leave it the rest" };
+            format!("drain {number}{signal}{rest}")
+        }
         Action::Terminate(number) => format!("TERM {number}"),
         Action::Kill(number) => format!("KILL {number}"),
         Action::CheckGroup(number) => format!("check group {number}"),
@@ -119,11 +122,11 @@ fn word(action: &Action) -> String {
 
 fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Switched => "switched",
-        Outcome::Failed(Failure::Spawn) => "cannot start",
-        Outcome::Failed(Failure::Exited) => "exited",
-        Outcome::Failed(Failure::NotReady) => "not ready",
-        Outcome::Failed(Failure::Broke) => "broke",
+        Outcome::Switched(_) => "switched",
+        Outcome::Failed(_, Failure::Spawn) => "cannot start",
+        Outcome::Failed(_, Failure::Exited) => "exited",
+        Outcome::Failed(_, Failure::NotReady) => "not ready",
+        Outcome::Failed(_, Failure::Broke) => "broke",
         Outcome::Replaced => "replaced",
         Outcome::Stopping => "stopping",
     }

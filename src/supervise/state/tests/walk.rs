@@ -29,6 +29,7 @@ struct Child {
     unread: Vec<u32>,
     read: Vec<u32>,
     told_to_drain: bool,
+    keeps_the_rest: bool,
     killed: bool,
     exited: bool,
 }
@@ -106,14 +107,20 @@ impl World {
                 Action::Serve(number) => assert!(self.lives(number)),
                 Action::Pass(number) => self.pass(number),
                 Action::Park(number) => self.take_back(number),
-                Action::Drain { number, .. } => {
-                    self.take_back(number);
+                Action::Drain { number, take_back, .. } => {
+                    if take_back {
+                        self.take_back(number);
+                    }
                     self.child(number).told_to_drain = true;
+                    self.child(number).keeps_the_rest = !take_back;
                 }
                 Action::Terminate(number) => assert!(self.child(number).told_to_drain),
-                Action::Kill(number) => self.child(number).killed = true,
+                Action::Kill(number) => {
+                    self.take_back(number);
+                    self.child(number).killed = true;
+                }
                 Action::CheckGroup(number) => {
-                    let survivors = self.random.one_in(2);
+                    let survivors = !self.child(number).killed && self.random.one_in(2);
                     self.feed(Input::Exited { number, survivors });
                 }
                 Action::Remove(number) => self.remove(number),
@@ -239,6 +246,10 @@ impl World {
         let numbers = self.machine.generations().iter().map(|generation| generation.number);
         assert!(numbers.eq(self.children.keys().copied()), "a child without a generation, or none with: {seed}");
         assert!(self.listening || self.machine.stopping(), "closed early: {seed}");
+        for generation in self.machine.generations() {
+            let heard_of_again = !self.children[&generation.number].exited || generation.deadline().is_some();
+            assert!(heard_of_again, "nothing will ever be heard of generation {}: {seed}", generation.number);
+        }
 
         let held = self.hold.next().map(|(_, connection)| *connection).collect::<Vec<_>>();
         assert!(held.is_sorted(), "out of order: {seed}");
@@ -246,7 +257,8 @@ impl World {
         places.extend(&self.with_the_gone);
         for child in self.children.values() {
             assert!(child.unread.is_sorted() && child.read.is_sorted(), "out of order: {seed}");
-            assert!(!child.told_to_drain || child.unread.is_empty(), "left with one that drains: {seed}");
+            let left = child.told_to_drain && !child.keeps_the_rest && !child.unread.is_empty();
+            assert!(!left, "left with one that drains: {seed}");
             places.extend(child.unread.iter().chain(&child.read));
         }
         places.sort_unstable();

@@ -1,0 +1,66 @@
+//! The programs that the trials supervise, good ones and bad ones: `suite child ROLE [ARG]...`.
+//!
+//! They speak the documented wire themselves (`wire`), so that the supervisor is checked against
+//! its documentation and not against the client library; `echo_library` uses the library.
+
+mod echo;
+mod misbehave;
+mod output;
+mod plain;
+mod probe;
+mod serve;
+mod wire;
+mod wrap;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Runs the role that the words name.
+pub(crate) fn run(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["from", file] => from(file),
+        ["echo"] => echo::run(),
+        ["one_by_one", ms] => echo::one_by_one(milliseconds(ms)),
+        ["echo_library"] => echo::with_library(),
+        ["slow_start", ms] => {
+            std::thread::sleep(milliseconds(ms));
+            echo::run()
+        }
+        ["listener_plain"] => plain::run(),
+        ["never_ready"] => misbehave::never_ready(),
+        ["silent_alive"] => misbehave::park(),
+        ["crash_before_ready", ms, code] => misbehave::crash_before_ready(milliseconds(ms), code.parse().unwrap()),
+        ["crash_after_ready", ms] => misbehave::crash_after_ready(milliseconds(ms)),
+        ["ignores_drain"] => misbehave::ignores_drain(),
+        ["slow_drain", ms] => misbehave::slow_drain(milliseconds(ms)),
+        ["stops_reading"] => misbehave::stops_reading(),
+        ["reads", count] => misbehave::reads(count.parse().unwrap()),
+        ["shuts_listener_down"] => misbehave::shuts_listener_down(),
+        ["leaks_fd"] => misbehave::leaks_fd(),
+        ["grandchild"] => misbehave::grandchild(),
+        ["leader_leaves"] => misbehave::leader_leaves(),
+        ["wrong_version"] => misbehave::wrong_version(),
+        ["garbage", what] => misbehave::garbage(what),
+        ["prints", what, count] => output::run(what, count.parse().unwrap()),
+        ["probe", file] => probe::run(file.as_ref()),
+        ["wrap", ..] => wrap::run(&words[1..]),
+        _ => panic!("no such child: {words:?}"),
+    }
+}
+
+/// Becomes what the file says now. A word `exec` first replaces the program altogether.
+fn from(file: &str) -> ExitCode {
+    let text = std::fs::read_to_string(file).unwrap();
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    if words[0] == "exec" {
+        let error = Command::new(&words[1]).args(&words[2..]).exec();
+        panic!("cannot execute {}: {error}", words[1]);
+    }
+    run(&words)
+}
+
+fn milliseconds(text: &str) -> Duration {
+    Duration::from_millis(text.parse().unwrap())
+}

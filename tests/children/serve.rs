@@ -1,0 +1,70 @@
+//! The service of every child that serves: lines `HOLD-MS WORD`, answers `GENERATION PID PLACE WORD`,
+//! where PLACE is the connection's number in this process, from 1 in the order of arrival.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// The connections of this process.
+#[derive(Clone)]
+pub(super) struct Service {
+    generation: u64,
+    counts: Arc<(Mutex<Counts>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Counts {
+    open: usize,
+    arrived: u64,
+}
+
+impl Service {
+    /// None yet; `generation` is what the answers name.
+    pub(super) fn new(generation: u64) -> Service {
+        Service { generation, counts: Arc::default() }
+    }
+
+    /// Serves a connection in a thread of its own.
+    pub(super) fn take(&self, connection: OwnedFd) {
+        let place = {
+            let mut counts = self.counts.0.lock().unwrap();
+            counts.open += 1;
+            counts.arrived += 1;
+            counts.arrived
+        };
+        let service = self.clone();
+        let work = move || {
+            // What the client does to its connection is its own affair.
+            let _ = converse(TcpStream::from(connection), service.generation, place);
+            service.counts.0.lock().unwrap().open -= 1;
+            service.counts.1.notify_all();
+        };
+        thread::Builder::new().stack_size(128 * 1024).spawn(work).unwrap();
+    }
+
+    /// Waits until no connection is left.
+    pub(super) fn finish(&self) {
+        let mut counts = self.counts.0.lock().unwrap();
+        while counts.open > 0 {
+            counts = self.counts.1.wait(counts).unwrap();
+        }
+    }
+}
+
+fn converse(stream: TcpStream, generation: u64, place: u64) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let mut lines = BufReader::new(&stream).lines();
+    let pid = std::process::id();
+    while let Some(line) = lines.next().transpose()? {
+        let Some((hold, word)) = line.split_once(' ') else {
+            break;
+        };
+        let Ok(hold) = hold.parse() else { break };
+        thread::sleep(Duration::from_millis(hold));
+        (&stream).write_all(format!("{generation} {pid} {place} {word}\n").as_bytes())?;
+    }
+    Ok(())
+}

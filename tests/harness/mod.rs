@@ -1,0 +1,74 @@
+//! What the trials stand on: scenes with supervisors in them, clients, load, and a view of `/proc`.
+//! It knows nothing of the supervisor's insides, only its command line, its files and its sockets.
+
+pub(crate) mod client;
+pub(crate) mod load;
+pub(crate) mod process;
+pub(crate) mod ran;
+pub(crate) mod scene;
+pub(crate) mod supervisor;
+
+pub(crate) use client::Failure;
+pub(crate) use ran::Ran;
+pub(crate) use scene::Scene;
+pub(crate) use supervisor::{Setup, Supervisor};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should happen at once. Generous: a loaded machine is no failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until `look` answers with a value, or fails with what was seen last.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + patience;
+    let mut pause = LOOK;
+    loop {
+        match look() {
+            Ok(value) => return value,
+            Err(seen) if Instant::now() > deadline => {
+                panic!("waited {patience:?} in vain until {what}; last seen: {seen}")
+            }
+            Err(_) => std::thread::sleep(pause),
+        }
+        pause = (pause * 2).min(LOOK * 10);
+    }
+}
+
+/// Waits until `holds` is true.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, PATIENCE, || if holds() { Ok(()) } else { Err("not so".to_owned()) });
+}
+
+/// Builds the list of a module's trials, each named after its function.
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+            vec![$(libtest_mimic::Trial::test(
+                format!("{module}::{}", stringify!($name)),
+                || { $name(); Ok(()) },
+            )),+]
+        }
+    };
+}
+pub(crate) use trials;
+
+/// Builds the list of a module's trials that only root can run; others see them as ignored.
+macro_rules! trials_of_root {
+    ($($name:ident),+ $(,)?) => {
+        pub(crate) fn trials_of_root() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+            let ignored = !nix::unistd::geteuid().is_root();
+            vec![$(libtest_mimic::Trial::test(
+                format!("{module}::{}", stringify!($name)),
+                || { $name(); Ok(()) },
+            ).with_ignored_flag(ignored)),+]
+        }
+    };
+}
+pub(crate) use trials_of_root;

@@ -1,0 +1,39 @@
+//! The first role: start, pass, reload, drain, stop; one file per behaviour.
+
+mod channel;
+mod command;
+mod crash;
+mod drain;
+mod failures;
+mod hold;
+mod killed;
+mod limits;
+mod listeners;
+mod load;
+mod quick_start;
+mod readiness;
+mod requests;
+mod stop;
+mod surroundings;
+
+/// Every trial of the role.
+pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+    let all = [
+        channel::trials(),
+        command::trials(),
+        crash::trials(),
+        drain::trials(),
+        failures::trials(),
+        hold::trials(),
+        killed::trials(),
+        limits::all(),
+        listeners::trials(),
+        load::trials(),
+        quick_start::trials(),
+        readiness::trials(),
+        requests::trials(),
+        stop::trials(),
+        surroundings::trials(),
+    ];
+    all.into_iter().flatten().collect()
+}
