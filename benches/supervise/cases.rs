@@ -171,25 +171,25 @@ type Trouble = fn(&Running, gap: Duration) -> Result<()>;
 
 /// Title, the daemon's start, the load's seconds, what happens.
 const TROUBLES: [(&str, Duration, f64, Trouble); 4] = [
-    ("daemon needs 1.5 s to start", SLOW, 5.5, |running, _| {
+    ("daemon needs 1.5 s to start", SLOW, 5.2, |running, _| {
         running.reload()?;
         wait(seconds(2.5));
         running.reload()
     }),
-    ("new daemon exits at once, for 3 s", Duration::ZERO, 6.0, |running, _| {
+    ("new daemon exits at once, for 3 s", Duration::ZERO, 5.0, |running, _| {
         running.let_daemons_fail(true)?;
         running.reload()?;
         wait(seconds(3.0));
         running.let_daemons_fail(false)
     }),
-    ("4 reloads 0.4 s apart, 1.5 s start", SLOW, 7.0, |running, _| {
+    ("4 reloads 0.4 s apart, 1.5 s start", SLOW, 6.5, |running, _| {
         (0..4).try_for_each(|_| {
             running.reload()?;
             wait(seconds(0.4));
             Ok(())
         })
     }),
-    ("daemon killed", Duration::ZERO, 5.0, |running, _| running.kill_daemons()),
+    ("daemon killed", Duration::ZERO, 3.0, |running, _| running.kill_daemons()),
 ];
 
 /// The worst stall of a client, and connections lost, when things are not good.

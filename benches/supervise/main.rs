@@ -75,7 +75,9 @@ fn measure(plan: &Plan) -> Result<()> {
         subjects.retain(|subject| only.contains(&subject.name));
     }
     let without = |left_out: &[&str]| -> Vec<Subject> {
-        subjects.iter().filter(|subject| !left_out.contains(&subject.name.as_str())).cloned().collect()
+        let is_left_out =
+            |name: &str| left_out.iter().any(|word| name == *word || *word == FEW_FILES && name.ends_with(word));
+        subjects.iter().filter(|subject| !is_left_out(&subject.name)).cloned().collect()
     };
     machine("before");
     if plan.has("rate") {

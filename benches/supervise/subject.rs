@@ -14,7 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Further supervisors: `name|seconds between two reloads|command`, separated by `;;`.
+/// Further supervisors: `name|seconds between two reloads|command`, separated by `;;`. The command is a template; in
+/// it `{self} files 1024` before a command allows it so many files.
 const PEERS: &str = "SUPERVISE_PEERS";
 
 /// The daemon without a supervisor, whose port it binds itself.
@@ -25,8 +26,8 @@ pub const LISTENER: &str = "listener";
 pub const LIBRARY: &str = "listener, library";
 /// The supervisor accepts and passes.
 pub const CONNECTIONS: &str = "connections";
-/// As `LISTENER`, where few files may be open: some supervisors close them one by one.
-pub const FEW_FILES: &str = "listener, 1024 files";
+/// How the names end of subjects that may open few files: some supervisors close every number that may be open.
+pub const FEW_FILES: &str = ", 1024 files";
 
 /// One way to serve.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub struct Subject {
     pub name: String,
     /// The time between two reloads; none for what cannot reload.
     pub gap: Option<Duration>,
-    /// Words in which `{port}`, `{folder}`, `{ours}` and, as a word of its own, `{daemon}` are replaced.
+    /// Words in which `{port}`, `{folder}`, `{ours}`, `{self}` and, as a word of its own, `{daemon}` are replaced.
     template: String,
 }
 
@@ -52,7 +53,7 @@ impl Subject {
             Subject::new(LISTENER, 0.5, &format!("{OURS} -- {{daemon}}")),
             Subject::new(LIBRARY, 0.5, &format!("{OURS} -- {{daemon}} library")),
             Subject::new(CONNECTIONS, 0.5, &format!("{OURS} --pass connections -- {{daemon}}")),
-            Subject::new(FEW_FILES, 0.5, &format!("{{self}} files 1024 {OURS} -- {{daemon}}")),
+            Subject::new(&format!("{LISTENER}{FEW_FILES}"), 0.5, &format!("{{self}} files 1024 {OURS} -- {{daemon}}")),
         ];
         let starter = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .any(|folder| folder.join("start_server").exists());
