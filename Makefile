@@ -29,7 +29,7 @@ run: build
 	@$(BIN)/socket-protector -f --pid-file $(PID_FILE) $(PORT) -- $(BIN)/sample-client $(PORT)
 
 test:
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --all-features
 
 clean:
 	$(CARGO) clean

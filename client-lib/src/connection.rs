@@ -5,6 +5,7 @@ use nix::unistd::read;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 /// A client's connection: a connected socket in blocking mode, closed when dropped.
 ///
@@ -27,12 +28,24 @@ impl Connection {
 
     /// The connection as a [`TcpStream`], if it is one over IPv4 or IPv6.
     pub fn into_tcp_stream(self) -> io::Result<TcpStream> {
-        let family = getsockname::<SockaddrStorage>(self.socket.as_raw_fd())?.family();
-        let internet = matches!(family.map(|family| family as i32), Some(libc::AF_INET | libc::AF_INET6));
-        if internet && getsockopt(&self.socket, sockopt::SockType)? == SockType::Stream {
+        if self.is_stream_of(&[libc::AF_INET, libc::AF_INET6])? {
             return Ok(TcpStream::from(self.socket));
         }
         Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection is not a TCP stream"))
+    }
+
+    /// The connection as a [`UnixStream`], if the client came to a unix socket.
+    pub fn into_unix_stream(self) -> io::Result<UnixStream> {
+        if self.is_stream_of(&[libc::AF_UNIX])? {
+            return Ok(UnixStream::from(self.socket));
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection is not a unix stream"))
+    }
+
+    fn is_stream_of(&self, families: &[i32]) -> io::Result<bool> {
+        let family = getsockname::<SockaddrStorage>(self.socket.as_raw_fd())?.family();
+        let fits = family.is_some_and(|family| families.contains(&(family as i32)));
+        Ok(fits && getsockopt(&self.socket, sockopt::SockType)? == SockType::Stream)
     }
 }
 

@@ -21,6 +21,11 @@
 //! }
 //! ```
 //!
+//! An event loop of the daemon's own polls the one descriptor that [`Protector`] gives
+//! ([`as_fd`](std::os::fd::AsFd::as_fd)) after [`Protector::set_nonblocking`]. For two loops there is an adapter, each
+//! behind a feature of the same name: module `tokio` with an `AsyncProtector`, module `mio` which makes `Protector` an
+//! event source.
+//!
 //! Below it, [`wire`] is the channel's protocol in bytes, [`descriptors`] sends and receives records with descriptors
 //! over a unix socket, and [`environment`] names the variables by which a child learns what it was given. The
 //! supervisor uses these three too, so that both ends speak by the same definitions.
@@ -33,8 +38,12 @@ pub mod environment;
 mod error;
 mod inherited;
 mod intake;
+#[cfg(feature = "mio")]
+pub mod mio;
 mod protector;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 pub mod wire;
 
 pub use connection::Connection;

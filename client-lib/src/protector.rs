@@ -134,7 +134,8 @@ impl Protector {
     }
 
     /// Tells the supervisor that the daemon can serve. The first [`accept`](Protector::accept) says it by itself, so
-    /// only a daemon that accepts elsewhere, or that is ready earlier, has to call it. Said once, however often called.
+    /// only a daemon that accepts elsewhere, that is ready earlier, or that waits in an event loop before it accepts,
+    /// has to call it. Said once, however often called.
     pub fn ready(&self) -> Result<(), Error> {
         if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -214,6 +215,11 @@ impl Protector {
         &self.listeners
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn channel(&self) -> Option<&OwnedFd> {
+        self.channel.as_ref()
+    }
+
     fn take_next(&self) -> io::Result<Option<Connection>> {
         let mut state = self.state();
         loop {
@@ -229,9 +235,16 @@ impl Protector {
                 state = self.wait_for_turn(state);
                 continue;
             };
-            drop(state);
-            let (watched, polled) = poll(watched, nonblocking);
-            state = self.state();
+            let (watched, polled) = if nonblocking {
+                // Under the lock: meanwhile another thread would find nothing to poll, take that for nothing to
+                // accept, and in an edge-triggered loop there would be no event for what is left.
+                poll(watched, 0)
+            } else {
+                drop(state);
+                let answer = poll(watched, -1);
+                state = self.state();
+                answer
+            };
             let filled = polled.and_then(|()| state.intake.fill(self.channel.as_ref(), &self.listeners, &watched));
             let answered = watched.iter().any(|entry| entry.revents != 0);
             state.watched = Some(watched);
@@ -320,9 +333,9 @@ impl Iterator for Incoming<'_> {
     }
 }
 
-/// Polls once; an interruption counts as no answer.
-fn poll(mut watched: Vec<Watched>, nonblocking: bool) -> (Vec<Watched>, Result<(), Error>) {
-    let polled = match sys::poll(&mut watched, if nonblocking { 0 } else { -1 }) {
+/// Polls once, at most so long or, with -1, for ever; an interruption counts as no answer.
+fn poll(mut watched: Vec<Watched>, milliseconds: i32) -> (Vec<Watched>, Result<(), Error>) {
+    let polled = match sys::poll(&mut watched, milliseconds) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {
             watched.iter_mut().for_each(|entry| entry.revents = 0);
             Ok(())

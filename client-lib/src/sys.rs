@@ -3,8 +3,14 @@
 #![allow(unsafe_code, reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound")]
 
 mod pollable;
+#[cfg(feature = "tokio")]
+mod readiness;
 
 pub(crate) use pollable::Pollable;
+#[cfg(feature = "tokio")]
+pub(crate) use pollable::end_of;
+#[cfg(feature = "tokio")]
+pub(crate) use readiness::Readiness;
 
 use crate::descriptors::MAX_DESCRIPTORS;
 use std::io;

@@ -34,6 +34,24 @@ fn live() {
     protector.accept().unwrap().unwrap();
     assert!(!is_readable(&protector));
     Protector::standalone(listener).unwrap();
+    #[cfg(feature = "tokio")]
+    live_in_a_runtime(&batch);
+}
+
+#[cfg(feature = "tokio")]
+fn live_in_a_runtime(batch: &[(u16, std::os::fd::BorrowedFd<'_>)]) {
+    use socket_protector_client::tokio::AsyncProtector;
+    tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap().block_on(async {
+        let (supervisor, protector) = Supervisor::with(Vec::new());
+        let protector = AsyncProtector::new(protector).unwrap();
+        supervisor.pass(batch);
+        let connection = protector.accept().await.unwrap().unwrap();
+        drop(tokio::net::TcpStream::try_from(connection).unwrap());
+        let protector = AsyncProtector::new(protector.into_inner()).unwrap();
+        protector.accept().await.unwrap().unwrap();
+        drop(supervisor);
+        protector.draining().await;
+    });
 }
 
 #[test]

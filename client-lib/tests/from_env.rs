@@ -4,22 +4,18 @@
 
 mod common;
 
+use common::process::{self, CONNECTIONS, LISTENER, says_hello_and_ready};
 use common::{Supervisor, clients, listener};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use socket_protector_client::Protector;
-use socket_protector_client::wire::FromChild;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 const DAEMON: &str = "SOCKET_PROTECTOR_TEST_DAEMON";
-/// The listener as 3 and the channel as 9, and then `exec`, which keeps the process number that LISTEN_PID names.
-const LISTENER: &str = "LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=web SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" \
-                        3<&0 9<&1 0</dev/null 1>&2";
-const CONNECTIONS: &str = "SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" 9<&1 1>&2";
 
 fn main() {
     if std::env::var_os(DAEMON).is_some() {
@@ -72,36 +68,15 @@ fn eprint(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).unwrap();
 }
 
-/// Starts the daemon by a shell line whose standard input and output are these descriptors.
+/// Starts this binary as the daemon.
 fn start(line: &str, input: impl Into<Stdio>, output: impl Into<Stdio>) -> Child {
-    Command::new("/bin/sh")
-        .args(["-c", line])
-        .arg(std::env::current_exe().unwrap())
-        .envs([(DAEMON, "1"), ("SOCKET_PROTECTOR_GENERATION", "12"), ("SOCKET_PROTECTOR_NAME", "web.1")])
-        .stdin(input)
-        .stdout(output)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    process::daemon(&std::env::current_exe().unwrap(), line, input, output).env(DAEMON, "1").spawn().unwrap()
 }
 
 fn ends_with(child: Child, last: &str) {
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&stderr);
     assert!(status.success() && stderr == last, "{status}: {stderr}");
-}
-
-fn says_hello_and_ready(supervisor: &Supervisor) {
-    let next = || {
-        let mut heard = None;
-        common::eventually(|| {
-            heard = supervisor.heard();
-            heard.is_some()
-        });
-        heard
-    };
-    assert_eq!(next(), Some(FromChild::Hello { version: 1 }));
-    assert_eq!(next(), Some(FromChild::Ready));
 }
 
 fn listeners_are_taken() {

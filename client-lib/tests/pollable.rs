@@ -8,6 +8,7 @@ use socket_protector_client::Protector;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
 
 fn would_wait(protector: &Protector) -> bool {
     matches!(protector.accept(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -75,4 +76,23 @@ fn it_serves_without_a_supervisor_too() {
     protector.set_nonblocking(false).unwrap();
     let _client = TcpStream::connect(address).unwrap();
     assert!(protector.accept().unwrap().is_some());
+}
+
+#[test]
+fn threads_that_accept_at_the_same_time_do_not_hide_connections_from_each_other() {
+    const THREADS: usize = 4;
+    const EACH: usize = 25;
+    let (listener, address) = listener();
+    let (_supervisor, protector) = Supervisor::with(vec![listener.into()]);
+    protector.set_nonblocking(true).unwrap();
+    for _ in 0..20 {
+        let _clients: Vec<_> = (0..THREADS * EACH).map(|_| TcpStream::connect(address).unwrap()).collect();
+        thread::scope(|threads| {
+            for _ in 0..THREADS {
+                // There is one for each call, so no call may say that there is nothing.
+                threads.spawn(|| (0..EACH).for_each(|_| drop(protector.accept().unwrap().unwrap())));
+            }
+        });
+        assert!(would_wait(&protector));
+    }
 }

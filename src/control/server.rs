@@ -23,7 +23,7 @@ const BUDGET: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Identifies a client; none is used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(u64);
 
 /// Why there is no control socket.
@@ -100,12 +100,22 @@ impl<K: Copy + Eq + Hash> Server<K> {
             let uid = getsockopt(&stream, sockopt::PeerCredentials).map(|peer| Uid::from_raw(peer.uid()));
             if !uid.is_ok_and(|uid| uid.is_root() || uid == Uid::effective()) {
                 warn!("a control client of another user was turned away");
-            } else if self.clients.len() >= MOST_CLIENTS {
-                warn!("a control client was turned away: there are {MOST_CLIENTS} already");
-            } else {
+            } else if self.clients.len() < MOST_CLIENTS || self.make_room(reactor) {
                 self.add(reactor, stream);
+            } else {
+                warn!("a control client was turned away: {MOST_CLIENTS} wait for an answer already");
             }
         }
+    }
+
+    /// Turns away the client that has said nothing for the longest time, if there is one; whoever asks goes before it.
+    fn make_room(&mut self, reactor: &mut Reactor<K>) -> bool {
+        let silent = self.clients.iter().filter(|(_, client)| !client.asked && client.reply.is_empty());
+        let Some(id) = silent.map(|(id, _)| *id).min() else {
+            return false;
+        };
+        self.forget(reactor, id);
+        true
     }
 
     fn add(&mut self, reactor: &mut Reactor<K>, stream: UnixStream) {

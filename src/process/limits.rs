@@ -23,10 +23,13 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     Ok((soft, hard))
 }
 
-/// As many as one record of the channel carries; a start takes fewer.
-const NEEDED: usize = 16;
-/// And some for requests that come meanwhile.
-const RESERVED: usize = NEEDED + 8;
+/// A start takes fewer.
+const FOR_A_START: usize = 16;
+/// As many as one record of the channel carries.
+const FOR_A_RECORD: usize = 16;
+/// Requests that come meanwhile.
+const FOR_REQUESTS: usize = 4;
+const RESERVED: usize = FOR_A_START + FOR_A_RECORD + FOR_REQUESTS;
 
 /// Descriptors kept for what must work when clients have taken all the others: starting a child, being asked.
 #[derive(Debug)]
@@ -51,19 +54,20 @@ impl Reserve {
         self.kept.clear();
     }
 
-    /// Frees so many for certain, or none; true when they are free.
-    pub fn lend(&mut self, count: usize) -> bool {
+    /// Frees what one record takes, unless a start would lack its part then; true when it is free. What is received
+    /// may stay.
+    pub fn lend_record(&mut self) -> bool {
         self.refill();
-        let lent = self.kept.len() >= count;
-        if lent {
-            self.kept.truncate(self.kept.len() - count);
+        let enough = self.kept.len() >= FOR_A_START + FOR_A_RECORD;
+        if enough {
+            self.kept.truncate(self.kept.len() - FOR_A_RECORD);
         }
-        lent
+        enough
     }
 
-    /// Frees one, unless those are needed that one record of a channel takes; true when it is free.
+    /// Frees one for a request, unless it is needed otherwise; true when it is free.
     pub fn lend_spare(&mut self) -> bool {
-        self.kept.len() > NEEDED && self.kept.pop().is_some()
+        self.kept.len() > FOR_A_START + FOR_A_RECORD && self.kept.pop().is_some()
     }
 
     /// Takes back as much of the reserve as there is.
@@ -74,5 +78,27 @@ impl Reserve {
                 Err(_) => break,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FOR_A_RECORD, FOR_REQUESTS, RESERVED, Reserve};
+
+    #[test]
+    fn each_purpose_has_its_part_of_the_reserve() {
+        assert_eq!(FOR_A_RECORD, socket_protector_client::wire::MAX_CONNECTIONS);
+        let mut reserve = Reserve::new().unwrap();
+        assert_eq!(reserve.kept.len(), RESERVED);
+        for _ in 0..FOR_REQUESTS {
+            assert!(reserve.lend_spare());
+        }
+        assert!(!reserve.lend_spare(), "the rest is for others");
+        assert!(reserve.lend_record(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
+        reserve.release();
+        assert!(reserve.kept.is_empty());
+        reserve.refill();
+        assert_eq!(reserve.kept.len(), RESERVED);
     }
 }

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Hold<T> {
     queue: VecDeque<(u16, T)>,
+    /// How many at the front were put back and are to be followed by what is put back after them.
+    put_back: usize,
     held: Vec<usize>,
     limit: usize,
 }
@@ -15,7 +17,7 @@ pub struct Hold<T> {
 impl<T> Hold<T> {
     /// Holds at most `limit` for each of so many listeners.
     pub fn new(listeners: usize, limit: usize) -> Self {
-        Hold { queue: VecDeque::new(), held: vec![0; listeners], limit }
+        Hold { queue: VecDeque::new(), put_back: 0, held: vec![0; listeners], limit }
     }
 
     /// Whether no more is to be accepted from this listener.
@@ -44,13 +46,22 @@ impl<T> Hold<T> {
         self.queue.push_back((listener, connection));
     }
 
-    /// Connections that were taken back, oldest first: they come before all others, since they were accepted earlier.
-    /// They are taken in even when that exceeds the limit; nothing is ever thrown away here.
+    /// What is put back from now on comes from another child, and so before all others.
+    pub fn begin_putting_back(&mut self) {
+        self.put_back = 0;
+    }
+
+    /// Connections that were taken back, oldest first: they come before all others, since they were accepted earlier,
+    /// but after what was put back before. They are taken in even when that exceeds the limit; nothing is ever thrown
+    /// away here.
     pub fn put_back(&mut self, connections: Vec<(u16, T)>) {
-        for (listener, connection) in connections.into_iter().rev() {
+        let mut after = self.queue.split_off(self.put_back.min(self.queue.len()));
+        for (listener, connection) in connections {
             self.count(listener, 1);
-            self.queue.push_front((listener, connection));
+            self.queue.push_back((listener, connection));
         }
+        self.put_back = self.queue.len();
+        self.queue.append(&mut after);
     }
 
     /// The next ones, oldest first.
@@ -61,6 +72,7 @@ impl<T> Hold<T> {
     /// Lets the next `count` go.
     pub fn release(&mut self, count: usize) -> impl Iterator<Item = T> {
         let count = count.min(self.queue.len());
+        self.put_back = self.put_back.saturating_sub(count);
         for index in 0..count {
             let listener = self.queue[index].0;
             self.count(listener, -1);
@@ -95,6 +107,20 @@ mod tests {
         hold.put_back(vec![(0, 1), (1, 2)]);
         assert_eq!(all(&hold), [1, 2, 3, 4]);
         assert_eq!((hold.held(0), hold.held(1), hold.len()), (2, 2, 4));
+    }
+
+    #[test]
+    fn what_is_put_back_in_parts_keeps_its_order_too() {
+        let mut hold = Hold::new(1, 10);
+        hold.push(0, 9);
+        hold.begin_putting_back();
+        hold.put_back(vec![(0, 4), (0, 5)]);
+        hold.put_back(vec![(0, 6)]);
+        assert_eq!(hold.release(1).collect::<Vec<_>>(), [4]);
+        hold.put_back(vec![(0, 7)]);
+        hold.begin_putting_back();
+        hold.put_back(vec![(0, 3)]);
+        assert_eq!(all(&hold), [3, 5, 6, 7, 9]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The good child: takes listeners and connections alike, serves, and drains on end of file.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, accept4};
 use socket_protector_client::Protector;
 
+use super::misbehave::leave_behind;
 use super::serve::Service;
 use super::wire::{Channel, VERSION, Word, generation, listeners};
 
@@ -19,7 +20,7 @@ pub(super) fn run() -> ExitCode {
     channel.hello(VERSION);
     channel.ready();
     let service = Service::new(generation());
-    serve(&channel, &listeners(), &service);
+    serve(&channel, &listeners(), |connection| service.take(connection));
     service.finish();
     ExitCode::SUCCESS
 }
@@ -35,6 +36,27 @@ pub(super) fn one_by_one(start: Duration) -> ExitCode {
         connections.into_iter().for_each(|it| service.take(it));
         service.finish();
     }
+    ExitCode::SUCCESS
+}
+
+/// Gives each connection to a process of its own, and at the drain leaves them alone with their work.
+pub(super) fn process_per_connection() -> ExitCode {
+    let channel = Channel::from_env().expect("a channel");
+    channel.hello(VERSION);
+    channel.ready();
+    let start = |connection: OwnedFd| {
+        let mut worker = Command::new(std::env::current_exe().unwrap());
+        leave_behind(worker.args(["child", "serve_stdin"]).stdin(connection));
+    };
+    serve(&channel, &listeners(), start);
+    ExitCode::SUCCESS
+}
+
+/// Serves the connection that is its stdin.
+pub(super) fn serve_stdin() -> ExitCode {
+    let service = Service::new(generation());
+    service.take(crate::sys::adopt(0));
+    service.finish();
     ExitCode::SUCCESS
 }
 
@@ -57,7 +79,7 @@ pub(super) fn with_library() -> ExitCode {
 }
 
 /// Serves until the drain.
-pub(super) fn serve(channel: &Channel, listeners: &[OwnedFd], service: &Service) {
+pub(super) fn serve(channel: &Channel, listeners: &[OwnedFd], mut take: impl FnMut(OwnedFd)) {
     // The old and the new generation wake for the same connection; only one gets it.
     for listener in listeners {
         fcntl(listener, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK)).unwrap();
@@ -73,13 +95,13 @@ pub(super) fn serve(channel: &Channel, listeners: &[OwnedFd], service: &Service)
         if ready[0] {
             match channel.receive() {
                 Word::Drain => return,
-                Word::Connections(connections) => connections.into_iter().for_each(|it| service.take(it)),
+                Word::Connections(connections) => connections.into_iter().for_each(&mut take),
                 Word::Unknown => {}
             }
         }
         for (listener, _) in listeners.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
             if let Some(connection) = accept(listener) {
-                service.take(connection);
+                take(connection);
             }
         }
     }

@@ -22,8 +22,8 @@ pub(super) fn park() -> ! {
 }
 
 /// Starts a process that nobody here will ever wait for.
-#[expect(clippy::zombie_processes, reason = "that is what these children do wrong")]
-fn leave_behind(command: &mut Command) {
+#[expect(clippy::zombie_processes, reason = "init collects what outlives these children")]
+pub(super) fn leave_behind(command: &mut Command) {
     command.spawn().unwrap();
 }
 
@@ -77,14 +77,14 @@ pub(super) fn ignores_drain() -> ! {
     pass_on(FdFlag::FD_CLOEXEC);
     leave_behind(Command::new(std::env::current_exe().unwrap()).args(["child", "silent_alive"]));
     let service = Service::new(generation());
-    serve(&ready_channel(), &listeners(), &service);
+    serve(&ready_channel(), &listeners(), |connection| service.take(connection));
     park()
 }
 
 /// Serves, and takes its time after the drain.
 pub(super) fn slow_drain(extra: Duration) -> ExitCode {
     let service = Service::new(generation());
-    serve(&ready_channel(), &listeners(), &service);
+    serve(&ready_channel(), &listeners(), |connection| service.take(connection));
     service.finish();
     thread::sleep(extra);
     ExitCode::SUCCESS
@@ -113,7 +113,7 @@ pub(super) fn shuts_listener_down() -> ExitCode {
     let listeners = listeners();
     let channel = ready_channel();
     let service = Service::new(generation());
-    serve(&channel, &listeners, &service);
+    serve(&channel, &listeners, |connection| service.take(connection));
     for listener in &listeners {
         shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
     }

@@ -23,6 +23,8 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["from", file] => from(file),
         ["echo"] => echo::run(),
         ["one_by_one", ms] => echo::one_by_one(milliseconds(ms)),
+        ["process_per_connection"] => echo::process_per_connection(),
+        ["serve_stdin"] => echo::serve_stdin(),
         ["echo_library"] => echo::with_library(),
         ["slow_start", ms] => {
             std::thread::sleep(milliseconds(ms));

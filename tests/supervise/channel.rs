@@ -78,7 +78,9 @@ fn a_leaked_channel_does_not_keep_a_dead_child_alive() {
 }
 
 fn a_listener_that_a_child_shut_down_listens_again() {
-    let supervisor = Setup::alone().role("shuts_listener_down").start();
+    // A port that was chosen, not given by the kernel, which would take it back with the shutdown.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let supervisor = Setup::alone().listen(&[&free]).role("shuts_listener_down").start();
     let address = supervisor.address();
     ask(address);
     supervisor.scene.role("echo");

@@ -17,6 +17,7 @@ trials![
     a_stopped_child_is_woken_to_be_ended,
     reloads_go_on_while_an_old_one_drains,
     a_grandchild_does_not_outlive_the_drain_timeout,
+    workers_finish_after_their_leader_has_left,
 ];
 
 fn requests_in_progress_are_finished() {
@@ -125,4 +126,30 @@ fn a_grandchild_does_not_outlive_the_drain_timeout() {
         let left = supervisor.scene.processes();
         if left.len() == 2 { Ok(()) } else { Err(left.iter().map(|&pid| process::describe(pid)).collect()) }
     });
+}
+
+fn workers_finish_after_their_leader_has_left() {
+    for pass in ["listener", "connections"] {
+        let supervisor = Setup::alone().role("process_per_connection").with("--pass").with(pass).start();
+        let mut client = Client::connect(supervisor.address()).unwrap();
+        let worker = client.ask(Duration::ZERO, "before").unwrap().pid;
+        let leader = supervisor.serving_pid();
+        assert_ne!(worker, leader.as_raw());
+        supervisor.reload().expect(0);
+        eventually("the leader has left", || !alive(leader));
+        assert_eq!(client.ask(Duration::from_millis(300), "after").unwrap().pid, worker);
+        let status = supervisor.status();
+        assert_eq!(status["generations"][0]["phase"], "draining", "{status}");
+        drop(client);
+        supervisor.wait_settled();
+        // The same at a stop.
+        let mut client = Client::connect(supervisor.address()).unwrap();
+        client.ask(Duration::ZERO, "before").unwrap();
+        let leader = supervisor.serving_pid();
+        let stop = supervisor.scene.begin(&["stop", "t"]);
+        eventually("the leader has left", || !alive(leader));
+        client.ask(Duration::from_millis(300), "after").unwrap();
+        drop(client);
+        stop.finish(PATIENCE).expect(0);
+    }
 }

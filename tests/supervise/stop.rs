@@ -99,7 +99,7 @@ fn the_third_signal_kills() {
     let begin = Instant::now();
     assert_eq!(supervisor.wait_exit(), Exit::Code(1), "children were killed");
     assert!(begin.elapsed() < Duration::from_secs(8), "it took {:?}", begin.elapsed());
-    assert!(supervisor.scene.processes().is_empty(), "the group was not killed");
+    eventually("the group is gone", || supervisor.scene.processes().is_empty());
 }
 
 fn the_stop_timeout_ends_the_drain() {
@@ -196,7 +196,7 @@ fn held_connections_are_served_before_the_end() {
 }
 
 fn a_stop_leaves_no_grandchild() {
-    let mut supervisor = Setup::alone().role("grandchild").start();
+    let mut supervisor = Setup::alone().role("grandchild").with("--stop-timeout 1s").start();
     assert_eq!(supervisor.scene.processes().len(), 3);
     supervisor.signal(Signal::SIGTERM);
     supervisor.wait_exit();

@@ -1,5 +1,7 @@
-//! One descriptor that is readable whenever there is something to accept.
+//! Descriptors for event loops: one that is readable whenever there is something to accept, and one for the drain.
 
+#[cfg(feature = "tokio")]
+use crate::error::Error;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -37,4 +39,16 @@ impl AsFd for Pollable {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.all.0.as_fd()
     }
+}
+
+/// An epoll descriptor that becomes readable when the other end of the channel is closed, whatever is still to be read
+/// before, and stays so. Records do not wake who waits for it.
+#[cfg(feature = "tokio")]
+pub(crate) fn end_of(channel: &OwnedFd) -> Result<OwnedFd, Error> {
+    let watch = || {
+        let end = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        end.add(channel, EpollEvent::new(EpollFlags::EPOLLRDHUP, 0))?;
+        Ok(end.0)
+    };
+    watch().map_err(|source| Error::Pollable { source })
 }

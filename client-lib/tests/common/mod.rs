@@ -1,6 +1,8 @@
 //! The supervisor's side of a channel, and clients, for the tests of the daemon's side.
 #![allow(dead_code, reason = "every test file uses its part of it")]
 
+pub(crate) mod process;
+
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, gettid};
 use socket_protector_client::wire::{self, FromChild};

@@ -10,7 +10,6 @@ use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
-use socket_protector_client::wire::MAX_CONNECTIONS;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -187,6 +186,7 @@ impl Driver {
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
+        self.hold.begin_putting_back();
         let connections = take_back_from(&mut worker.channel, &mut self.reserve);
         if !worker.channel.is_empty() {
             self.fall_behind();
@@ -198,17 +198,17 @@ impl Driver {
         }
     }
 
-    /// Not everything could be taken back for want of descriptors. What is held goes first then, so that the order is
-    /// that of acceptance.
+    /// Not everything could be taken back for want of descriptors. The rest follows as they come free, and nothing is
+    /// accepted until then.
     fn fall_behind(&mut self) {
         self.behind = true;
         self.reactor.set_deadline(Source::Behind, Some(Instant::now() + ACCEPT_RETRY));
     }
 
-    /// Goes on with what could not be taken back, oldest first, whenever nothing is held.
+    /// Goes on with what could not be taken back, the oldest channel first.
     pub(super) fn go_on_taking_back(&mut self) {
-        self.pass_to_serving();
-        while self.hold.is_empty() {
+        loop {
+            self.pass_to_serving();
             let draining = self.workers.values_mut().filter(|worker| worker.reclaim);
             let mut channels = self.leftovers.iter_mut().chain(draining.map(|worker| &mut worker.channel));
             let Some(channel) = channels.find(|channel| !channel.is_empty()) else {
@@ -222,11 +222,10 @@ impl Driver {
             self.hold.put_back(connections);
             self.leftovers.retain(|channel| !channel.is_empty());
             if stuck {
-                break;
+                self.fall_behind();
+                return;
             }
-            self.pass_to_serving();
         }
-        self.fall_behind();
     }
 
     pub(super) fn nothing_held(&self) -> bool {
@@ -263,7 +262,7 @@ fn take_back_from(
     reserve: &mut crate::process::limits::Reserve,
 ) -> Vec<(u16, std::net::TcpStream)> {
     let mut all = Vec::new();
-    while reserve.lend(MAX_CONNECTIONS) {
+    while reserve.lend_record() {
         let taken = channel.take_back();
         reserve.refill();
         match taken {

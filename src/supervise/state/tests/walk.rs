@@ -168,6 +168,7 @@ impl World {
 
     fn take_back(&mut self, number: Number) {
         let unread = std::mem::take(&mut self.child(number).unread);
+        self.hold.begin_putting_back();
         self.hold.put_back(unread.into_iter().map(|connection| (0, connection)).collect());
     }
 
