@@ -59,3 +59,9 @@ pub(crate) fn duplicate_to(file: &impl AsFd, number: RawFd) {
     let made = unsafe { libc::dup2(file.as_fd().as_raw_fd(), number) };
     assert_eq!(made, number, "dup2: {}", std::io::Error::last_os_error());
 }
+
+/// Sets a variable for the program that this process is about to become.
+pub(crate) fn set_variable(name: &str, value: &str) {
+    // SAFETY: the process has one thread.
+    unsafe { std::env::set_var(name, value) };
+}

@@ -5,9 +5,11 @@ mod command;
 mod crash;
 mod drain;
 mod failures;
+mod give_back;
 mod hold;
 mod killed;
 mod limits;
+mod listener_kinds;
 mod listeners;
 mod load;
 mod main_process;
@@ -26,9 +28,11 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         crash::trials(),
         drain::trials(),
         failures::trials(),
+        give_back::trials(),
         hold::trials(),
         killed::trials(),
         limits::all(),
+        listener_kinds::trials(),
         listeners::trials(),
         load::trials(),
         main_process::trials(),
