@@ -48,7 +48,14 @@ LISTEN:
   4321                          all addresses, IPv6 and IPv4
   HOST:PORT, [::1]:PORT         one address
   tcp:4321[:interface=ADDRESS][:backlog=N], tcp6:4321[:...]
+  unix:PATH[:mode=660][:backlog=N], @NAME
+                                a unix socket; @NAME is an abstract one, which is no file
+  udp:4321[:interface=ADDRESS]  datagrams, with --pass listener
+  systemd:domain=INET:index=0, systemd:domain=INET6:name=web, systemd:domain=UNIX:...
+                                a socket that the manager above us passed by LISTEN_FDS
+  fd:N                          a socket that we were started with, by its number
   Port 0 takes a free port. A name for a child to know a listener by goes before it: web=4321.
+  Inside a value a colon is written \\: and an equal sign \\=, as in tcp6:4321:interface=\\:\\:1.
 
 Signals:
   HUP                           reload

@@ -1,4 +1,5 @@
 //! Addresses and the sockets made from them. What travels over a socket is the business of others.
 
+pub mod adopt;
 pub mod endpoint;
 pub mod listener;

@@ -15,9 +15,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+mod hang_ups;
 mod signals;
 mod timers;
 
+pub use hang_ups::HangUps;
 pub use signals::Signals;
 use timers::Timers;
 

@@ -37,6 +37,10 @@ pub enum Source {
     Starter,
     /// A listener, by its index.
     Listener(u16),
+    /// Listeners that were shut down by a child.
+    HangUps,
+    /// The time to make a listener listen again, by its index.
+    ListenAgain(u16),
     /// The channel of a generation.
     Channel(Number),
     /// The end of a generation's leader.

@@ -312,6 +312,56 @@ pub(crate) fn close_on_exec(number: RawFd) {
     unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
+/// Takes a TCP socket back to where it was before it listened, or was shut down; see connect(2) on `AF_UNSPEC`.
+///
+/// # Errors
+/// Those of connect(2).
+pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a sockaddr is numbers, for all of which zero is a value; AF_UNSPEC is that of its family.
+    let nowhere = unsafe { std::mem::zeroed::<libc::sockaddr>() };
+    let length = size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: reads `length` bytes of `nowhere`.
+    if unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Looks at a descriptor that is only a number yet; `None` when it is not open.
+pub(crate) fn look_at<T>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+    survives_exec(number)?;
+    // SAFETY: it is open (just seen, so it is not -1), and the borrow ends with this call.
+    Some(look(unsafe { BorrowedFd::borrow_raw(number) }))
+}
+
+/// Takes over a descriptor that this process was started with, once: from now on it is close-on-exec, as all are that
+/// have an owner. A standard one, which the whole process uses, leads to the null device then.
+///
+/// # Errors
+/// `NotFound` when it is not open or has an owner, else those of fcntl(2).
+pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+    if survives_exec(number) != Some(true) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    if number <= libc::STDERR_FILENO {
+        let absent = || Err(io::ErrorKind::NotFound.into());
+        let taken = look_at(number, |standard| duplicate_above(standard, libc::STDERR_FILENO + 1));
+        let taken = taken.unwrap_or_else(absent)?;
+        let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+        // SAFETY: a standard descriptor is nobody's own, and after this it is open as before.
+        return if unsafe { libc::dup2(null.as_raw_fd(), number) } < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(taken)
+        };
+    }
+    close_on_exec(number);
+    // SAFETY: it is open, and nothing in this process owns it: what we make is close-on-exec from birth, which it was
+    // not until a moment ago.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::write_decimal;

@@ -66,11 +66,11 @@ fn files_are_small() {
     check(too_long);
 }
 
-/// Applies a rule to every source file of the root package and of the client library.
+/// Applies a rule to every source file of the root package and of the client libraries.
 fn check(rule: fn(&Source) -> Vec<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for part in ["src", "client-lib/src"] {
+    for part in ["src", "client-lib/src", "client-lib/c/src"] {
         let folder = root.join(part);
         let mut files = Vec::new();
         collect(&folder, &mut files);

@@ -7,16 +7,20 @@
 #![allow(clippy::unwrap_used, reason = "an unexpected error is a failed test")]
 
 mod architecture;
+mod c_daemons;
 mod children;
 mod cli;
 mod control;
 mod daemon;
 mod harness;
 mod initd;
+mod install;
 mod logs;
 mod readme;
 mod supervise;
 mod sys;
+#[path = "../client-lib/c/tests/toolchain/mod.rs"]
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -34,10 +38,12 @@ fn main() -> ExitCode {
     harness::process::raise_descriptor_limit();
     let trials = [
         architecture::trials(),
+        c_daemons::trials(),
         cli::trials(),
         control::all(),
         daemon::all(),
         initd::trials(),
+        install::trials(),
         logs::trials(),
         readme::all(),
         supervise::trials(),

@@ -66,3 +66,9 @@ pub(crate) fn unshare_descriptors() {
     let done = unsafe { libc::unshare(libc::CLONE_FILES) };
     assert_eq!(done, 0, "unshare: {}", std::io::Error::last_os_error());
 }
+
+/// Sets a variable for the program that this process is about to become.
+pub(crate) fn set_variable(name: &str, value: &str) {
+    // SAFETY: the process has one thread.
+    unsafe { std::env::set_var(name, value) };
+}

@@ -9,16 +9,36 @@ use std::os::unix::net::UnixStream;
 
 /// A client's connection: a connected socket in blocking mode, closed when dropped.
 ///
-/// It can be read and written as it is, or be turned into the type that the rest of the daemon works with.
+/// It can be read and written as it is, or be turned into the type that the rest of the daemon works with. One that an
+/// earlier generation gave back comes with the [`state`](Connection::state) that it left; take it before you turn the
+/// connection into something else.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
     listener: usize,
+    state: Option<Vec<u8>>,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, listener: usize) -> Connection {
-        Connection { socket, listener }
+    /// A connection of a socket that the daemon has worked with as another type, so that it can be
+    /// [given back](crate::Protector::give_back). `listener` is what [`Connection::listener`] said of it.
+    pub fn new(socket: impl Into<OwnedFd>, listener: usize) -> Connection {
+        Connection { socket: socket.into(), listener, state: None }
+    }
+
+    pub(crate) fn with_state(socket: OwnedFd, listener: usize, state: Option<Vec<u8>>) -> Connection {
+        Connection { socket, listener, state }
+    }
+
+    /// What the daemon that gave this connection back left for the one that takes it, be it nothing at all; `None` for
+    /// a connection that was never given back.
+    pub fn state(&self) -> Option<&[u8]> {
+        self.state.as_deref()
+    }
+
+    /// The same as [`state`](Connection::state), for keeps; after it there is none.
+    pub fn take_state(&mut self) -> Option<Vec<u8>> {
+        self.state.take()
     }
 
     /// The index of the listener that the client came to, in the order of the supervisor's command line.

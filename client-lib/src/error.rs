@@ -1,6 +1,7 @@
 //! What can go wrong between a daemon and its supervisor: the operation, its object, and the cause as `source()`.
 
-use crate::wire::DecodeError;
+use crate::connection::Connection;
+use crate::wire::{DecodeError, MAX_STATE};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::RawFd;
@@ -66,6 +67,21 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// There is no supervisor that a connection could be given back to.
+    #[error("there is no supervisor")]
+    NoSupervisor,
+    /// More state than goes with a connection.
+    #[error("its state has {length} bytes, {max} are the most", max = MAX_STATE)]
+    StateTooLong {
+        /// How many bytes it has.
+        length: usize,
+    },
+    /// The index of a listener that there cannot be.
+    #[error("{listener} is no listener's index")]
+    NoListener {
+        /// The index.
+        listener: usize,
+    },
     /// Waiting for the channel and the listeners failed.
     #[error("cannot wait for the next connection")]
     Wait {
@@ -126,7 +142,10 @@ pub enum Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            Error::Missing { .. } | Error::Variable { .. } => io::ErrorKind::InvalidInput,
+            Error::Missing { .. } | Error::Variable { .. } | Error::StateTooLong { .. } | Error::NoListener { .. } => {
+                io::ErrorKind::InvalidInput
+            }
+            Error::NoSupervisor => io::ErrorKind::NotConnected,
             Error::OtherProcess { .. } => io::ErrorKind::PermissionDenied,
             Error::Inherited { source, .. }
             | Error::Flags { source, .. }
@@ -142,4 +161,14 @@ impl From<Error> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// A connection that could not be given back, and why. It is as it was, and the caller's.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot give the connection back")]
+pub struct GiveBackError {
+    /// The connection.
+    pub connection: Connection,
+    /// The cause.
+    pub source: Error,
 }

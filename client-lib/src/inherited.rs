@@ -23,7 +23,7 @@ const MAX_LISTENERS: RawFd = 1024;
 pub struct Inherited {
     /// The child's end of the channel; none without a supervisor.
     pub channel: Option<OwnedFd>,
-    /// The listening sockets; none where connections are passed.
+    /// The listening sockets and those for datagrams; none where connections are passed.
     pub listeners: Vec<OwnedFd>,
     /// Their names.
     pub listener_names: Vec<String>,
@@ -83,7 +83,7 @@ impl Claims {
         let channel = "a unix socket that keeps record boundaries (the channel)";
         checked(self.channel, channel, check_channel)?;
         for listener in self.listeners() {
-            checked(listener, "a listening stream socket", check_listener)?;
+            checked(listener, "a listening stream socket or one for datagrams", check_passed)?;
         }
         Ok(Inherited {
             channel: Some(sys::own_inherited(self.channel)),
@@ -104,6 +104,16 @@ pub(crate) fn check_listener(socket: BorrowedFd<'_>) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     Ok(())
+}
+
+/// An error unless clients can come in by this: one at a time, or in datagrams.
+fn check_passed(socket: BorrowedFd<'_>) -> io::Result<()> {
+    if is_for_datagrams(socket) { Ok(()) } else { check_listener(socket) }
+}
+
+/// Whether this has nothing to accept, because its clients' datagrams come to itself.
+pub(crate) fn is_for_datagrams(socket: BorrowedFd<'_>) -> bool {
+    getsockopt(&socket, sockopt::SockType).is_ok_and(|kind| kind == SockType::Datagram)
 }
 
 fn check_channel(socket: BorrowedFd<'_>) -> io::Result<()> {

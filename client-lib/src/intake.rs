@@ -7,15 +7,13 @@ use crate::connection::Connection;
 use crate::descriptors;
 use crate::error::Error;
 use crate::sys::{self, Watched};
-use crate::wire::{self, MAX_CONNECTIONS, ToChild};
+use crate::wire::{self, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-/// Room for the longest record that is understood and one byte more; a longer one is unknown and skipped, cut or not.
-const RECORD: usize = 2 + 2 * MAX_CONNECTIONS + 1;
 /// So many numbers below the limit descriptors count as nearly used up: a few records, and what a daemon opens for
 /// each of their connections.
 const NEARLY: RawFd = 8 * MAX_CONNECTIONS as RawFd;
@@ -34,13 +32,15 @@ pub(crate) struct Intake {
     /// that few are left.
     latest: RawFd,
     arrived: Vec<OwnedFd>,
+    /// Room for the longest record, from the first one on.
+    record: Vec<u8>,
 }
 
 impl Intake {
     pub(crate) fn new() -> Intake {
         // Nothing arrived yet, so nothing is known: RawFd::MAX has the first record looked at closely.
-        let (queue, arrived) = (VecDeque::new(), Vec::new());
-        Intake { queue, lost: 0, ended: false, first: 0, latest: RawFd::MAX, arrived }
+        let (queue, arrived, record) = (VecDeque::new(), Vec::new(), Vec::new());
+        Intake { queue, lost: 0, ended: false, first: 0, latest: RawFd::MAX, arrived, record }
     }
 
     /// What there is to take without looking at a source; `None` if a source has to be asked.
@@ -57,6 +57,11 @@ impl Intake {
     /// Whether there is something to take that the kernel knows nothing of.
     pub(crate) fn is_queued(&self) -> bool {
         !self.queue.is_empty() || self.lost > 0
+    }
+
+    /// How many connections there are to take without looking at a source.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// Asks the sources for which poll has answered. Finding nothing is no error: somebody else was faster.
@@ -96,8 +101,10 @@ impl Intake {
     /// Reads one record, if there is one.
     fn receive(&mut self, channel: &OwnedFd) -> Result<(), Error> {
         self.look_for_room(channel)?;
-        let mut buffer = [0; RECORD];
-        let received = match descriptors::receive(channel.as_fd(), &mut buffer, &mut self.arrived, false) {
+        if self.record.is_empty() {
+            self.record = vec![0; MAX_RECORD];
+        }
+        let received = match descriptors::receive(channel.as_fd(), &mut self.record, &mut self.arrived, false) {
             Ok(received) => received,
             Err(error) if is_passing(&error) => return Ok(()),
             Err(source) => return Err(Error::Receive { source }),
@@ -106,17 +113,19 @@ impl Intake {
             self.ended = true;
             return Ok(());
         }
-        let decoded = ToChild::decode(&buffer[..received.bytes]);
+        let decoded = ToChild::decode(&self.record[..received.bytes]);
         // Taken out whatever the record is, so that descriptors that do not belong to a connection are closed.
         let arrived = std::mem::take(&mut self.arrived);
         match decoded {
-            Ok(ToChild::Connections(indices)) => self.queue(&indices, arrived),
+            Ok(ToChild::Connections(indices)) => self.queue(&indices, None, arrived),
+            Ok(ToChild::ConnectionWithState { listener, state }) => self.queue(&[listener], Some(state), arrived),
             Ok(ToChild::Unknown(_)) => Ok(()),
             Err(source) => Err(Error::Record { source }),
         }
     }
 
-    fn queue(&mut self, indices: &[u16], mut arrived: Vec<OwnedFd>) -> Result<(), Error> {
+    /// Takes in what a record tells of. One with a state tells of one connection.
+    fn queue(&mut self, indices: &[u16], mut state: Option<Vec<u8>>, mut arrived: Vec<OwnedFd>) -> Result<(), Error> {
         if arrived.len() > indices.len() {
             return Err(Error::Surplus { expected: indices.len(), found: arrived.len() });
         }
@@ -124,7 +133,7 @@ impl Intake {
         self.lost += indices.len() - arrived.len();
         self.latest = arrived.last().map_or(RawFd::MAX, AsRawFd::as_raw_fd);
         for (socket, listener) in arrived.drain(..).zip(indices) {
-            self.queue.push_back(Connection::new(socket, usize::from(*listener)));
+            self.queue.push_back(Connection::with_state(socket, usize::from(*listener), state.take()));
         }
         self.arrived = arrived;
         Ok(())
@@ -138,11 +147,11 @@ impl Intake {
             return Ok(());
         }
         let mut start = [0; 2];
-        match recv(channel.as_raw_fd(), &mut start, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-            Ok(2) if start[0] == wire::CONNECTIONS => {}
+        let connections = match recv(channel.as_raw_fd(), &mut start, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            Ok(2) if start[0] == wire::CONNECTIONS => usize::from(start[1]).min(MAX_CONNECTIONS),
+            Ok(2) if start[0] == wire::CONNECTION_WITH_STATE => 1,
             Ok(_) | Err(_) => return Ok(()),
-        }
-        let connections = usize::from(start[1]).min(MAX_CONNECTIONS);
+        };
         let trial: io::Result<Vec<OwnedFd>> = (0..connections).map(|_| channel.try_clone()).collect();
         trial.map(drop).map_err(|source| Error::NoDescriptors { connections, source })
     }

@@ -47,7 +47,7 @@ pub mod tokio;
 pub mod wire;
 
 pub use connection::Connection;
-pub use error::Error;
+pub use error::{Error, GiveBackError};
 #[doc(hidden)]
 pub use inherited::Inherited;
 pub use protector::{Incoming, Protector};

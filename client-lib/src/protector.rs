@@ -1,16 +1,16 @@
 //! What a daemon is given by its supervisor, and how it takes its connections.
 
+mod tell;
+
 use crate::connection::Connection;
-use crate::descriptors;
 use crate::environment::{
     LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
     SOCKET_PROTECTOR_NAME,
 };
 use crate::error::Error;
-use crate::inherited::{Claims, Inherited, check_listener};
+use crate::inherited::{Claims, Inherited, check_listener, is_for_datagrams};
 use crate::intake::Intake;
 use crate::sys::{self, Pollable, Watched};
-use crate::wire::{FromChild, VERSION};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -114,7 +114,9 @@ impl Protector {
         for listener in &listeners {
             close_on_exec(listener)?;
             never_block(listener)?;
-            watched.push(sys::watch(listener.as_fd()));
+            // There is nothing to accept from a socket for datagrams, but it keeps its place.
+            let entry = sys::watch(listener.as_fd());
+            watched.push(if is_for_datagrams(listener.as_fd()) { sys::UNWATCHED } else { entry });
         }
         let protector = Protector {
             channel,
@@ -129,7 +131,7 @@ impl Protector {
             turn: Condvar::new(),
             pollable: OnceLock::new(),
         };
-        protector.tell(FromChild::Hello { version: VERSION }, "hello")?;
+        protector.say_hello()?;
         Ok(protector)
     }
 
@@ -140,7 +142,7 @@ impl Protector {
         if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        let told = self.tell(FromChild::Ready, "ready");
+        let told = self.say_ready();
         if told.is_err() {
             self.ready.store(false, Ordering::Release);
         }
@@ -150,15 +152,27 @@ impl Protector {
     /// Waits for the next connection and takes it; `None` when it is time to drain and nothing is left to take: finish
     /// what is in progress, and exit.
     ///
-    /// With listeners passed, a drain ends the wait at once; what has not been accepted is the next generation's. With
-    /// connections passed, those that are already in the channel still come, in order, and then `None`.
+    /// With listeners passed, a drain ends the wait at once; what has not been accepted is the next generation's. What
+    /// is already in the channel still comes, in order, and then `None`: connections where those are passed, and in
+    /// both ways those that an earlier generation [gave back](Protector::give_back).
     ///
     /// Non-blocking (see [`set_nonblocking`](Protector::set_nonblocking)), nothing to take is
     /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a
     /// pause if this process has no descriptors left.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
+        self.accept_unless(None)
+    }
+
+    /// [`accept`](Protector::accept) that waits no longer once `stop` is readable: with nothing to take the error is
+    /// then [`io::ErrorKind::Interrupted`]. All threads that wait at the same time give the same `stop`.
+    #[doc(hidden)]
+    pub fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<Option<Connection>> {
+        self.accept_unless(Some(stop))
+    }
+
+    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
         self.ready()?;
-        let taken = self.take_next();
+        let taken = self.take_next(stop);
         // Whoever leaves passes the turn on, be it to take from the queue, to poll, or to learn of the drain.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.turn.notify_one();
@@ -194,6 +208,13 @@ impl Protector {
         Ok(())
     }
 
+    /// How many connections have been read from the channel and not yet accepted. The supervisor can take back what
+    /// is still in the channel but not these, so a daemon that ends without having been told to drain accepts them
+    /// first.
+    pub fn queued(&self) -> usize {
+        self.state().intake.queued()
+    }
+
     /// The number of this generation, from 1 up; 0 without a supervisor.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -209,8 +230,12 @@ impl Protector {
         &self.listener_names
     }
 
-    /// The listening sockets that were passed, for a daemon that accepts in its own way; none where connections are
-    /// passed. They are non-blocking.
+    /// The sockets that were passed, in the order of their names, for a daemon that accepts in its own way; none where
+    /// connections are passed. They are non-blocking.
+    ///
+    /// Sockets for datagrams (`udp:`) are among them, and only here: nothing can be accepted from them. They are shared
+    /// by all generations, so after each wake-up a daemon asks [`is_draining`](Protector::is_draining) first, and does
+    /// not read another datagram once that is true. What it does not read is the next generation's.
     pub fn listeners(&self) -> &[OwnedFd] {
         &self.listeners
     }
@@ -220,7 +245,7 @@ impl Protector {
         self.channel.as_ref()
     }
 
-    fn take_next(&self) -> io::Result<Option<Connection>> {
+    fn take_next(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
         let mut state = self.state();
         loop {
             if let Some(taken) = state.intake.take() {
@@ -228,14 +253,15 @@ impl Protector {
                 return Ok(taken?);
             }
             let nonblocking = self.nonblocking.load(Ordering::Acquire);
-            let Some(watched) = state.watched.take() else {
+            let Some(mut watched) = state.watched.take() else {
                 if nonblocking {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 state = self.wait_for_turn(state);
                 continue;
             };
-            let (watched, polled) = if nonblocking {
+            watched.extend(stop.map(sys::watch));
+            let (mut watched, polled) = if nonblocking {
                 // Under the lock: meanwhile another thread would find nothing to poll, take that for nothing to
                 // accept, and in an edge-triggered loop there would be no event for what is left.
                 poll(watched, 0)
@@ -245,11 +271,15 @@ impl Protector {
                 state = self.state();
                 answer
             };
+            let stopped = stop.and_then(|_| watched.pop()).is_some_and(|entry| entry.revents != 0);
             let filled = polled.and_then(|()| state.intake.fill(self.channel.as_ref(), &self.listeners, &watched));
             let answered = watched.iter().any(|entry| entry.revents != 0);
             state.watched = Some(watched);
             self.tell_pollable(&mut state);
             filled?;
+            if stopped && !answered {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             if nonblocking && !answered {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -268,11 +298,18 @@ impl Protector {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What [`as_fd`](AsFd::as_fd) gives, or why it cannot be made.
+    #[doc(hidden)]
+    pub fn try_as_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        Ok(self.pollable()?.as_fd())
+    }
+
     fn pollable(&self) -> Result<&Pollable, Error> {
         // Made under the lock, so that two threads do not both make one.
         let mut state = self.state();
         if self.pollable.get().is_none() {
-            let made = Pollable::new(self.channel.as_ref(), &self.listeners);
+            let accepting = self.listeners.iter().filter(|listener| !is_for_datagrams(listener.as_fd()));
+            let made = Pollable::new(self.channel.iter().chain(accepting));
             let made = made.map_err(|source| Error::Pollable { source })?;
             self.pollable.get_or_init(|| made);
             self.tell_pollable(&mut state);
@@ -289,20 +326,6 @@ impl Protector {
             state.queued = queued;
         }
     }
-
-    /// Sends a record. That the supervisor has closed the channel is no error: it is the message to drain, and the
-    /// reading side says so.
-    fn tell(&self, record: FromChild, name: &'static str) -> Result<(), Error> {
-        let Some(channel) = &self.channel else {
-            return Ok(());
-        };
-        match descriptors::send(channel.as_fd(), &record.encode(), &[]) {
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
-                Err(Error::Send { record: name, source: error })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
 }
 
 /// Readable whenever [`Protector::accept`] would not wait, and also when it is time to drain. Level-triggered in
@@ -312,10 +335,8 @@ impl Protector {
 /// connections that were already read; [`Protector::set_nonblocking`] makes it beforehand and reports the failure.
 impl AsFd for Protector {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self.pollable() {
-            Ok(pollable) => pollable.as_fd(),
-            Err(_) => self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd(),
-        }
+        let fallback = |_| self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd();
+        self.try_as_fd().unwrap_or_else(fallback)
     }
 }
 

@@ -114,11 +114,19 @@ pub(crate) fn watch(descriptor: BorrowedFd<'_>) -> Watched {
     Watched { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
+/// An entry that is never answered.
+pub(crate) const UNWATCHED: Watched = Watched { fd: -1, events: 0, revents: 0 };
+
 /// Whether the other end of a socket has closed or shut down its side. Reads nothing.
 pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut watched = [Watched { events: libc::POLLRDHUP, ..watch(socket) }];
     poll(&mut watched, 0)?;
     Ok(watched[0].revents & CLOSED != 0)
+}
+
+/// Waits until there is room to send, or the socket has failed, at most so long.
+pub(crate) fn wait_for_room(socket: BorrowedFd<'_>, milliseconds: i32) -> io::Result<()> {
+    poll(&mut [Watched { events: libc::POLLOUT, ..watch(socket) }], milliseconds)
 }
 
 /// The end of the channel tells this process that its supervisor has died; a signal is not wanted for it.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Supervisor, clients, is_readable, listener};
-use socket_protector_client::{Protector, descriptors};
+use socket_protector_client::{Connection, Protector, descriptors};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
@@ -20,12 +20,19 @@ fn live() {
     supervisor.pass(&batch);
     protector.accept().unwrap().unwrap();
     assert!(is_readable(&protector));
-    for record in [&[0x01, 0x07, 0, 0][..], &[0x02], &[0x01, 0x01, 0, 0]] {
+    for record in [&[0x01, 0x07, 0, 0][..], &[0x02], &[0x01, 0x01, 0, 0], &[0x04, 0, 0], &[0x04, 0]] {
         descriptors::send(supervisor.end.as_fd(), record, &[batch[0].1; 16]).unwrap();
     }
-    let refused = protector.incoming().skip(15).take(2).filter(Result::is_err).count();
-    assert_eq!(refused, 2);
+    let refused = protector.incoming().skip(15).take(4).filter(Result::is_err).count();
+    assert_eq!(refused, 4);
+    // One that is given back, one that cannot be, and one with a state that nobody reads.
+    supervisor.pass_with_state(0, b"state", batch[0].1);
+    let connection = protector.accept().unwrap().unwrap();
+    assert!(protector.give_back(Connection::new(connection, 70_000), b"").is_err());
+    supervisor.pass_with_state(0, b"state", batch[0].1);
+    protector.give_back(protector.accept().unwrap().unwrap(), b"state").unwrap();
     supervisor.pass(&batch);
+    supervisor.pass_with_state(0, b"state", batch[0].1);
     drop(protector);
 
     let (listener, address) = listener();

@@ -140,7 +140,7 @@ fn a_supervisor_that_is_gone_does_not_fail_ready() {
 fn unknown_records_are_skipped_and_their_descriptors_closed() {
     let (supervisor, protector) = Supervisor::with(Vec::new());
     let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
-    descriptors::send(supervisor.end.as_fd(), &[0x04; 9000], &[there.as_fd()]).unwrap();
+    descriptors::send(supervisor.end.as_fd(), &[0x05; 9000], &[there.as_fd()]).unwrap();
     drop(there);
     let clients = clients(1);
     supervisor.pass(&[(0, clients[0].1.as_fd())]);

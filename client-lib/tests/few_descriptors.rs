@@ -55,6 +55,17 @@ fn nothing_is_lost_unseen_and_nothing_hangs() {
     drop(held);
     drop(take(&protector, 16));
 
+    // The same for a connection with its state.
+    let full = fill(0);
+    supervisor.pass_with_state(0, b"lost", clients[0].1.as_fd());
+    assert!(matches!(failure(&protector), Error::Lost { count: 1 }));
+    supervisor.pass_with_state(0, b"state", clients[0].1.as_fd());
+    for _ in 0..2 {
+        assert!(matches!(failure(&protector), Error::NoDescriptors { connections: 1, .. }));
+    }
+    drop(full);
+    assert_eq!(take(&protector, 1)[0].state(), Some(&b"state"[..]));
+
     // A connection that does fit, and a drain, need no room for more.
     let full = fill(1);
     pass(&supervisor, &clients[..1]);

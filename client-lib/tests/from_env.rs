@@ -117,7 +117,7 @@ fn a_channel_that_is_none_is_left_alone() {
 fn a_listener_that_is_none_is_left_alone() {
     let (_supervisor, channel) = Supervisor::new();
     let child = start(LISTENER, OwnedFd::from(clients(1).remove(0).0), channel);
-    ends_with(child, "descriptor 3 is not a listening stream socket\n0\n");
+    ends_with(child, "descriptor 3 is not a listening stream socket or one for datagrams\n0\n");
 }
 
 fn a_wrapper_without_exec_is_told_so() {

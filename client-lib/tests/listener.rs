@@ -6,10 +6,11 @@ mod common;
 use common::{Supervisor, answers, asleep, listener};
 use nix::sys::socket::{Shutdown, shutdown};
 use socket_protector_client::Protector;
-use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 
 #[test]
@@ -147,16 +148,72 @@ fn without_a_supervisor_a_listener_of_ones_own_serves() {
     assert_eq!((protector.generation(), protector.name()), (0, "standalone"));
 }
 
+/// A listener with a path that is gone again.
+fn unix_listener(name: &str) -> (UnixListener, impl Fn() -> UnixStream) {
+    let address = SocketAddr::from_abstract_name(format!("socket-protector-client-{}-{name}", std::process::id()));
+    let address = address.unwrap();
+    (UnixListener::bind_addr(&address).unwrap(), move || UnixStream::connect_addr(&address).unwrap())
+}
+
 #[test]
-fn a_connection_that_is_no_tcp_stream_does_not_become_one() {
-    let directory = std::env::temp_dir().join(format!("socket-protector-client-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join("socket");
-    let protector = Protector::standalone(UnixListener::bind(&path).unwrap()).unwrap();
-    let _client = UnixStream::connect(&path).unwrap();
+fn a_connection_becomes_a_stream_of_its_own_kind_only() {
+    let (unix, connect) = unix_listener("kind");
+    let (tcp, address) = listener();
+    let (_supervisor, protector) = Supervisor::with(vec![unix.into(), tcp.into()]);
+    for _ in 0..2 {
+        let mut client = connect();
+        let connection = protector.accept().unwrap().unwrap();
+        assert_eq!(connection.listener(), 0);
+        connection.into_unix_stream().unwrap().write_all(b"unix").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "unix");
+    }
+    let _client = connect();
     let connection = protector.accept().unwrap().unwrap();
     assert_eq!(connection.into_tcp_stream().unwrap_err().kind(), io::ErrorKind::InvalidInput);
-    std::fs::remove_dir_all(&directory).unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    let connection = protector.accept().unwrap().unwrap();
+    assert_eq!(connection.into_unix_stream().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn unix_connections_are_passed_too() {
+    let (supervisor, channel) = Supervisor::new();
+    let protector = common::child(channel, Vec::new());
+    let (mut client, served) = UnixStream::pair().unwrap();
+    supervisor.pass(&[(3, served.as_fd())]);
+    drop(served);
+    let connection = protector.accept().unwrap().unwrap();
+    assert_eq!(connection.listener(), 3);
+    connection.into_unix_stream().unwrap().write_all(b"unix").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "unix");
+}
+
+#[test]
+fn sockets_for_datagrams_are_given_and_not_accepted_from() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = udp.local_addr().unwrap();
+    let (tcp, address) = listener();
+    let (supervisor, protector) = Supervisor::with(vec![udp.into(), tcp.into()]);
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.send_to(b"hello", to).unwrap();
+    protector.set_nonblocking(true).unwrap();
+    assert!(!common::is_readable(&protector));
+    assert_eq!(protector.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    let mut client = TcpStream::connect(address).unwrap();
+    let connection = protector.accept().unwrap().unwrap();
+    assert_eq!(connection.listener(), 1);
+    answers(connection, &mut client);
+    assert_eq!(protector.listener_names(), ["listener0", "listener1"]);
+    let received = UdpSocket::from(protector.listeners()[0].try_clone().unwrap());
+    assert_eq!(received.recv(&mut [0; 16]).unwrap(), 5);
+    assert_eq!(received.recv(&mut [0; 16]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop(supervisor);
+    assert!(protector.is_draining() && common::is_readable(&protector));
+    assert!(protector.accept().unwrap().is_none());
 }
 
 #[test]

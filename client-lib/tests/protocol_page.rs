@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Supervisor, clients, eventually};
-use socket_protector_client::wire::{FromChild, ToChild, encode_connections};
+use socket_protector_client::wire::{FromChild, ToChild, encode_connection_with_state, encode_connections};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
@@ -26,8 +26,17 @@ fn the_golden_vectors_are_what_is_sent() {
     encode_connections(&[0], &mut connections[0]);
     encode_connections(&[0, 1, 4660], &mut connections[1]);
     let [one, three] = connections;
-    let hello = FromChild::Hello { version: 1 }.encode();
-    assert_eq!(vectors(&page()), [one, three.clone(), hello, FromChild::Ready.encode()]);
+    let mut with_state = Vec::new();
+    encode_connection_with_state(1, b"ok", &mut with_state);
+    let from_child = [
+        FromChild::Hello { version: 1 },
+        FromChild::Ready,
+        FromChild::Status("tätig".to_owned()),
+        FromChild::OpenConnections(70_000),
+        FromChild::GiveBack { listener: 1, state: b"ok".to_vec() },
+    ];
+    let expected = [one, three.clone(), with_state].into_iter().chain(from_child.iter().map(FromChild::encode));
+    assert!(vectors(&page()).into_iter().eq(expected));
     assert_eq!(ToChild::decode(&three), Ok(ToChild::Connections(vec![0, 1, 4660])));
 }
 
@@ -56,9 +65,10 @@ fn the_child_in_python_serves_and_drains() {
         });
         assert_eq!(heard, Some(expected));
     }
-    let (mut seen, passed): (Vec<_>, Vec<_>) = clients(3).into_iter().unzip();
+    let (mut seen, passed): (Vec<_>, Vec<_>) = clients(4).into_iter().unzip();
     supervisor.pass(&[(0, passed[0].as_fd()), (1, passed[1].as_fd())]);
     supervisor.pass(&[(0, passed[2].as_fd())]);
+    supervisor.pass_with_state(0, b"state", passed[3].as_fd());
     drop((supervisor, passed));
     for client in &mut seen {
         let mut answer = String::new();

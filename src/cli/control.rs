@@ -222,7 +222,7 @@ fn describe(status: &status::Status) -> String {
         rows.push([vec![one.name.clone(), one.endpoint.clone(), one.address.clone()], numbers.to_vec()].concat());
     }
     text.push_str(&table(&rows));
-    let mut rows = vec![["GENERATION", "PHASE", "PID", "AGE", "PASSED", "COMMAND"].map(String::from).to_vec()];
+    let mut rows = vec![["GENERATION", "PHASE", "PID", "AGE", "PASSED", "OPEN", "COMMAND"].map(String::from).to_vec()];
     for one in &status.generations {
         for worker in &one.workers {
             rows.push(vec![
@@ -231,24 +231,26 @@ fn describe(status: &status::Status) -> String {
                 worker.pid.to_string(),
                 time(one.age_seconds),
                 worker.connections_passed.to_string(),
+                worker.connections_open.map_or("-".into(), |open| open.to_string()),
                 printable(one.command.join(" ").as_bytes()),
             ]);
         }
     }
     text.push_str(&table(&rows));
     for one in &status.generations {
-        for said in one.workers.iter().filter_map(|worker| worker.status.as_deref()) {
+        for said in one.workers.iter().filter_map(|worker| worker.status.as_ref()) {
             text.push_str(&format!("generation {} says: {}\n", one.number, printable(said.as_bytes())));
         }
     }
     text.push_str(&format!(
-        "reloads {} ({} failed), respawns {}, accepted {}, passed {}, reclaimed {}\n",
+        "reloads {} ({} failed), respawns {}, accepted {}, passed {}, reclaimed {}, given back {}\n",
         counters.reloads,
         counters.reloads_failed,
         counters.respawns,
         counters.accepted,
         counters.passed,
-        counters.reclaimed
+        counters.reclaimed,
+        counters.given_back
     ));
     if let Some(last) = &status.last_reload {
         let result = printable(last.reason.as_deref().unwrap_or("done").as_bytes());

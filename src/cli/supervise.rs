@@ -1,10 +1,12 @@
 //! The main job: its options, and how a supervisor comes up.
 
+mod listeners;
+
 use super::value::{CountOrNever, DelayRange, DrainSignal, Time, TimeOrNever};
 use super::{Common, Failure};
 use crate::logging::{self, Destination};
+use crate::net::adopt::Inherited;
 use crate::net::endpoint::NamedListen;
-use crate::net::listener::{self, Bound, ListenError};
 use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
 use crate::process::instance_name::InstanceName;
 use crate::process::limits::raise_open_files;
@@ -41,7 +43,7 @@ pub(super) struct Options {
     /// Write our pid to this file, and hold its lock as long as we run
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// The name of this instance, for status, reload and stop [default: the first port]
+    /// The name of this instance, for status, reload and stop [default: the first port, or file name of a unix socket]
     #[arg(long)]
     name: Option<InstanceName>,
     /// What a child gets: the listening sockets, or each accepted connection
@@ -156,8 +158,9 @@ impl FromStr for ChildLogOption {
 /// Comes up, supervises, and ends.
 pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
     check(&options)?;
+    let inherited = listeners::take(&options)?;
     let run_dir = common.run_dir()?;
-    let name = options.name.clone().map_or_else(|| longest_default_name(&options), Ok)?;
+    let name = options.name.clone().map_or_else(|| listeners::longest_instance_name(&options, &inherited), Ok)?;
     run_dir
         .socket_path(&name)
         .and_then(|_| run_dir.child_socket_path(&name, NOTIFY))
@@ -166,7 +169,7 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
     let verbosity = common.verbosity();
     if options.foreground {
         stray::deal_with(Stray::CloseOnExec);
-        return serve(options, &run_dir, verbosity, signals, None).map(|()| ExitCode::SUCCESS);
+        return serve(options, inherited, &run_dir, verbosity, signals, None).map(|()| ExitCode::SUCCESS);
     }
     if options.log_file.is_none() && !logging::has_syslog() {
         let _ = writeln!(io::stderr(), "socket-protector: no system log is there to log to; --log-file names a file");
@@ -181,7 +184,7 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
         }
         Side::Daemon(pipe) => {
             let starter = pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
-            let done = serve(options, &run_dir, verbosity, signals, Some(starter));
+            let done = serve(options, inherited, &run_dir, verbosity, signals, Some(starter));
             if let Err(failure) = &done {
                 error!("{}", failure.to_string().trim_end());
                 pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
@@ -211,18 +214,9 @@ fn check(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The name when none is given; for port 0, which is not known yet, one as long as it can become.
-fn longest_default_name(options: &Options) -> Result<InstanceName, Failure> {
-    let port = options.listen.first().map_or(0, |named| named.listen.port);
-    default_name(if port == 0 { u16::MAX } else { port })
-}
-
-fn default_name(port: u16) -> Result<InstanceName, Failure> {
-    port.to_string().parse().map_err(|error| Failure::failed(&error))
-}
-
 fn serve(
     options: Options,
+    inherited: Inherited,
     run_dir: &RunDir,
     verbosity: i16,
     signals: Signals,
@@ -239,13 +233,12 @@ fn serve(
     run_dir.prepare().map_err(|error| Failure::failed(&error).hint("--run-dir names another"))?;
     let _pid_file = options.pid_file.as_deref().map(|path| PidFile::create(path, PID_FILE_MODE)).transpose();
     let _pid_file = _pid_file.map_err(|error| Failure::failed(&error))?;
-    let listeners = bind(&options)?;
-    let port = listeners.first().map_or(0, |(_, bound)| bound.address.port());
-    let name = options.name.clone().map_or_else(|| default_name(port), Ok)?;
+    let listeners = listeners::bind(&options, inherited)?;
+    let name = options.name.clone().map_or_else(|| listeners::instance_name_of(&listeners), Ok)?;
     let control = run_dir.socket_path(&name).map_err(|error| Failure::failed(&error).code(2))?;
     let _instance =
         PidFile::create(&control.with_extension("lock"), LOCK_MODE).map_err(|error| taken(&name, &error))?;
-    let text = announcement(&options, &listeners);
+    let text = listeners::announcement(&listeners);
     for (_, bound) in &listeners {
         info!("listening on {} ({})", bound.address, bound.endpoint);
     }
@@ -269,28 +262,6 @@ fn serve(
     }
 }
 
-fn bind(options: &Options) -> Result<Vec<(String, Bound)>, Failure> {
-    let mut listeners = Vec::with_capacity(options.listen.len());
-    for named in &options.listen {
-        let bound = listener::bind(&named.listen, options.backlog).map_err(|error| cannot_listen(&error))?;
-        let name = named.name.clone().unwrap_or_else(|| bound.address.port().to_string());
-        listeners.push((name, bound));
-    }
-    Ok(listeners)
-}
-
-fn cannot_listen(error: &ListenError) -> Failure {
-    let failure = Failure::failed(error);
-    match error {
-        ListenError::Bind { source, .. } => match source.kind() {
-            io::ErrorKind::PermissionDenied => failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE"),
-            io::ErrorKind::AddrInUse => failure.hint("another process listens there; 'ss -ltnp' shows which"),
-            _ => failure,
-        },
-        ListenError::Lookup { .. } | ListenError::NoAddress { .. } | ListenError::Zone { .. } => failure,
-    }
-}
-
 fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
     match error {
         PidFileError::Held { pid, .. } => {
@@ -300,12 +271,6 @@ fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
         }
         _ => Failure::failed(error),
     }
-}
-
-/// What the starting process prints when all went well: only what nobody can know without it.
-fn announcement(options: &Options, listeners: &[(String, Bound)]) -> String {
-    let chosen = options.listen.iter().zip(listeners).filter(|(named, _)| named.listen.port == 0);
-    chosen.map(|(_, (_, bound))| format!("listening on {}\n", bound.address)).collect()
 }
 
 fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings {

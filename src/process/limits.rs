@@ -65,6 +65,12 @@ impl Reserve {
         enough
     }
 
+    /// Frees one if nothing of the reserve is missing; true when it is free.
+    pub fn lend_one_of_all(&mut self) -> bool {
+        self.refill();
+        self.kept.len() == RESERVED && self.kept.pop().is_some()
+    }
+
     /// Frees one for a request, unless it is needed otherwise; true when it is free.
     pub fn lend_spare(&mut self) -> bool {
         self.kept.len() > FOR_A_START + FOR_A_RECORD && self.kept.pop().is_some()
@@ -94,6 +100,8 @@ mod tests {
             assert!(reserve.lend_spare());
         }
         assert!(!reserve.lend_spare(), "the rest is for others");
+        assert!(reserve.lend_one_of_all(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - 1);
         assert!(reserve.lend_record(), "there are more descriptors here");
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
         reserve.release();

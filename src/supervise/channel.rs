@@ -9,17 +9,17 @@
 pub mod original;
 
 use super::Source;
-use super::hold::Hold;
+use super::hold::{Held, Hold};
 use super::state::Number;
 use crate::reactor::{BOTH, Descriptor, READABLE, Reactor, Registered};
 use log::warn;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
-use original::{MESSAGE, Original};
+use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, recv, shutdown, socketpair};
+use original::Original;
 use socket_protector_client::descriptors;
 use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
+use socket2::SockRef;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// How far passing came.
@@ -29,8 +29,23 @@ pub enum Passed {
     All,
     /// The child is slower than its clients; the reactor tells when there is room again.
     Full,
-    /// Too many descriptors are under way in the system; nobody tells when that changes.
+    /// Too many descriptors are under way in the system, or it is short of memory; nobody tells when that changes.
     TooMany,
+}
+
+/// What a child said.
+#[derive(Debug)]
+pub enum Heard {
+    /// Nothing, for now.
+    Nothing,
+    /// It gives a connection back, which is still in the channel: it is not to be taken in now.
+    Later,
+    /// A record.
+    Record(FromChild),
+    /// A connection that it gives back.
+    GivenBack(Held<OwnedFd>),
+    /// What is none of the protocol's records. What came with it is closed.
+    Malformed(DecodeError),
 }
 
 /// A child's channel, seen from us.
@@ -41,8 +56,12 @@ pub struct Channel {
     theirs: Option<OwnedFd>,
     watched_for_room: bool,
     closed: bool,
+    /// The child can say nothing more.
+    ended: bool,
+    /// And all that it has said has been heard.
+    silent: bool,
     /// The child has said something on it.
-    spoken: bool,
+    used: bool,
     original: Option<Original>,
     record: Vec<u8>,
 }
@@ -54,6 +73,9 @@ impl Channel {
     /// Those of socketpair(2) and epoll_ctl(2).
     pub fn open(reactor: &mut Reactor<Source>, number: Number) -> io::Result<Channel> {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        for end in [&ours, &theirs] {
+            fit_longest_record(end)?;
+        }
         // Not for writing: the child would wake us with every record that it reads.
         let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
         Ok(Channel::of(ours, Some(theirs), None))
@@ -76,13 +98,14 @@ impl Channel {
     }
 
     fn of(ours: Registered<Descriptor<OwnedFd>>, theirs: Option<OwnedFd>, original: Option<Original>) -> Channel {
-        let spoken = original.is_some();
-        Channel { ours, theirs, watched_for_room: false, closed: false, spoken, original, record: Vec::new() }
+        let used = original.is_some();
+        let (watched_for_room, closed, ended, silent, record) = (false, false, false, false, Vec::new());
+        Channel { ours, theirs, watched_for_room, closed, ended, silent, used, original, record }
     }
 
-    /// Whether the child uses it: it takes no other then.
+    /// Whether the child uses it: it is given no other then.
     pub fn is_used(&self) -> bool {
-        self.spoken
+        self.used
     }
 
     /// The end that the child inherits.
@@ -99,7 +122,7 @@ impl Channel {
     ///
     /// # Errors
     /// Those of sendmsg(2), when nothing can be passed to this child any more.
-    pub fn pass(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
+    pub fn pass(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
         let result = self.pass_all(hold, passed);
         match (&mut self.original, &result) {
             (None, _) => {}
@@ -109,22 +132,11 @@ impl Channel {
         result
     }
 
-    fn pass_all(&mut self, hold: &mut Hold<TcpStream>, passed: &mut u64) -> io::Result<Passed> {
-        let most = if self.original.is_some() { 1 } else { MAX_CONNECTIONS };
+    fn pass_all(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
         while !hold.is_empty() {
-            let mut listeners = [0; MAX_CONNECTIONS];
             let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
-            let mut count = 0;
-            for (listener, connection) in hold.next().take(most) {
-                (listeners[count], connections[count]) = (listener, connection.as_fd());
-                count += 1;
-            }
-            if self.original.is_some() {
-                self.record.clear();
-                self.record.push(MESSAGE);
-            } else {
-                wire::encode_connections(&listeners[..count], &mut self.record);
-            }
+            let encode = if self.original.is_some() { original::encode_next } else { encode_next };
+            let count = encode(hold, &mut self.record, &mut connections);
             match descriptors::send(self.ours.as_fd(), &self.record, &connections[..count]) {
                 Ok(()) => {
                     *passed += count as u64;
@@ -133,9 +145,7 @@ impl Channel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.wait_for_room();
                 }
-                Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
-                    return Ok(Passed::TooMany);
-                }
+                Err(error) if is_passing(&error) => return Ok(Passed::TooMany),
                 Err(error) => return Err(error),
             }
         }
@@ -154,22 +164,64 @@ impl Channel {
         Ok(Passed::Full)
     }
 
-    /// The next record of the child's; `None` when there is none now.
-    ///
-    /// # Errors
-    /// A record that is none of the protocol's. Descriptors that come along are closed: no record has any yet.
-    pub fn receive(&mut self) -> Option<Result<FromChild, DecodeError>> {
+    /// The next record of the child's. A connection that it gives back is received only if the caller takes it in and
+    /// has one descriptor free for certain: where none is free, the kernel closes what it cannot hand over.
+    pub fn receive(&mut self, takes_in: bool) -> Heard {
         if let Some(original) = &mut self.original {
-            return if original.hear(self.ours.as_fd()) { None } else { Some(Ok(FromChild::Unknown(0))) };
+            let heard_all = original.hear(self.ours.as_fd());
+            self.silent = heard_all && self.ended;
+            return if heard_all { Heard::Nothing } else { Heard::Record(FromChild::Unknown(0)) };
+        }
+        if !takes_in && self.gives_back_next() {
+            return Heard::Later;
         }
         self.record.resize(MAX_RECORD, 0);
-        let mut unasked = Vec::new();
-        let received = receive(self.ours.as_fd(), &mut self.record, &mut unasked);
-        // At end of file the child has gone, which its pidfd tells, or has closed its end. While we hold the duplicate
-        // the latter cannot be seen here.
-        let bytes = received.ok().flatten().filter(|bytes| *bytes > 0)?;
-        self.spoken = true;
-        Some(FromChild::decode(&self.record[..bytes]))
+        let mut carried = Vec::new();
+        let bytes = match receive(self.ours.as_fd(), &mut self.record, &mut carried) {
+            Ok(Some(bytes)) if bytes > 0 => {
+                self.used = true;
+                bytes
+            }
+            Ok(_) => {
+                // At end of file the child has gone, which its pidfd tells, or has closed its end. While we hold the
+                // duplicate the latter cannot be seen here.
+                self.silent = self.ended;
+                return Heard::Nothing;
+            }
+            Err(error) => {
+                warn!("cannot read a channel now: {error}");
+                return Heard::Later;
+            }
+        };
+        let (kind, found) = (self.record[0], carried.len());
+        let decoded = FromChild::decode(&self.record[..bytes]).and_then(|record| match FromChild::descriptors(kind) {
+            Some(expected) if expected != found => Err(DecodeError::Descriptors { kind, expected, found }),
+            Some(_) | None => Ok(record),
+        });
+        match (decoded, carried.pop()) {
+            (Ok(FromChild::GiveBack { listener, state }), Some(connection)) => {
+                // An event loop may have switched it; the protocol promises blocking mode to the next.
+                let _ = SockRef::from(&connection).set_nonblocking(false);
+                Heard::GivenBack(Held { listener, state: Some(state), connection })
+            }
+            (decoded, last) => {
+                carried.into_iter().chain(last).for_each(let_go);
+                decoded.map_or_else(Heard::Malformed, Heard::Record)
+            }
+        }
+    }
+
+    /// Whether the next record is one that gives a connection back.
+    fn gives_back_next(&self) -> bool {
+        let mut kind = [0];
+        loop {
+            match recv(self.ours.as_fd().as_raw_fd(), &mut kind, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+                Ok(bytes) => return bytes > 0 && FromChild::descriptors(kind[0]) == Some(1),
+                // As in `receive` below.
+                Err(Errno::ECONNRESET | Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Looks how many connections are unread that could not be taken back, before something happens to the child.
@@ -182,6 +234,18 @@ impl Channel {
     /// How many connections, at the most, a child that has gone has taken with it unread.
     pub fn lost(&mut self) -> usize {
         self.original.as_mut().map_or(0, |original| original.lost(self.ours.as_fd()))
+    }
+
+    /// The child is gone: whoever still has its end can send nothing more. What has been sent is still to be heard.
+    pub fn end(&mut self) {
+        self.close();
+        self.ended = true;
+        let _ = shutdown(self.ours.as_fd().as_raw_fd(), Shutdown::Read);
+    }
+
+    /// Whether all that was said has been heard. True once [`Channel::receive`] has found nothing after the end.
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Tells the child to drain: it reads end of file after what it has not read yet, unless that is taken back.
@@ -198,7 +262,7 @@ impl Channel {
     /// Takes one record back that the child has not read; `None` when there is none.
     ///
     /// The caller has [`MAX_CONNECTIONS`] descriptors free, or connections would be lost here.
-    pub fn take_back(&mut self) -> Option<Vec<(u16, TcpStream)>> {
+    pub fn take_back(&mut self) -> Option<Vec<Held<OwnedFd>>> {
         loop {
             let theirs = self.theirs.as_ref()?;
             self.record.resize(MAX_RECORD, 0);
@@ -216,20 +280,67 @@ impl Channel {
                 }
             };
             if let Some(original) = &self.original {
-                let connections = connections.into_iter().map(TcpStream::from);
-                return Some(connections.map(|connection| (original.listener_of(&connection), connection)).collect());
+                return Some(connections.into_iter().map(|connection| original.held(connection)).collect());
             }
-            match ToChild::decode(&self.record[..bytes]) {
-                Ok(ToChild::Connections(listeners)) => {
-                    if listeners.len() != connections.len() {
-                        let lost = listeners.len().saturating_sub(connections.len());
-                        warn!("{lost} connections could not be taken back: no descriptor was left");
-                    }
-                    return Some(listeners.into_iter().zip(connections.into_iter().map(TcpStream::from)).collect());
-                }
-                Ok(ToChild::Unknown(_)) | Err(_) => {}
+            let (listeners, mut state) = match ToChild::decode(&self.record[..bytes]) {
+                Ok(ToChild::Connections(listeners)) => (listeners, None),
+                Ok(ToChild::ConnectionWithState { listener, state }) => (vec![listener], Some(state)),
+                Ok(ToChild::Unknown(_)) | Err(_) => continue,
+            };
+            if listeners.len() != connections.len() {
+                let lost = listeners.len().saturating_sub(connections.len());
+                warn!("{lost} connections could not be taken back: no descriptor was left");
             }
+            let held = |(listener, connection)| Held { listener, state: state.take(), connection };
+            return Some(listeners.into_iter().zip(connections).map(held).collect());
         }
+    }
+}
+
+/// Makes room for the longest record where the system's default has none. The kernel doubles the number, since it counts
+/// its own part too.
+fn fit_longest_record(end: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(end);
+    if socket.send_buffer_size()? < 2 * MAX_RECORD {
+        socket.set_send_buffer_size(MAX_RECORD)?;
+    }
+    Ok(())
+}
+
+/// The system has not what it takes to send this now, and may have it later.
+fn is_passing(error: &io::Error) -> bool {
+    [Errno::ETOOMANYREFS, Errno::ENOBUFS, Errno::ENOMEM].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
+/// Writes the record for the next connections: for one with its state, or for as many without as one record carries.
+fn encode_next<'a>(
+    hold: &'a Hold<OwnedFd>,
+    record: &mut Vec<u8>,
+    connections: &mut [BorrowedFd<'a>; MAX_CONNECTIONS],
+) -> usize {
+    let mut listeners = [0; MAX_CONNECTIONS];
+    let mut count = 0;
+    for held in hold.next().take(MAX_CONNECTIONS) {
+        match &held.state {
+            Some(state) if count == 0 => {
+                wire::encode_connection_with_state(held.listener, state, record);
+                connections[0] = held.connection.as_fd();
+                return 1;
+            }
+            Some(_) => break,
+            None => (listeners[count], connections[count]) = (held.listener, held.connection.as_fd()),
+        }
+        count += 1;
+    }
+    wire::encode_connections(&listeners[..count], record);
+    count
+}
+
+/// Closes a connection that a child has had without waiting for its client, whatever the child set (SO_LINGER).
+pub fn let_go(connection: impl AsFd) {
+    let socket = SockRef::from(&connection);
+    if socket.linger().is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
+        let _ = socket.set_linger(None);
     }
 }
 
@@ -248,3 +359,6 @@ fn receive(socket: BorrowedFd<'_>, record: &mut [u8], descriptors: &mut Vec<Owne
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

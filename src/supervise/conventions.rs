@@ -4,6 +4,7 @@
 use super::settings::Pass;
 use super::state::Number;
 use crate::net::endpoint::{Interface, Listen};
+use crate::net::listener::Address;
 use socket_protector_client::environment::{
     FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
     SOCKET_PROTECTOR_LISTENERS, SOCKET_PROTECTOR_NAME,
@@ -53,10 +54,26 @@ fn is_a_managers(name: &OsStr) -> bool {
         || FAMILIES.iter().any(|family| name.starts_with(family.as_bytes()))
 }
 
-/// How Server::Starter names a listener that is bound to `port`: the bare port when it was given no address, else the
-/// address as it was given.
-pub fn starter_key(listen: &Listen, port: u16) -> String {
-    match &listen.interface {
+/// How Server::Starter names a listener: by the bare port when it was given no address, else by the address as it was
+/// given, or by the path.
+pub fn starter_key(listen: &Listen, address: &Address) -> String {
+    let interface = match listen {
+        Listen::Tcp(tcp) => Some(&tcp.interface),
+        Listen::Udp(udp) => Some(&udp.interface),
+        Listen::Unix(_) | Listen::Adopt(_) => None,
+    };
+    match (address, interface) {
+        (Address::Internet(address), Some(interface)) => of_interface(interface, address.port()),
+        (Address::Internet(address), None) if address.ip().is_unspecified() => address.port().to_string(),
+        (Address::Internet(address), None) => address.to_string(),
+        (Address::Path(path), _) => path.display().to_string(),
+        (Address::Abstract(name), _) => format!("@{}", String::from_utf8_lossy(name)),
+        (Address::Unnamed, _) => "unnamed".to_owned(),
+    }
+}
+
+fn of_interface(interface: &Interface, port: u16) -> String {
+    match interface {
         Interface::All => port.to_string(),
         Interface::Name(name) => format!("{name}:{port}"),
         Interface::V4(address) => format!("{address}:{port}"),
@@ -170,6 +187,7 @@ impl Given<'_> {
 mod tests {
     use super::{Given, starter_key, without_managers};
     use crate::net::endpoint::Listen;
+    use crate::net::listener::Address;
     use crate::supervise::settings::Pass;
     use crate::supervise::state::Number;
     use std::ffi::OsString;
@@ -266,7 +284,8 @@ mod tests {
 
     #[test]
     fn server_starter_names_a_listener_as_it_was_given() {
-        let key = |listen: &str, port| starter_key(&listen.parse::<Listen>().unwrap(), port);
+        let at = |listen: &str, address| starter_key(&listen.parse::<Listen>().unwrap(), &address);
+        let key = |listen: &str, port: u16| at(listen, Address::Internet(([127, 0, 0, 1], port).into()));
         assert_eq!(key("4321", 4321), "4321");
         assert_eq!(key("tcp:0", 4321), "4321");
         assert_eq!(key("127.0.0.1:80", 80), "127.0.0.1:80");
@@ -274,6 +293,12 @@ mod tests {
         assert_eq!(key("[::1]:80", 80), "[::1]:80");
         assert_eq!(key("tcp6:80", 80), "[::]:80");
         assert_eq!(key("[fe80::1%eth0]:80", 80), "[fe80::1%eth0]:80");
+        assert_eq!(key("udp:53", 53), "53");
+        assert_eq!(key("fd:5", 80), "127.0.0.1:80");
+        assert_eq!(at("fd:5", Address::Internet(([0, 0, 0, 0], 80).into())), "80");
+        assert_eq!(at("unix:/run/a b.sock", Address::Path("/run/a b.sock".into())), "/run/a b.sock");
+        assert_eq!(at("@web", Address::Abstract(b"web".to_vec())), "@web");
+        assert_eq!(at("fd:5", Address::Unnamed), "unnamed");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
-//! `children` starts and ends them, `connections` accepts and passes, `requests` answers whoever asks.
+//! `children` starts and ends them, `connections` accepts and passes, `lent` keeps listeners alive that children accept
+//! from, `given_back` takes in what children give back, `requests` answers whoever asks.
 
 mod children;
 mod connections;
 mod family;
+mod given_back;
+mod lent;
 mod names;
 mod requests;
 mod words;
@@ -26,7 +29,7 @@ use crate::logging::Logging;
 use crate::net::listener::Bound;
 use crate::process::daemon::{StartResult, StatusPipe};
 use crate::process::limits::Reserve;
-use crate::reactor::{CLOSED, Descriptor, Event, READABLE, Reactor, Registered, Signals};
+use crate::reactor::{CLOSED, Descriptor, Event, HangUps, READABLE, Reactor, Registered, Signals};
 use children::Why;
 use connections::Listener;
 use log::{debug, error, info, warn};
@@ -36,7 +39,7 @@ use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -99,15 +102,18 @@ pub struct Driver {
     machine: Machine,
     actions: VecDeque<Action>,
     listeners: Vec<Listener>,
-    hold: Hold<TcpStream>,
+    hang_ups: Registered<Descriptor<HangUps>>,
+    hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
-    /// Channels of generations that are gone from which not everything could be taken back yet.
-    leftovers: Vec<Channel>,
+    /// Channels of generations that are gone from which not everything could be taken back, or taken in, yet.
+    leftovers: Vec<(Number, Channel)>,
     /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
     behind: bool,
     /// Why the last generation that failed did; at most one starts, so there is one to tell of.
     why: Option<(Number, Why)>,
+    /// How many connections were given back that nobody will serve any more.
+    in_vain: u64,
     requests: HashMap<super::state::Request, Asked>,
     next_request: u64,
     stop_clients: Vec<ClientId>,
@@ -143,7 +149,8 @@ impl Driver {
         let einhorn = EinhornServer::open(&mut reactor, &equipment.control.with_extension("child"))?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
-        let rendezvous = Rendezvous::open(&mut reactor, listeners.iter().map(|listener| listener.address.port()));
+        let rendezvous = Rendezvous::open(&mut reactor, listeners.iter().filter_map(|listener| listener.tcp_port));
+        let hang_ups = lent::watch(&mut reactor, &listeners)?;
         let starter = match equipment.starter {
             Some((pipe, result)) => Some((reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?, result)),
             None => None,
@@ -153,11 +160,13 @@ impl Driver {
             actions: VecDeque::new(),
             hold: Hold::new(listeners.len(), settings.hold_limit),
             listeners,
+            hang_ups,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
             leftovers: Vec::new(),
             behind: false,
             why: None,
+            in_vain: 0,
             requests: HashMap::new(),
             next_request: 0,
             stop_clients: Vec::new(),
@@ -209,6 +218,8 @@ impl Driver {
             Source::Signals => self.take_signals(),
             Source::Starter => self.starter_left(),
             Source::Listener(index) => self.accept(index),
+            Source::HangUps => self.look_for_hang_ups(),
+            Source::ListenAgain(index) => self.listen_again(index),
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),
@@ -231,6 +242,15 @@ impl Driver {
         self.reserve.refill();
         if self.behind {
             self.go_on_taking_back();
+        }
+        if !self.leftovers.is_empty() {
+            self.hear_leftovers();
+            self.pass_to_serving();
+        }
+        if self.machine.stopping() {
+            // There is no next generation that they could wait for.
+            self.hold.admit_kept();
+            self.pass_to_serving();
         }
         // The second time tells that nothing came in while the listeners closed.
         while self.machine.stopping() && self.machine.serving().is_some() && self.nothing_held() {
@@ -308,9 +328,7 @@ impl Driver {
     }
 
     fn ending(mut self, finish: Finish) -> Ending {
-        if !self.hold.is_empty() {
-            warn!("{} held connections are closed: no child could take them", self.hold.len());
-        }
+        self.close_held();
         self.answer_stop(finish);
         let ending = match finish {
             Finish::Stopped => Ending::Stopped,

@@ -1,49 +1,104 @@
-//! Connections that were accepted and that no child has yet: in order, counted by listener, bounded.
+//! Connections that no child has at the moment: accepted ones and those that a child gave back, in order, counted by
+//! listener, bounded.
 //!
 //! Pure: what a connection is, is the caller's.
 
 use std::collections::VecDeque;
 
-/// Held connections, each with the index of its listener.
+/// The most state that is held before givers have to wait, in bytes.
+const MOST_STATE: usize = 64 * 1024 * 1024;
+
+/// A held connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held<T> {
+    /// The index of its listener.
+    pub listener: u16,
+    /// What the child that gave it back left for the next one; none if it was never given back.
+    pub state: Option<Vec<u8>>,
+    /// The connection.
+    pub connection: T,
+}
+
+/// Held connections.
 #[derive(Debug)]
 pub struct Hold<T> {
-    queue: VecDeque<(u16, T)>,
+    queue: VecDeque<Held<T>>,
     /// How many at the front were put back and are to be followed by what is put back after them.
     put_back: usize,
-    held: Vec<usize>,
+    /// Given back by the child that still serves: not for it, so not in the queue before another one serves.
+    kept: Vec<Held<T>>,
+    /// How many in the queue came from each listener.
+    queued: Vec<usize>,
     limit: usize,
+    /// Of all that is held.
+    state_bytes: usize,
 }
 
 impl<T> Hold<T> {
     /// Holds at most `limit` for each of so many listeners.
     pub fn new(listeners: usize, limit: usize) -> Self {
-        Hold { queue: VecDeque::new(), put_back: 0, held: vec![0; listeners], limit }
+        let (queue, kept, queued) = (VecDeque::new(), Vec::new(), vec![0; listeners]);
+        Hold { queue, put_back: 0, kept, queued, limit, state_bytes: 0 }
     }
 
-    /// Whether no more is to be accepted from this listener.
+    /// Whether no more is to be accepted from this listener. What is kept is not counted: nobody takes it as long as
+    /// nothing changes, and the child that serves goes on serving new clients.
     pub fn is_full(&self, listener: u16) -> bool {
-        self.held(listener) >= self.limit
+        self.queued(listener) >= self.limit
+    }
+
+    /// Whether another connection with its state may be taken in. While not, its giver has to wait.
+    pub fn has_room_for_state(&self) -> bool {
+        self.state_bytes < MOST_STATE
     }
 
     /// How many came from this listener.
     pub fn held(&self, listener: u16) -> usize {
-        self.held.get(usize::from(listener)).copied().unwrap_or(0)
+        self.queued(listener) + self.kept.iter().filter(|held| held.listener == listener).count()
     }
 
-    /// Whether there is none.
+    fn queued(&self, listener: u16) -> usize {
+        self.queued.get(usize::from(listener)).copied().unwrap_or(0)
+    }
+
+    /// Whether there is none to be passed.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// How many there are.
+    /// How many there are, the kept ones included.
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.kept.len()
     }
 
     /// A connection that has just been accepted: it comes last.
     pub fn push(&mut self, listener: u16, connection: T) {
-        self.count(listener, 1);
-        self.queue.push_back((listener, connection));
+        self.enqueue(Held { listener, state: None, connection });
+    }
+
+    /// A connection that a child gave back, for whoever serves: it comes last. It is taken in even when that exceeds
+    /// the limit.
+    pub fn give_back(&mut self, held: Held<T>) {
+        self.state_bytes += bytes(&held);
+        self.enqueue(held);
+    }
+
+    /// A connection that the serving child gave back, for whoever serves after it.
+    pub fn keep(&mut self, held: Held<T>) {
+        self.state_bytes += bytes(&held);
+        self.kept.push(held);
+    }
+
+    /// Another child serves: what was kept comes last, in the order in which it was given back.
+    pub fn admit_kept(&mut self) {
+        for held in std::mem::take(&mut self.kept) {
+            self.enqueue(held);
+        }
+    }
+
+    fn enqueue(&mut self, held: Held<T>) {
+        self.count(held.listener, 1);
+        self.queue.push_back(held);
     }
 
     /// What is put back from now on comes from another child, and so before all others.
@@ -51,48 +106,62 @@ impl<T> Hold<T> {
         self.put_back = 0;
     }
 
-    /// Connections that were taken back, oldest first: they come before all others, since they were accepted earlier,
-    /// but after what was put back before. They are taken in even when that exceeds the limit; nothing is ever thrown
-    /// away here.
-    pub fn put_back(&mut self, connections: Vec<(u16, T)>) {
+    /// Connections that were taken back, oldest first: they come before all others, since they came to the queue
+    /// earlier, but after what was put back before. They are taken in even when that exceeds the limit; nothing is ever
+    /// thrown away here.
+    pub fn put_back(&mut self, connections: Vec<Held<T>>) {
         let mut after = self.queue.split_off(self.put_back.min(self.queue.len()));
-        for (listener, connection) in connections {
-            self.count(listener, 1);
-            self.queue.push_back((listener, connection));
+        for held in connections {
+            self.state_bytes += bytes(&held);
+            self.enqueue(held);
         }
         self.put_back = self.queue.len();
         self.queue.append(&mut after);
     }
 
     /// The next ones, oldest first.
-    pub fn next(&self) -> impl Iterator<Item = (u16, &T)> {
-        self.queue.iter().map(|(listener, connection)| (*listener, connection))
+    pub fn next(&self) -> impl Iterator<Item = &Held<T>> {
+        self.queue.iter()
     }
 
     /// Lets the next `count` go.
-    pub fn release(&mut self, count: usize) -> impl Iterator<Item = T> {
+    pub fn release(&mut self, count: usize) -> impl Iterator<Item = Held<T>> {
         let count = count.min(self.queue.len());
         self.put_back = self.put_back.saturating_sub(count);
         for index in 0..count {
-            let listener = self.queue[index].0;
+            let held = &self.queue[index];
+            let (listener, bytes) = (held.listener, bytes(held));
+            self.state_bytes -= bytes;
             self.count(listener, -1);
         }
-        self.queue.drain(..count).map(|(_, connection)| connection)
+        self.queue.drain(..count)
     }
 
     fn count(&mut self, listener: u16, by: isize) {
-        if let Some(held) = self.held.get_mut(usize::from(listener)) {
-            *held = held.saturating_add_signed(by);
+        if let Some(queued) = self.queued.get_mut(usize::from(listener)) {
+            *queued = queued.saturating_add_signed(by);
         }
     }
 }
 
+fn bytes<T>(held: &Held<T>) -> usize {
+    held.state.as_ref().map_or(0, Vec::len)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Hold;
+    use super::{Held, Hold, MOST_STATE};
 
     fn all(hold: &Hold<u32>) -> Vec<u32> {
-        hold.next().map(|(_, connection)| *connection).collect()
+        hold.next().map(|held| held.connection).collect()
+    }
+
+    fn plain(listener: u16, connection: u32) -> Held<u32> {
+        Held { listener, state: None, connection }
+    }
+
+    fn given(connection: u32, state: &[u8]) -> Held<u32> {
+        Held { listener: 0, state: Some(state.to_vec()), connection }
     }
 
     #[test]
@@ -101,10 +170,10 @@ mod tests {
         hold.push(0, 1);
         hold.push(1, 2);
         hold.push(0, 3);
-        let passed: Vec<u32> = hold.release(2).collect();
-        assert_eq!(passed, [1, 2]);
+        let passed: Vec<_> = hold.release(2).collect();
+        assert_eq!(passed, [plain(0, 1), plain(1, 2)]);
         hold.push(1, 4);
-        hold.put_back(vec![(0, 1), (1, 2)]);
+        hold.put_back(passed);
         assert_eq!(all(&hold), [1, 2, 3, 4]);
         assert_eq!((hold.held(0), hold.held(1), hold.len()), (2, 2, 4));
     }
@@ -114,12 +183,12 @@ mod tests {
         let mut hold = Hold::new(1, 10);
         hold.push(0, 9);
         hold.begin_putting_back();
-        hold.put_back(vec![(0, 4), (0, 5)]);
-        hold.put_back(vec![(0, 6)]);
-        assert_eq!(hold.release(1).collect::<Vec<_>>(), [4]);
-        hold.put_back(vec![(0, 7)]);
+        hold.put_back(vec![plain(0, 4), plain(0, 5)]);
+        hold.put_back(vec![plain(0, 6)]);
+        assert_eq!(hold.release(1).collect::<Vec<_>>(), [plain(0, 4)]);
+        hold.put_back(vec![plain(0, 7)]);
         hold.begin_putting_back();
-        hold.put_back(vec![(0, 3)]);
+        hold.put_back(vec![plain(0, 3)]);
         assert_eq!(all(&hold), [3, 5, 6, 7, 9]);
     }
 
@@ -129,10 +198,70 @@ mod tests {
         hold.push(0, 1);
         hold.push(0, 2);
         assert!(hold.is_full(0) && !hold.is_full(1));
-        hold.put_back(vec![(0, 0)]);
+        hold.put_back(vec![plain(0, 0)]);
         assert_eq!(all(&hold), [0, 1, 2]);
         assert!(hold.is_full(0));
         assert_eq!(hold.release(9).count(), 3);
         assert!(hold.is_empty() && !hold.is_full(0));
+    }
+
+    #[test]
+    fn what_is_given_back_joins_the_end_with_its_state_and_keeps_both_when_it_is_taken_back() {
+        let mut hold = Hold::new(1, 10);
+        hold.push(0, 1);
+        hold.give_back(given(2, b"two"));
+        hold.push(0, 3);
+        assert_eq!(all(&hold), [1, 2, 3]);
+        let passed: Vec<_> = hold.release(2).collect();
+        assert_eq!(passed, [plain(0, 1), given(2, b"two")]);
+        hold.put_back(passed);
+        hold.give_back(given(4, b""));
+        let held: Vec<_> = hold.release(9).collect();
+        assert_eq!(held, [plain(0, 1), given(2, b"two"), plain(0, 3), given(4, b"")]);
+    }
+
+    #[test]
+    fn what_the_serving_child_gave_back_waits_for_the_next_and_is_in_nobodys_way() {
+        let mut hold = Hold::new(1, 2);
+        for connection in 1..5 {
+            hold.keep(given(connection, b""));
+        }
+        assert!(hold.is_empty() && !hold.is_full(0));
+        assert_eq!((hold.len(), hold.held(0)), (4, 4));
+        hold.push(0, 5);
+        hold.admit_kept();
+        assert_eq!(all(&hold), [5, 1, 2, 3, 4]);
+        assert!(hold.is_full(0));
+        assert_eq!((hold.len(), hold.held(0)), (5, 5));
+    }
+
+    #[test]
+    fn the_state_of_all_that_is_held_is_bounded() {
+        let mut hold = Hold::new(1, 10);
+        let most = vec![0; 65_536];
+        for connection in 0..(MOST_STATE / most.len()) as u32 {
+            assert!(hold.has_room_for_state());
+            match connection % 2 {
+                0 => hold.give_back(given(connection, &most)),
+                _ => hold.keep(given(connection, &most)),
+            }
+        }
+        assert!(!hold.has_room_for_state());
+        let passed: Vec<_> = hold.release(1).collect();
+        assert!(hold.has_room_for_state());
+        hold.put_back(passed);
+        assert!(!hold.has_room_for_state(), "what is taken back counts too");
+        hold.admit_kept();
+        assert!(!hold.has_room_for_state());
+        assert_eq!(hold.release(usize::MAX).count(), MOST_STATE / most.len());
+        assert_eq!(hold.state_bytes, 0);
+    }
+
+    #[test]
+    fn a_listener_that_does_not_exist_harms_nobody() {
+        let mut hold = Hold::new(1, 1);
+        hold.give_back(Held { listener: 7, ..given(1, b"x") });
+        assert!(!hold.is_full(7) && !hold.is_full(0));
+        assert_eq!(hold.release(1).next().map(|held| held.listener), Some(7));
     }
 }

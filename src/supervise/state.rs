@@ -240,6 +240,17 @@ enum Urgency {
     Kill,
 }
 
+/// Where a connection goes that a child gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To whoever serves, now or next.
+    Queue,
+    /// To whoever serves after its giver, which serves now.
+    Kept,
+    /// Nobody will serve any more.
+    Nowhere,
+}
+
 /// The state of a supervisor.
 #[derive(Debug)]
 pub struct Machine {
@@ -361,6 +372,16 @@ impl Machine {
     /// Whether the end was asked for.
     pub fn stopping(&self) -> bool {
         matches!(self.wanted, Wanted::Stop { .. })
+    }
+
+    /// Where a connection goes that this generation gives back.
+    pub fn place(&self, giver: Number) -> Place {
+        match (self.serving(), self.wanted) {
+            (Some(serving), Wanted::Serve) if serving == giver => Place::Kept,
+            // At a stop none comes after the one that serves, so it is the giver or nobody.
+            (Some(_), Wanted::Serve | Wanted::Stop { .. }) | (None, Wanted::Serve) => Place::Queue,
+            (None, Wanted::Stop { .. }) => Place::Nowhere,
+        }
     }
 
     /// The reload that the given generation was started for.

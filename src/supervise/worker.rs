@@ -66,8 +66,10 @@ pub struct Worker {
     pub passed: u64,
     /// Where it says that it is ready, with `--ready fd`, until it has.
     pub ready: Option<ReadyLine>,
-    /// What it says that it is doing.
+    /// What it says of itself.
     pub status: Option<String>,
+    /// How many connections it says that it has open.
+    pub open: Option<u32>,
     /// The last lines of its standard error, where it passes through us.
     pub tail: Tail,
     /// The log file it writes to itself, and where in it its own lines begin.
@@ -190,6 +192,7 @@ fn watch(
                 passed: 0,
                 status: None,
                 ready,
+                open: None,
                 tail: Tail::default(),
                 file: streams.file,
                 _exit: exit,

@@ -121,6 +121,23 @@ pub(super) fn shuts_listener_down() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Shuts the listeners down again and again for a while, then serves.
+pub(super) fn shuts_listener_down_for(time: Duration) -> ExitCode {
+    let listeners = listeners();
+    let channel = ready_channel();
+    let end = std::time::Instant::now() + time;
+    while std::time::Instant::now() < end {
+        for listener in &listeners {
+            // There is nothing to shut down before it listens again.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let service = Service::new(generation());
+    serve(&channel, &listeners, |connection| service.take(connection));
+    ExitCode::SUCCESS
+}
+
 /// Serves, and leaves descriptors open in a process that outlives it: the channel and the listeners too.
 pub(super) fn leaks_fd() -> ExitCode {
     pass_on(FdFlag::empty());

@@ -3,8 +3,12 @@
 //! They speak the documented wire themselves (`wire`), so that the supervisor is checked against
 //! its documentation and not against the client library; `echo_library` uses the library.
 
+mod datagrams;
 mod echo;
 mod einhorn;
+mod give_back;
+#[path = "../../client-lib/examples/line_counter.rs"]
+mod line_counter;
 mod misbehave;
 mod notifies;
 pub(crate) mod original;
@@ -29,10 +33,17 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["process_per_connection"] => echo::process_per_connection(),
         ["serve_stdin"] => echo::serve_stdin(),
         ["echo_library"] => echo::with_library(),
+        ["datagrams"] => datagrams::run(),
         ["slow_start", ms] => {
             std::thread::sleep(milliseconds(ms));
             echo::run()
         }
+        ["line_counter"] => line_counter::main().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        ["gives_all_and_dies", file] => give_back::gives_all_and_dies(file.as_ref()),
+        ["gives_first", count] => give_back::gives_first(count.parse().unwrap()),
+        ["gives_heavy"] => give_back::gives_heavy(),
+        ["gives_badly", count] => give_back::gives_badly(count.parse().unwrap()),
+        ["tells_much"] => give_back::tells_much(),
         ["listener_plain"] => plain::run(),
         ["never_ready"] => misbehave::never_ready(),
         ["silent_alive"] => misbehave::park(),
@@ -43,6 +54,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["stops_reading"] => misbehave::stops_reading(),
         ["reads", count] => misbehave::reads(count.parse().unwrap()),
         ["shuts_listener_down"] => misbehave::shuts_listener_down(),
+        ["shuts_listener_down_for", ms] => misbehave::shuts_listener_down_for(milliseconds(ms)),
         ["leaks_fd"] => misbehave::leaks_fd(),
         ["grandchild"] => misbehave::grandchild(),
         ["leader_leaves"] => misbehave::leader_leaves(),

@@ -1,8 +1,12 @@
 //! Makes odd surroundings, then executes the program given after `--`.
 
 use std::ffi::CString;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
@@ -45,6 +49,15 @@ fn apply(what: &str, value: &str) {
             let (pid, soft) = value.split_once(':').unwrap();
             crate::sys::limit_processes(Pid::from_raw(pid.parse().unwrap()), soft.parse().unwrap());
         }
+        "tcp4" => inherit(value, TcpListener::bind("127.0.0.1:0").unwrap()),
+        "tcp6" => inherit(value, TcpListener::bind("[::1]:0").unwrap()),
+        "udp4" => inherit(value, UdpSocket::bind("127.0.0.1:0").unwrap()),
+        "connected" => inherit(value, UnixStream::pair().unwrap().0),
+        "unix" => {
+            let (number, path) = value.split_once(':').unwrap();
+            inherit(number, UnixListener::bind(path).unwrap());
+        }
+        "passed" => passed(value),
         "leave" => std::fs::remove_dir(std::env::current_dir().unwrap()).unwrap(),
         _ => panic!("no such surroundings: {what}"),
     }
@@ -53,6 +66,27 @@ fn apply(what: &str, value: &str) {
 fn limit(resource: Resource, value: &str) {
     let value = value.parse().unwrap();
     setrlimit(resource, value, value).unwrap();
+}
+
+/// Leaves a socket at this number, as a manager does.
+fn inherit(number: &str, socket: impl Into<OwnedFd>) {
+    let socket = socket.into();
+    // Out of the way first: it may have that very number.
+    let high = crate::sys::adopt(fcntl(&socket, FcntlArg::F_DUPFD_CLOEXEC(100)).unwrap());
+    drop(socket);
+    crate::sys::duplicate_to(&high, number.parse().unwrap());
+}
+
+/// Says `COUNT[:NAME...]` of what was left from number 3 on, as a manager does; `COUNT@PID` for another process.
+fn passed(value: &str) {
+    let (count, names) = value.split_once(':').map_or((value, None), |(count, names)| (count, Some(names)));
+    let own = std::process::id().to_string();
+    let (count, pid) = count.split_once('@').unwrap_or((count, &own));
+    crate::sys::set_variable("LISTEN_FDS", count);
+    crate::sys::set_variable("LISTEN_PID", pid);
+    if let Some(names) = names {
+        crate::sys::set_variable("LISTEN_FDNAMES", names);
+    }
 }
 
 /// Leaves an inheritable descriptor at this number.

@@ -6,9 +6,11 @@ mod conventions;
 mod crash;
 mod drain;
 mod failures;
+mod give_back;
 mod hold;
 mod killed;
 mod limits;
+mod listener_kinds;
 mod listeners;
 mod load;
 mod main_process;
@@ -29,9 +31,11 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         crash::trials(),
         drain::trials(),
         failures::trials(),
+        give_back::trials(),
         hold::trials(),
         killed::trials(),
         limits::all(),
+        listener_kinds::trials(),
         listeners::trials(),
         load::trials(),
         main_process::trials(),

@@ -1,6 +1,8 @@
 //! What children say by sd_notify(3), and what they store.
 
 use std::fs;
+use std::io::Read;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -30,6 +32,7 @@ trials![
     a_barrier_falls_when_all_before_it_is_done,
     a_shell_script_speaks_by_systemd_notify,
     what_is_stored_comes_back,
+    the_counter_of_the_page_goes_on_counting,
     what_is_stored_can_be_removed,
     what_has_hung_up_is_not_kept_unless_asked_for,
     there_is_an_end_to_what_is_stored,
@@ -269,6 +272,34 @@ fn what_is_stored_comes_back() {
             supervisor.wait_settled();
             ask(supervisor.address());
         }
+    }
+}
+
+fn the_counter_of_the_page_goes_on_counting() {
+    if Command::new("python3").arg("-V").output().is_err() {
+        return;
+    }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notify.md")).unwrap();
+    let program = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let setup = Setup::alone().with("--ready notify --respawn-delay 10ms..1s");
+    let script = setup.scene().write("counter.py", program);
+    let supervisor = setup.command(&["python3", script.to_str().unwrap()]).start();
+    let count = || {
+        let mut answer = String::new();
+        TcpStream::connect(supervisor.address()).unwrap().read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert_eq!(count(), "1\n");
+    for number in 1..4 {
+        supervisor.reload().expect(0);
+        supervisor.wait_settled();
+        assert_eq!(count(), format!("{}\n", 2 * number));
+        process::send(supervisor.serving_pid(), Signal::SIGKILL);
+        supervisor.wait_status("another one serves", |status| {
+            status["counters"]["respawns"] == number && crate::harness::supervisor::serving(status).is_some()
+        });
+        assert_eq!(count(), format!("{}\n", 2 * number + 1));
+        assert_eq!(status_of(&supervisor), format!("served {}", 2 * number + 1));
     }
 }
 

@@ -16,13 +16,13 @@ pub(crate) struct Pollable {
 }
 
 impl Pollable {
-    pub(crate) fn new(channel: Option<&OwnedFd>, listeners: &[OwnedFd]) -> io::Result<Pollable> {
+    pub(crate) fn new<'a>(sources: impl Iterator<Item = &'a OwnedFd>) -> io::Result<Pollable> {
         let all = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let queued = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         // Level-triggered, so that a drain keeps it readable: what closed stays closed.
         let readable = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
         all.add(&queued, readable())?;
-        for source in channel.into_iter().chain(listeners) {
+        for source in sources {
             all.add(source, readable())?;
         }
         Ok(Pollable { all, queued })

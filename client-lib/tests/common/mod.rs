@@ -40,11 +40,26 @@ impl Supervisor {
         descriptors::send(self.end.as_fd(), &record, &sockets).unwrap();
     }
 
+    /// Passes a connection that was given back.
+    pub(crate) fn pass_with_state(&self, listener: u16, state: &[u8], connection: BorrowedFd<'_>) {
+        let mut record = Vec::new();
+        wire::encode_connection_with_state(listener, state, &mut record);
+        descriptors::send(self.end.as_fd(), &record, &[connection]).unwrap();
+    }
+
     /// The next record from the child, which must have been sent already; `None` if there is none.
     pub(crate) fn heard(&self) -> Option<FromChild> {
-        let mut buffer = [0; 64];
-        match descriptors::receive(self.end.as_fd(), &mut buffer, &mut Vec::new(), false) {
-            Ok(received) => Some(FromChild::decode(&buffer[..received.bytes]).unwrap()),
+        let (record, sockets) = self.heard_with_sockets()?;
+        assert!(sockets.is_empty());
+        Some(record)
+    }
+
+    /// The same for a record that may carry descriptors.
+    pub(crate) fn heard_with_sockets(&self) -> Option<(FromChild, Vec<OwnedFd>)> {
+        let mut buffer = vec![0; wire::MAX_RECORD];
+        let mut sockets = Vec::new();
+        match descriptors::receive(self.end.as_fd(), &mut buffer, &mut sockets, false) {
+            Ok(received) => Some((FromChild::decode(&buffer[..received.bytes]).unwrap(), sockets)),
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
                 None

@@ -55,8 +55,8 @@ pub(super) enum Problem {
     Unbracketed,
     #[error("expected [ADDRESS]:PORT with an IPv6 address in the brackets")]
     Bracketed,
-    #[error("the port is missing; expected {form}")]
-    NoPort { form: &'static str },
+    #[error("the {argument} is missing; expected {form}")]
+    Missing { argument: &'static str, form: &'static str },
     #[error("one argument too many; expected {form}")]
     TooMany { form: &'static str },
     #[error("unknown argument '{}'; expected {form}", Printable(argument))]
@@ -67,11 +67,34 @@ pub(super) enum Problem {
     TwiceOrColons,
     #[error(r"a backslash escapes the character behind it; expected \\, \: or \=")]
     LoneBackslash,
+    #[error(
+        "the name of a unix socket is at most {} bytes long, and this one has {length}",
+        super::value::UNIX_NAME_MAX
+    )]
+    LongUnixName { length: usize },
+    #[error("the name of a unix socket has no NUL in it")]
+    Nul,
+    #[error("a mode is an octal number from 0 to 777")]
+    Mode,
+    #[error("an abstract name has no mode: it is no file")]
+    AbstractMode,
+    #[error("a lock file is not needed: a live socket is refused and a stale one replaced without it")]
+    Lockfile,
+    #[error("a domain is INET, INET6 or UNIX")]
+    Domain,
+    #[error("an index is a number from 0 to 2147483647")]
+    Index,
+    #[error("a name in LISTEN_FDNAMES is 1 to 255 characters, none of them a colon or a control character")]
+    PassedName,
+    #[error("either the index or the name of the socket is given; expected {form}")]
+    IndexOrName { form: &'static str },
+    #[error("a descriptor is a number from 0 to 2147483647")]
+    Descriptor,
     #[error("the name of a listener is 1 to 64 letters, digits, '.', '_' or '-'; expected [NAME=]LISTEN")]
     Name,
 }
 
-const FORMS: &str = "PORT, HOST:PORT, [ADDRESS]:PORT, tcp:… or tcp6:…";
+const FORMS: &str = "PORT, HOST:PORT, [ADDRESS]:PORT, @NAME, tcp:…, tcp6:…, unix:…, udp:…, systemd:… or fd:N";
 
 /// Text of unknown origin, which must not reach a terminal as control characters.
 struct Printable<'a>(&'a str);

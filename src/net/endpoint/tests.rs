@@ -6,7 +6,19 @@ mod walk;
 use super::*;
 
 fn listen(interface: Interface, port: u16, backlog: Option<u32>) -> Listen {
-    Listen { interface, port, backlog }
+    Listen::Tcp(Tcp { interface, port, backlog })
+}
+
+fn unix(path: &str, mode: Option<u32>, backlog: Option<u32>) -> Listen {
+    Listen::Unix(Unix { address: UnixAddress::Path(path.to_owned()), mode, backlog })
+}
+
+fn nameless(name: &str, backlog: Option<u32>) -> Listen {
+    Listen::Unix(Unix { address: UnixAddress::Abstract(name.to_owned()), mode: None, backlog })
+}
+
+fn systemd(domain: Domain, which: Which) -> Listen {
+    Listen::Adopt(Adopt::Systemd { domain, which })
 }
 
 fn v4(text: &str) -> Interface {
@@ -78,9 +90,9 @@ fn of_a_repeated_keyword_the_last_one_holds() {
 #[test]
 fn numbers_of_long_forms_are_what_python_takes() {
     for text in ["tcp: 80", "tcp:80 ", "tcp:+80", "tcp:8_0", "tcp:0080", "tcp:port=\t80\n"] {
-        assert_eq!(parse(text).port, 80, "{text:?}");
+        assert_eq!(parse(text), listen(Interface::All, 80, None), "{text:?}");
     }
-    assert_eq!(parse("tcp:-0").port, 0);
+    assert_eq!(parse("tcp:-0"), listen(Interface::All, 0, None));
     for text in ["tcp:_80", "tcp:80_", "tcp:8__0", "tcp:+-80", "tcp:8 0", "tcp:0x50", "tcp:80.0", "tcp:", "tcp:+"] {
         assert!(text.parse::<Listen>().is_err(), "{text:?}");
     }
@@ -98,10 +110,60 @@ fn canonical_texts() {
         ("[fe80::1%eth0]:1", r"tcp6:1:interface=fe80\:\:1%eth0"),
         ("[::%eth0]:1", r"tcp6:1:interface=\:\:%eth0"),
         ("tcp:80:127.0.0.1:10", "tcp:80:interface=127.0.0.1:backlog=10"),
+        ("udp:53", "udp:53"),
+        (r"udp:53:\:\:1", r"udp:53:interface=\:\:1"),
+        ("unix:/run/x:660", "unix:/run/x:mode=660"),
+        ("unix:address=/run/x:backlog=5:mode=0660", "unix:/run/x:mode=660:backlog=5"),
+        (r"unix:/a\:b\=c", r"unix:/a\:b\=c"),
+        ("@name", "unix:@name"),
+        (r"@a\:b:backlog=7", r"unix:@a\:b:backlog=7"),
+        ("systemd:INET6:3", "systemd:domain=INET6:index=3"),
+        ("systemd:name=web:domain=UNIX", "systemd:domain=UNIX:name=web"),
+        ("fd:03", "fd:3"),
     ] {
         assert_eq!(parse(text).to_string(), canonical);
         assert_eq!(parse(canonical), parse(text));
     }
+}
+
+#[test]
+fn udp_takes_port_interface() {
+    let udp = |interface, port| Listen::Udp(Udp { interface, port });
+    assert_eq!(parse("udp:53"), udp(Interface::All, 53));
+    assert_eq!(parse("udp:0:127.0.0.1"), udp(v4("127.0.0.1"), 0));
+    assert_eq!(parse("udp:53:interface=localhost"), udp(name("localhost"), 53));
+    assert_eq!(parse(r"udp:interface=\:\::port=53"), udp(v6("::"), 53));
+}
+
+#[test]
+fn unix_takes_address_mode_backlog() {
+    assert_eq!(parse("unix:/x:660"), unix("/x", Some(0o660), None));
+    assert_eq!(parse("unix:/x:660:5"), unix("/x", Some(0o660), Some(5)));
+    assert_eq!(parse("unix:/x:mode=0o7:backlog=0"), unix("/x", Some(7), Some(0)));
+    assert_eq!(parse("unix:run/x"), unix("run/x", None, None));
+    assert_eq!(parse("unix:./@x"), unix("./@x", None, None));
+    assert_eq!(parse("unix:address=/x:mode=777"), unix("/x", Some(0o777), None));
+    assert_eq!(parse(r"unix:/a\=b"), unix("/a=b", None, None));
+    assert_eq!(parse("@x"), nameless("x", None));
+    assert_eq!(parse("unix:@x"), nameless("x", None));
+    assert_eq!(parse("unix:\0x"), nameless("x", None));
+    assert_eq!(parse("@@x:backlog=5"), nameless("@x", Some(5)));
+    let longest = "n".repeat(107);
+    assert_eq!(parse(&format!("unix:{longest}")), unix(&longest, None, None));
+    assert_eq!(parse(&format!("@{longest}")), nameless(&longest, None));
+}
+
+#[test]
+fn systemd_takes_a_domain_and_an_index_or_a_name() {
+    assert_eq!(parse("systemd:domain=INET:index=0"), systemd(Domain::Inet, Which::Index(0)));
+    assert_eq!(parse("systemd:INET6:12"), systemd(Domain::Inet6, Which::Index(12)));
+    assert_eq!(parse("systemd:UNIX:name=my socket"), systemd(Domain::Unix, Which::Name("my socket".to_owned())));
+}
+
+#[test]
+fn fd_takes_a_number() {
+    assert_eq!(parse("fd:3"), Listen::Adopt(Adopt::Descriptor(3)));
+    assert_eq!(parse("fd:number=2147483647"), Listen::Adopt(Adopt::Descriptor(i32::MAX)));
 }
 
 #[test]
@@ -112,6 +174,9 @@ fn names_stand_before_an_equal_sign_that_no_colon_precedes() {
     assert_eq!(named("web=tcp:80:backlog=5").listen, parse("tcp:80:backlog=5"));
     assert_eq!(named("tcp:80:backlog=5"), NamedListen { name: None, listen: parse("tcp:80:backlog=5") });
     assert_eq!(named("80").name, None);
+    assert_eq!(named("web=unix:/a:mode=660").listen, parse("unix:/a:mode=660"));
+    assert_eq!(named(r"@a\=b"), NamedListen { name: None, listen: nameless("a=b", None) });
+    assert_eq!(named("web=@a"), NamedListen { name: Some("web".to_owned()), listen: nameless("a", None) });
     assert_eq!(named(&format!("{}=80", "n".repeat(64))).name.map(|name| name.len()), Some(64));
 
     let refused = |text: &str| text.parse::<NamedListen>().expect_err("no named endpoint").to_string();

@@ -5,18 +5,20 @@
 //! fetched from the child, where that is permitted; see pidfd_getfd(2). Where it is not, what its death takes along
 //! can at least be counted: from the bytes that the kernel still held for it when we last looked.
 
+use crate::net::listener::Address;
+use crate::supervise::hold::{Held, Hold};
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getpeername, getsockopt, socketpair, sockopt};
 use nix::unistd::Pid;
 use socket_protector_client::descriptors;
+use socket_protector_client::wire::MAX_CONNECTIONS;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// The byte that comes with each connection.
-pub const MESSAGE: u8 = b'x';
+const MESSAGE: u8 = b'x';
 /// A child that has more descriptors than that when it connects is not searched.
 const MOST_SEARCHED: usize = 4096;
 /// How much of what a child says, which means nothing, is read before others have their turn.
@@ -26,7 +28,7 @@ const NOISE: usize = 16;
 #[derive(Debug)]
 pub struct Original {
     /// The addresses of the listeners, in order.
-    addresses: Box<[SocketAddr]>,
+    addresses: Box<[Address]>,
     /// For want of a duplicate of the child's end.
     counted: Option<Counted>,
 }
@@ -44,22 +46,32 @@ struct Counted {
 
 impl Original {
     /// For a child whose end can be read by us, or cannot.
-    pub fn new(addresses: Vec<SocketAddr>, readable: bool) -> Self {
+    pub fn new(addresses: Vec<Address>, readable: bool) -> Self {
         let counted =
             (!readable).then(|| Counted { size: message_size().unwrap_or(usize::MAX), unread: 0, reset: false });
         Original { addresses: addresses.into(), counted }
     }
 
+    /// A connection as it was held before it was passed.
+    pub fn held(&self, connection: OwnedFd) -> Held<OwnedFd> {
+        Held { listener: self.listener_of(connection.as_fd()), state: None, connection }
+    }
+
     /// The listener that a connection came from, which its message does not say.
-    pub fn listener_of(&self, connection: &TcpStream) -> u16 {
-        let Ok(local) = connection.local_addr() else {
+    fn listener_of(&self, connection: BorrowedFd<'_>) -> u16 {
+        let Ok(local) = Address::of(connection) else {
             return 0;
         };
-        let same_port = |address: &&SocketAddr| address.port() == local.port();
-        let place = |wanted: &SocketAddr| self.addresses.iter().position(|address| address == wanted);
-        let exact = place(&local);
-        let all = || self.addresses.iter().filter(same_port).find(|it| it.ip().is_unspecified()).and_then(place);
-        let any = || self.addresses.iter().find(same_port).and_then(place);
+        let place = |is: &dyn Fn(&Address) -> bool| self.addresses.iter().position(is);
+        let port = |address: &Address| match (address, &local) {
+            (Address::Internet(address), Address::Internet(local)) if address.port() == local.port() => {
+                Some(address.ip())
+            }
+            _ => None,
+        };
+        let exact = place(&|address| *address == local);
+        let all = || place(&|address| port(address).is_some_and(|ip| ip.is_unspecified()));
+        let any = || place(&|address| port(address).is_some());
         exact.or_else(all).or_else(any).and_then(|index| u16::try_from(index).ok()).unwrap_or(0)
     }
 
@@ -111,6 +123,20 @@ impl Original {
             Some(_) => 0,
         }
     }
+}
+
+/// Writes the message for the next connection. If it was given back with a state, that stays behind: this way has no
+/// place for it.
+pub fn encode_next<'a>(
+    hold: &'a Hold<OwnedFd>,
+    record: &mut Vec<u8>,
+    connections: &mut [BorrowedFd<'a>; MAX_CONNECTIONS],
+) -> usize {
+    record.clear();
+    record.push(MESSAGE);
+    let next = hold.next().next();
+    next.iter().for_each(|held| connections[0] = held.connection.as_fd());
+    usize::from(next.is_some())
 }
 
 /// What the kernel counts for one message: it differs between kernels and machines.
@@ -166,7 +192,7 @@ fn is_open(end: BorrowedFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     fn pair() -> (OwnedFd, OwnedFd) {
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).unwrap()
@@ -205,10 +231,10 @@ mod tests {
     fn a_connection_is_known_by_its_address() {
         let listeners: Vec<TcpListener> =
             ["127.0.0.1:0", "127.0.0.2:0", "0.0.0.0:0"].iter().map(|at| TcpListener::bind(at).unwrap()).collect();
-        let original = Original::new(listeners.iter().map(|it| it.local_addr().unwrap()).collect(), true);
+        let original = Original::new(listeners.iter().map(|it| Address::of(it.as_fd()).unwrap()).collect(), true);
         for (index, listener) in (0..).zip(&listeners) {
             let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            assert_eq!(original.listener_of(&listener.accept().unwrap().0), index);
+            assert_eq!(original.held(listener.accept().unwrap().0.into()).listener, index);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::process::daemon::StartResult;
 use crate::process::group;
 use crate::process::spawn::{SpawnError, signal_group};
 use crate::reactor::Event;
+use crate::supervise::channel::Heard;
 use crate::supervise::settings::ChildLog;
 use crate::supervise::state::{Cause, Failure, Input, Number, Phase, Word};
 use crate::supervise::worker::{self, Gifts, StartError};
@@ -75,13 +76,14 @@ impl Driver {
 
     pub(super) fn serves(&mut self, number: Number) {
         info!("generation {number} serves");
+        self.hold.admit_kept();
         if let Some((pipe, result)) = self.starter.take() {
             pipe.0.tell(&StartResult { code: result.code, text: result.text });
         }
     }
 
     pub(super) fn channel_event(&mut self, number: Number, event: Event<Source>) {
-        if event.readable {
+        if event.readable || event.due {
             self.hear(number);
         }
         if event.writable || event.due {
@@ -91,29 +93,41 @@ impl Driver {
 
     pub(super) fn hear(&mut self, number: Number) {
         for _ in 0..RECORDS {
-            let Some(worker) = self.workers.get_mut(&number) else {
-                return;
-            };
-            match worker.channel.receive() {
-                None => return,
-                Some(Ok(FromChild::Hello { version })) if version == VERSION => {
-                    self.input(Input::Spoke(number, Word::Channel))
+            match self.next_word(number) {
+                Heard::Nothing => return self.pass_to_serving(),
+                Heard::Later => {
+                    self.hear_later(number);
+                    return self.pass_to_serving();
                 }
-                Some(Ok(FromChild::Hello { version })) => {
-                    let reason = format!("speaks version {version} of the channel's protocol and not {VERSION}");
-                    self.broke(number, &reason);
-                }
-                Some(Ok(FromChild::Ready)) => {
-                    self.input(Input::Spoke(number, Word::Channel));
-                    self.input(Input::Ready(number, Word::Channel));
-                }
-                Some(Ok(FromChild::Unknown(kind))) => {
-                    debug!("generation {number} says something unknown ({kind:#04x})")
-                }
-                Some(Err(error)) => self.broke(number, &format!("broke the channel's protocol: {error}")),
+                Heard::Record(record) => self.heard(number, record),
+                Heard::GivenBack(held) => self.take_in(number, held),
+                Heard::Malformed(error) => self.broke(number, &format!("broke the channel's protocol: {error}")),
             }
         }
         self.reactor.again(Source::Channel(number));
+        self.pass_to_serving();
+    }
+
+    fn heard(&mut self, number: Number, record: FromChild) {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        match record {
+            FromChild::Hello { version } if version == VERSION => self.input(Input::Spoke(number, Word::Channel)),
+            FromChild::Hello { version } => {
+                let reason = format!("speaks version {version} of the channel's protocol and not {VERSION}");
+                self.broke(number, &reason);
+            }
+            FromChild::Ready => {
+                self.input(Input::Spoke(number, Word::Channel));
+                self.input(Input::Ready(number, Word::Channel));
+            }
+            FromChild::Status(text) => worker.status = Some(text),
+            FromChild::OpenConnections(count) => worker.open = Some(count),
+            FromChild::Unknown(kind) => debug!("generation {number} says something unknown ({kind:#04x})"),
+            // It comes with its connection, if at all.
+            FromChild::GiveBack { .. } => {}
+        }
     }
 
     fn broke(&mut self, number: Number, reason: &str) {
@@ -270,9 +284,10 @@ impl Driver {
         signal_group(&worker.process, Signal::SIGKILL);
         worker.process.reap();
         self.reactor.set_deadline(Source::Channel(number), None);
-        if !worker.channel.is_empty() {
-            self.leftovers.push(worker.channel);
-        }
+        worker.channel.end();
+        self.leftovers.push((number, worker.channel));
+        self.hear_leftovers();
+        self.pass_to_serving();
     }
 
     /// Why a generation that runs, or ran a moment ago, failed.

@@ -1,56 +1,65 @@
 //! Accepting connections in bursts, holding them, passing them on, taking them back.
 
 use super::Driver;
-use crate::net::listener::Bound;
+use super::lent::Lent;
+use crate::net::endpoint::Listen;
+use crate::net::listener::{Address, Bound, SocketFile, Traffic};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
 use crate::supervise::conventions::starter_key;
+use crate::supervise::hold::Held;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
 use log::{info, warn};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
+use socket2::SockRef;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How many connections are accepted from one listener before others have their turn.
 const BURST: usize = 64;
 /// How soon accepting is tried again when no descriptor was free.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How soon passing is tried again when too many descriptors were under way in the system.
 const PASS_RETRY: Duration = Duration::from_millis(20);
 
 /// A listener, open until the end.
 pub(super) struct Listener {
     pub(super) name: String,
-    pub(super) endpoint: String,
-    pub(super) address: SocketAddr,
+    pub(super) endpoint: Listen,
+    pub(super) address: Address,
     /// What Server::Starter would call it.
     pub(super) key: String,
+    /// Its port, if it is one of TCP.
+    pub(super) tcp_port: Option<u16>,
     pub(super) accepted: u64,
-    socket: Option<Socket>,
+    pub(super) backlog: u32,
+    /// The file of a unix socket of ours. Before the socket, so that it is removed while that still works.
+    pub(super) file: Option<SocketFile>,
+    pub(super) socket: Option<Socket>,
     /// As much is held as may be; the rest waits in the kernel's backlog.
     full: bool,
     /// No descriptor was free, and that has been said.
     short: bool,
 }
 
-enum Socket {
-    /// The children accept. It is in no poll set of ours, so that their connections cost us nothing, and its flags stay
-    /// as they are, since it is theirs as well.
-    Lent(TcpListener),
+pub(super) enum Socket {
+    /// The children accept. We are told only when it is shut down, so that their connections cost us nothing, and its
+    /// flags stay as they are, since it is theirs as well.
+    Lent(Lent),
     /// We accept.
-    Watched(Registered<Descriptor<TcpListener>>),
+    Watched(Registered<Descriptor<OwnedFd>>),
 }
 
 impl Listener {
     /// Its name, and its socket for a child; none once it is closed, when no child starts any more.
     pub(super) fn lend(&self) -> Option<(&str, BorrowedFd<'_>)> {
         let socket = match self.socket.as_ref()? {
-            Socket::Lent(socket) => socket.as_fd(),
+            Socket::Lent(lent) => lent.socket.as_fd(),
             Socket::Watched(socket) => socket.as_fd(),
         };
         Some((&self.name, socket))
@@ -74,24 +83,34 @@ pub(super) fn watch(
     let mut listeners = Vec::with_capacity(bound.len());
     for (index, (name, bound)) in (0..).zip(bound) {
         let socket = match pass {
-            Pass::Listener => Socket::Lent(bound.socket),
+            Pass::Listener => Socket::Lent(Lent::new(bound.socket, bound.traffic)),
             Pass::Connections => {
-                bound.socket.set_nonblocking(true)?;
+                never_block(bound.socket.as_fd())?;
                 Socket::Watched(reactor.register(Descriptor(bound.socket), Source::Listener(index), READABLE)?)
             }
         };
         listeners.push(Listener {
             name,
-            key: starter_key(&bound.endpoint, bound.address.port()),
-            endpoint: bound.endpoint.to_string(),
+            key: starter_key(&bound.endpoint, &bound.address),
+            tcp_port: tcp_port(&bound.address, bound.traffic),
+            endpoint: bound.endpoint,
             address: bound.address,
             accepted: 0,
+            backlog: bound.backlog,
+            file: bound.file,
             socket: Some(socket),
             full: false,
             short: false,
         });
     }
     Ok(listeners)
+}
+
+fn tcp_port(address: &Address, traffic: Traffic) -> Option<u16> {
+    match (address, traffic) {
+        (Address::Internet(address), Traffic::Connections) => Some(address.port()),
+        _ => None,
+    }
 }
 
 impl Driver {
@@ -122,8 +141,8 @@ impl Driver {
         let Some(Socket::Watched(socket)) = &listener.socket else {
             return false;
         };
-        let error = match socket.0.accept() {
-            Ok((connection, _)) => {
+        let error = match accept_from(socket.as_fd()) {
+            Ok(connection) => {
                 listener.accepted += 1;
                 listener.short = false;
                 self.counters.accepted += 1;
@@ -214,7 +233,8 @@ impl Driver {
         loop {
             self.pass_to_serving();
             let draining = self.workers.values_mut().filter(|worker| worker.reclaim);
-            let mut channels = self.leftovers.iter_mut().chain(draining.map(|worker| &mut worker.channel));
+            let leftovers = self.leftovers.iter_mut().map(|(_, channel)| channel);
+            let mut channels = leftovers.chain(draining.map(|worker| &mut worker.channel));
             let Some(channel) = channels.find(|channel| !channel.is_empty()) else {
                 self.behind = false;
                 self.accept_again();
@@ -224,7 +244,7 @@ impl Driver {
             let stuck = connections.is_empty() && !channel.is_empty();
             self.counters.reclaimed += connections.len() as u64;
             self.hold.put_back(connections);
-            self.leftovers.retain(|channel| !channel.is_empty());
+            self.forget_leftovers();
             if stuck {
                 self.fall_behind();
                 return;
@@ -233,7 +253,7 @@ impl Driver {
     }
 
     pub(super) fn nothing_held(&self) -> bool {
-        self.hold.is_empty() && !self.behind
+        self.hold.is_empty() && !self.behind && self.leftovers.is_empty()
     }
 
     /// Takes in what the kernel has accepted for us until now, since closing a listener resets it.
@@ -252,7 +272,10 @@ impl Driver {
                 }
             }
             self.reactor.set_deadline(Source::Listener(index), None);
+            self.close_lent(index);
             if let Some(listener) = self.listeners.get_mut(usize::from(index)) {
+                // The file first: who finds it shall find somebody who listens.
+                listener.file = None;
                 listener.socket = None;
             }
         }
@@ -261,10 +284,7 @@ impl Driver {
 }
 
 /// Takes back record by record, as long as a record's descriptors have room for certain.
-fn take_back_from(
-    channel: &mut Channel,
-    reserve: &mut crate::process::limits::Reserve,
-) -> Vec<(u16, std::net::TcpStream)> {
+fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::Reserve) -> Vec<Held<OwnedFd>> {
     let mut all = Vec::new();
     while reserve.lend_record() {
         let taken = channel.take_back();
@@ -275,6 +295,21 @@ fn take_back_from(
         }
     }
     all
+}
+
+/// The next connection, close-on-exec and in blocking mode.
+fn accept_from(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (connection, _) = SockRef::from(&socket).accept()?;
+    Ok(connection.into())
+}
+
+/// One that was passed to us may be so already, and its flags are not only ours.
+fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    }
+    Ok(())
 }
 
 /// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.

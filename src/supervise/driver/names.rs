@@ -133,7 +133,7 @@ impl Driver {
         if let Err(error) = &end {
             info!("generation {number}: what it leaves unread when it dies can only be counted: {error}");
         }
-        let addresses = self.listeners.iter().map(|listener| listener.address).collect();
+        let addresses = self.listeners.iter().map(|listener| listener.address.clone()).collect();
         let original = Original::new(addresses, end.is_ok());
         let channel = match Channel::original(&mut self.reactor, number, peer.stream, end.ok(), original) {
             Ok(channel) => channel,
@@ -150,10 +150,10 @@ impl Driver {
         }
         self.take_back(number);
         if let Some(worker) = self.workers.get_mut(&number) {
-            let inherited = std::mem::replace(&mut worker.channel, channel);
-            if !inherited.is_empty() {
-                self.leftovers.push(inherited);
-            }
+            let mut inherited = std::mem::replace(&mut worker.channel, channel);
+            inherited.end();
+            self.leftovers.push((number, inherited));
+            self.hear_leftovers();
         }
         self.input(Input::Spoke(number, Word::Channel));
         self.input(Input::Ready(number, Word::Channel));

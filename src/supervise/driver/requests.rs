@@ -120,7 +120,7 @@ impl Driver {
     fn status(&self) -> Status {
         let listeners = (0..).zip(&self.listeners).map(|(index, listener)| status::Listener {
             name: listener.name.clone(),
-            endpoint: listener.endpoint.clone(),
+            endpoint: listener.endpoint.to_string(),
             address: listener.address.to_string(),
             held: self.hold.held(index),
             accepted: listener.accepted,
@@ -159,7 +159,7 @@ impl Driver {
                 pid: worker.main_pid().as_raw(),
                 status: worker.status.clone(),
                 connections_passed: worker.passed,
-                connections_open: None,
+                connections_open: worker.open.map(u64::from),
             }],
         })
     }

@@ -31,16 +31,14 @@ fn ports_out_of_range_or_no_numbers_are_refused() {
 
 #[test]
 fn other_kinds_are_unknown() {
-    let expected = "expected PORT, HOST:PORT, [ADDRESS]:PORT, tcp:… or tcp6:…, at character 1";
+    let expected = "expected PORT, HOST:PORT, [ADDRESS]:PORT, @NAME, tcp:…, tcp6:…, unix:…, udp:…, systemd:… or fd:N, at character 1";
     for (kind, text) in [
-        ("unix", "unix:/run/x"),
-        ("unix", "unix"),
         ("ssl", "ssl:443:privateKey=k.pem"),
-        ("udp", "udp:53"),
-        ("systemd", "systemd:domain=INET:index=0"),
-        ("fd", "fd:3"),
         ("haproxy", "haproxy:tcp:80"),
         ("TCP", "TCP:80"),
+        ("Unix", "Unix:/run/x"),
+        ("UDP", "UDP:53"),
+        ("FD", "FD:3"),
         ("Tcp6", "Tcp6:80"),
         ("quic", "quic:80:x"),
         ("quic", "quic:port=80"),
@@ -49,7 +47,7 @@ fn other_kinds_are_unknown() {
     }
     assert_eq!(refusal(""), format!("the text is empty; {expected}"));
     assert_eq!(refusal("port=80"), format!("the kind of endpoint is missing; {expected}"));
-    assert_eq!(refusal("a=1:udp:80"), format!("unknown kind of endpoint 'udp'; {expected}").replace("r 1", "r 5"));
+    assert_eq!(refusal("a=1:ssl:80"), format!("unknown kind of endpoint 'ssl'; {expected}").replace("r 1", "r 5"));
 }
 
 #[test]
@@ -116,6 +114,62 @@ fn arguments_missing_unknown_extra_or_twice_are_refused() {
         refusal(r"tcp:80\"),
         r"a backslash escapes the character behind it; expected \\, \: or \=, at character 7"
     );
+}
+
+#[test]
+fn unix_sockets_need_a_name_that_fits() {
+    let form = "expected unix:ADDRESS[:MODE[:BACKLOG]], with any ':' or '=' of the address escaped by a backslash";
+    assert_eq!(refusal("unix"), format!("the address is missing; {form}, at character 5"));
+    assert_eq!(refusal("unix:"), format!("the address is missing; {form}, at character 6"));
+    assert_eq!(refusal("unix:@"), format!("the address is missing; {form}, at character 6"));
+    assert_eq!(refusal("@"), format!("the address is missing; {form}, at character 1"));
+    assert_eq!(refusal("unix:/a=b"), format!("unknown argument '/a'; {form}, at character 6"));
+    assert_eq!(refusal("unix:path=/a"), format!("unknown argument 'path'; {form}, at character 6"));
+    let long = "the name of a unix socket is at most 107 bytes long, and this one has 108";
+    assert_eq!(refusal(&format!("unix:{}", "n".repeat(108))), format!("{long}, at character 6"));
+    assert_eq!(refusal(&format!("unix:{}", "é".repeat(54))), format!("{long}, at character 6"));
+    assert_eq!(refusal(&format!("@{}", "n".repeat(108))), format!("{long}, at character 1"));
+    for text in ["unix:a\0b", "unix:\0\0a"] {
+        let error = text.parse::<Listen>().expect_err("it has a NUL").to_string();
+        assert!(error.ends_with("the name of a unix socket has no NUL in it, at character 6"), "{error}");
+    }
+    for text in ["unix:/x:mode=888", "unix:/x:mode=", "unix:/x:mode=1000", "unix:/x:mode=-7", "unix:/x:mode=rw"] {
+        assert_eq!(refusal(text), "a mode is an octal number from 0 to 777, at character 14");
+    }
+    assert_eq!(refusal("unix:/a:b"), "a mode is an octal number from 0 to 777, at character 9");
+    assert_eq!(refusal("@x:mode=660"), "an abstract name has no mode: it is no file, at character 9");
+    let lockfile = "a lock file is not needed: a live socket is refused and a stale one replaced without it";
+    for value in ["0", "1", "yes"] {
+        assert_eq!(refusal(&format!("unix:/x:lockfile={value}")), format!("{lockfile}, at character 18"));
+    }
+}
+
+#[test]
+fn datagrams_have_no_backlog() {
+    let form = "expected udp:PORT[:INTERFACE]";
+    assert_eq!(refusal("udp"), format!("the port is missing; {form}, at character 4"));
+    assert_eq!(refusal("udp:53:backlog=5"), format!("unknown argument 'backlog'; {form}, at character 8"));
+    assert_eq!(refusal("udp:53::5"), format!("one argument too many; {form}, at character 9"));
+    assert_eq!(refusal("udp:70000"), "a port is a number from 0 to 65535, at character 5");
+}
+
+#[test]
+fn adopted_sockets_need_to_be_told_apart() {
+    let form = "expected systemd:domain=DOMAIN:index=N or systemd:domain=DOMAIN:name=NAME";
+    let either = format!("either the index or the name of the socket is given; {form}");
+    assert_eq!(refusal("systemd"), format!("the domain is missing; {form}, at character 8"));
+    assert_eq!(refusal("systemd:domain=INET"), format!("{either}, at character 20"));
+    assert_eq!(refusal("systemd:INET:0:name=web"), format!("{either}, at character 16"));
+    assert_eq!(refusal("systemd:domain=AF_INET:index=0"), "a domain is INET, INET6 or UNIX, at character 16");
+    assert_eq!(refusal("systemd:INET:x"), "an index is a number from 0 to 2147483647, at character 14");
+    let name = "a name in LISTEN_FDNAMES is 1 to 255 characters, none of them a colon or a control character";
+    assert_eq!(refusal("systemd:INET:name="), format!("{name}, at character 19"));
+    assert_eq!(refusal(r"systemd:INET:name=a\:b"), format!("{name}, at character 19"));
+    assert_eq!(refusal("fd"), "the number is missing; expected fd:N, at character 3");
+    assert_eq!(refusal("fd:3:4"), "one argument too many; expected fd:N, at character 6");
+    for text in ["fd:x", "fd:", "fd:-1", "fd:2147483648", "fd:99999999999"] {
+        assert_eq!(refusal(text), "a descriptor is a number from 0 to 2147483647, at character 4");
+    }
 }
 
 #[test]

@@ -1,6 +1,22 @@
 //! Properties that hold for every value and every text, tried on some thousands of each.
 
-use crate::net::endpoint::{Interface, Listen, NamedListen};
+use crate::net::endpoint::{Adopt, Domain, Interface, Listen, NamedListen, Tcp, Udp, Unix, UnixAddress, Which};
+
+/// What the texts of the second walk begin with.
+const STARTS: [&str; 12] = [
+    "",
+    "tcp:",
+    "tcp6:",
+    "tcp:80:",
+    "tcp6:80:interface=",
+    "[",
+    "@",
+    "unix:",
+    "unix:/a:mode=",
+    "udp:",
+    "systemd:domain=INET:name=",
+    "fd:",
+];
 
 /// A small xorshift generator, so that a failure repeats.
 struct Seeded(u64);
@@ -18,6 +34,42 @@ impl Seeded {
         let bound = u64::try_from(letters.len()).expect("an alphabet is short");
         let index = |at: u64| usize::try_from(at).expect("an index is small");
         (0..=self.below(longest)).map(|_| letters[index(self.below(bound))]).collect()
+    }
+
+    fn u31(&mut self) -> u32 {
+        u32::try_from(self.below(1 << 31)).expect("31 bits")
+    }
+
+    fn listen(&mut self) -> Listen {
+        let port = u16::try_from(self.below(65536)).expect("16 bits");
+        let backlog = (self.below(2) == 0).then(|| self.u31());
+        match self.below(6) {
+            0 | 1 => Listen::Tcp(Tcp { interface: self.interface(), port, backlog }),
+            2 => Listen::Udp(Udp { interface: self.interface(), port }),
+            3 => {
+                let mode = (self.below(2) == 0).then(|| self.u31() & 0o777);
+                let path = format!("/{}", self.text(r"abcXYZ019_ :=\@é/.", 30));
+                Listen::Unix(Unix { address: UnixAddress::Path(path), mode, backlog })
+            }
+            4 => {
+                let name = self.text(r"abcXYZ019_ :=\@é/.", 30);
+                Listen::Unix(Unix { address: UnixAddress::Abstract(name), mode: None, backlog })
+            }
+            _ => Listen::Adopt(self.adopt()),
+        }
+    }
+
+    fn adopt(&mut self) -> Adopt {
+        let domain = match self.below(3) {
+            0 => Domain::Inet,
+            1 => Domain::Inet6,
+            _ => Domain::Unix,
+        };
+        match self.below(3) {
+            0 => Adopt::Descriptor(self.u31().cast_signed()),
+            1 => Adopt::Systemd { domain, which: Which::Index(self.u31()) },
+            _ => Adopt::Systemd { domain, which: Which::Name(self.text(r"abcXYZ019_ =\@é/.", 30)) },
+        }
     }
 
     fn interface(&mut self) -> Interface {
@@ -39,10 +91,7 @@ impl Seeded {
 fn values_survive_being_written_and_read() {
     let mut seeded = Seeded(0x5eed);
     for _ in 0..5000 {
-        let interface = seeded.interface();
-        let port = u16::try_from(seeded.below(65536)).expect("16 bits");
-        let backlog = (seeded.below(2) == 0).then(|| u32::try_from(seeded.below(1 << 31)).expect("31 bits"));
-        let value = Listen { interface, port, backlog };
+        let value = seeded.listen();
         assert_eq!(value.to_string().parse::<Listen>().as_ref(), Ok(&value), "{value}");
     }
 }
@@ -52,9 +101,8 @@ fn any_text_is_read_or_refused_and_what_is_read_survives() {
     let mut seeded = Seeded(0xbad_5eed);
     let mut read = 0;
     for _ in 0..50_000 {
-        let start =
-            ["", "tcp:", "tcp6:", "tcp:80:", "tcp6:80:interface=", "["][usize::try_from(seeded.below(6)).unwrap_or(0)];
-        let text = format!("{start}{}", seeded.text(r"0189:=\[]%.a-é port", 9));
+        let start = STARTS[usize::try_from(seeded.below(12)).unwrap_or(0)];
+        let text = format!("{start}{}", seeded.text(r"0189:=\[]%.a-é port@/", 9));
         match text.parse::<Listen>() {
             Ok(value) => {
                 read += 1;

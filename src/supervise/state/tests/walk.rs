@@ -1,8 +1,8 @@
 //! A seeded random walk through supervisors, children and clients, with every invariant checked after every step.
 
 use super::{SECOND, policy};
-use crate::supervise::hold::Hold;
-use crate::supervise::state::{Action, Input, Machine, Number, Phase, Policy, Readiness, Request, Word};
+use crate::supervise::hold::{Held, Hold};
+use crate::supervise::state::{Action, Input, Machine, Number, Phase, Place, Policy, Readiness, Request, Word};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -26,12 +26,26 @@ impl Random {
 
 #[derive(Default)]
 struct Child {
-    unread: Vec<u32>,
-    read: Vec<u32>,
+    unread: Vec<Held<u32>>,
+    read: Vec<Held<u32>>,
+    /// Given back, but not heard of yet.
+    given: VecDeque<Held<u32>>,
     told_to_drain: bool,
     keeps_the_rest: bool,
     killed: bool,
     exited: bool,
+}
+
+/// What is known of a connection, by its number.
+#[derive(Default)]
+struct Client {
+    /// When it joined the queue the last time; what is kept joins when it is admitted.
+    joined: u64,
+    kept: bool,
+    /// How often it was given back; its state says that too.
+    given_back: u8,
+    /// Who gave it back the last time, and after how many switches.
+    giver: Option<(Number, u64)>,
 }
 
 struct World {
@@ -44,7 +58,13 @@ struct World {
     children: BTreeMap<Number, Child>,
     /// Connections that a child had read when it went.
     with_the_gone: Vec<u32>,
-    accepted: u32,
+    /// Given back when nobody would serve any more.
+    closed: Vec<u32>,
+    clients: Vec<Client>,
+    /// How often a connection has joined the queue.
+    joined: u64,
+    /// How often a generation began to serve.
+    switches: u64,
     furthest: u64,
     requests: u64,
     open_requests: BTreeSet<u64>,
@@ -62,7 +82,7 @@ impl World {
             guard: Duration::from_millis(random.below(2) * 700),
             stop_first: random.one_in(4),
             drain_timeout: (!random.one_in(3)).then_some(3 * SECOND),
-            watchdog: random.one_in(4).then_some(2 * SECOND),
+            watchdog: random.one_in(4).then_some(9 * SECOND),
             max_respawns: random.one_in(4).then_some(3),
             ..policy()
         };
@@ -75,7 +95,10 @@ impl World {
             hold: Hold::new(1, 50),
             children: BTreeMap::new(),
             with_the_gone: Vec::new(),
-            accepted: 0,
+            closed: Vec::new(),
+            clients: Vec::new(),
+            joined: 0,
+            switches: 0,
             furthest: 0,
             requests: 0,
             open_requests: BTreeSet::new(),
@@ -105,7 +128,11 @@ impl World {
         while let Some(action) = self.actions.front().copied().filter(|_| !busy) {
             match action {
                 Action::Spawn(number) => self.spawn(number),
-                Action::Serve(number) => assert!(self.lives(number)),
+                Action::Serve(number) => {
+                    assert!(self.lives(number));
+                    self.switches += 1;
+                    self.admit_kept();
+                }
                 Action::Pass(number) => self.pass(number),
                 Action::Park(number) => self.take_back(number),
                 Action::Drain { number, take_back, .. } => {
@@ -167,31 +194,97 @@ impl World {
     fn pass(&mut self, number: Number) {
         assert!(!self.child(number).told_to_drain, "passed to one that drains: {number}");
         let room = ROOM_IN_A_CHANNEL.saturating_sub(self.child(number).unread.len());
-        let passed = self.hold.release(room).collect::<Vec<_>>();
-        self.child(number).unread.extend(passed);
+        for held in self.hold.release(room).collect::<Vec<_>>() {
+            let to_its_giver = self.clients[held.connection as usize].giver == Some((number, self.switches));
+            assert!(!to_its_giver || self.machine.stopping(), "back to {number}, which gave it back: {}", self.seed);
+            self.child(number).unread.push(held);
+        }
     }
 
     fn take_back(&mut self, number: Number) {
         let unread = std::mem::take(&mut self.child(number).unread);
         self.hold.begin_putting_back();
-        self.hold.put_back(unread.into_iter().map(|connection| (0, connection)).collect());
+        self.hold.put_back(unread);
     }
 
     fn remove(&mut self, number: Number) {
         self.take_back(number);
+        while self.hear(number) {}
         let child = self.children.remove(&number).expect("removed once");
         assert!(child.exited, "removed while it runs: {}", self.seed);
-        self.with_the_gone.extend(child.read);
+        self.with_the_gone.extend(child.read.into_iter().map(|held| held.connection));
+        self.pass_to_serving();
+    }
+
+    fn pass_to_serving(&mut self) {
+        if let Some(serving) = self.machine.serving() {
+            self.pass(serving);
+        }
+    }
+
+    fn accept(&mut self) {
+        let number = self.clients.len() as u32;
+        self.clients.push(Client::default());
+        self.joins(number);
+        self.hold.push(0, number);
+    }
+
+    fn joins(&mut self, connection: u32) {
+        self.joined += 1;
+        let client = &mut self.clients[connection as usize];
+        (client.joined, client.kept) = (self.joined, false);
+    }
+
+    /// A child gives back one of those that it has read; it may be any.
+    fn give_back(&mut self, number: Number) {
+        let count = self.child(number).read.len() as u64;
+        if count > 0 && !self.child(number).exited {
+            let index = self.random.below(count) as usize;
+            let mut held = self.child(number).read.remove(index);
+            let client = &mut self.clients[held.connection as usize];
+            client.given_back = client.given_back.wrapping_add(1).max(1);
+            held.state = Some(vec![client.given_back]);
+            self.child(number).given.push_back(held);
+        }
+    }
+
+    /// Takes in one that was given back; false when there is none.
+    fn hear(&mut self, number: Number) -> bool {
+        let Some(held) = self.child(number).given.pop_front() else {
+            return false;
+        };
+        let connection = held.connection;
+        self.clients[connection as usize].giver = Some((number, self.switches));
+        match self.machine.place(number) {
+            Place::Queue => {
+                self.joins(connection);
+                self.hold.give_back(held);
+            }
+            Place::Kept => {
+                assert_eq!(self.machine.serving(), Some(number));
+                self.clients[connection as usize].kept = true;
+                self.hold.keep(held);
+            }
+            Place::Nowhere => {
+                assert!(self.machine.stopping() && self.machine.serving().is_none(), "in vain: {}", self.seed);
+                self.closed.push(connection);
+            }
+        }
+        true
+    }
+
+    fn admit_kept(&mut self) {
+        let before = self.hold.next().count();
+        self.hold.admit_kept();
+        let admitted = self.hold.next().skip(before).map(|held| held.connection).collect::<Vec<_>>();
+        admitted.into_iter().for_each(|connection| self.joins(connection));
     }
 
     fn step(&mut self) {
-        match self.random.below(13) {
+        match self.random.below(16) {
             0..3 if self.listening && !self.hold.is_full(0) => {
-                self.hold.push(0, self.accepted);
-                self.accepted += 1;
-                if let Some(serving) = self.machine.serving() {
-                    self.pass(serving);
-                }
+                self.accept();
+                self.pass_to_serving();
             }
             3 => {
                 self.requests += 1;
@@ -222,14 +315,19 @@ impl World {
                     world.feed(Input::Exited { number, survivors });
                 }
             }),
-            11 => self.of_a_child(|world, number| {
+            11 => self.of_a_child(World::give_back),
+            12 => self.of_a_child(|world, number| {
+                world.hear(number);
+                world.pass_to_serving();
+            }),
+            13 => self.of_a_child(|world, number| {
                 let time = Duration::from_millis(world.random.below(3000));
-                let word = match world.random.below(20) {
+                let word = match world.random.below(80) {
                     0 => Input::Hung(number),
-                    1..5 => Input::Watch(number, (time > SECOND).then_some(time)),
-                    5..9 => Input::Extend(number, time),
-                    9..13 => Input::Spoke(number, Word::Notify),
-                    13.. => Input::Alive(number),
+                    1..20 => Input::Watch(number, (time > 2 * SECOND).then_some(4 * time)),
+                    20..40 => Input::Extend(number, time),
+                    40..60 => Input::Spoke(number, Word::Notify),
+                    60.. => Input::Alive(number),
                 };
                 if !world.child(number).exited {
                     world.feed(word);
@@ -241,6 +339,10 @@ impl World {
             self.feed(Input::Deadline);
             let next = self.machine.deadline();
             assert!(next.is_none_or(|at| at > self.now), "a deadline that comes back at once: {}", self.seed);
+        }
+        if self.machine.stopping() {
+            self.admit_kept();
+            self.pass_to_serving();
         }
         while self.machine.stopping() && self.machine.serving().is_some() && self.hold.is_empty() {
             self.feed(Input::Emptied);
@@ -270,24 +372,43 @@ impl World {
             assert!(heard_of_again, "nothing will ever be heard of generation {}: {seed}", generation.number);
         }
 
-        let held = self.hold.next().map(|(_, connection)| *connection).collect::<Vec<_>>();
-        assert!(held.is_sorted(), "out of order: {seed}");
-        let mut places = held;
-        places.extend(&self.with_the_gone);
+        self.check_places();
+    }
+
+    /// Every connection is in one place, with its state, and in order.
+    fn check_places(&self) {
+        let seed = self.seed;
+        let order = |held: &Held<u32>| self.clients[held.connection as usize].joined;
+        assert!(self.hold.next().is_sorted_by_key(order), "out of order: {seed}");
+        let mut places = self.hold.next().collect::<Vec<_>>();
         for child in self.children.values() {
-            assert!(child.unread.is_sorted() && child.read.is_sorted(), "out of order: {seed}");
+            assert!(child.unread.is_sorted_by_key(order) && child.read.is_sorted_by_key(order), "out of order: {seed}");
             let left = child.told_to_drain && !child.keeps_the_rest && !child.unread.is_empty();
             assert!(!left, "left with one that drains: {seed}");
-            places.extend(child.unread.iter().chain(&child.read));
+            places.extend(child.unread.iter().chain(&child.read).chain(&child.given));
         }
-        places.sort_unstable();
-        assert!(places.into_iter().eq(0..self.accepted), "a connection is nowhere, or twice somewhere: {seed}");
+        for held in &places {
+            let given_back = self.clients[held.connection as usize].given_back;
+            let state = (given_back > 0).then(|| vec![given_back]);
+            assert_eq!(held.state, state, "another state than the one it was given back with: {seed}");
+        }
+        let kept = (0..).zip(&self.clients).filter(|(_, client)| client.kept).map(|(number, _)| number);
+        let held = places.iter().map(|held| held.connection);
+        let mut numbers =
+            held.chain(kept).chain(self.with_the_gone.iter().chain(&self.closed).copied()).collect::<Vec<u32>>();
+        numbers.sort_unstable();
+        assert!(
+            numbers.into_iter().eq(0..self.clients.len() as u32),
+            "a connection is nowhere, or twice somewhere: {seed}"
+        );
+        let kept = self.clients.iter().filter(|client| client.kept).count();
+        assert_eq!(self.hold.len(), self.hold.next().count() + kept, "kept for nobody: {seed}");
     }
 }
 
 #[test]
 fn whatever_happens_the_invariants_hold() {
-    let (mut finished, mut switched) = (0, 0);
+    let (mut finished, mut switched, mut given_back, mut in_vain) = (0, 0, 0, 0);
     for seed in 0..400 {
         let mut world = World::new(seed);
         let mut actions = Vec::new();
@@ -304,7 +425,10 @@ fn whatever_happens_the_invariants_hold() {
         assert!(waiting <= if world.finished { 0 } else { 2 }, "requests without an answer: {seed}");
         finished += usize::from(world.finished);
         switched += usize::from(world.furthest > 9);
+        given_back += world.clients.iter().filter(|client| client.given_back > 1).count();
+        in_vain += world.closed.len();
     }
     // The walk is worth something only if it comes to all places.
     assert!(finished > 50 && switched > 50, "{finished} finished, {switched} came far");
+    assert!(given_back > 50 && in_vain > 5, "{given_back} given back more than once, {in_vain} in vain");
 }

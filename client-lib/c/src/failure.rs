@@ -1,0 +1,163 @@
+//! What can go wrong, with the number that C is told by errno. The header says the same in words.
+
+use socket_protector_client::Error;
+use std::io;
+
+/// Why a function of the library failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A null pointer, or an index without its object.
+    #[error("invalid argument")]
+    Argument,
+    /// The environment tells of no supervisor.
+    #[error("there is no supervisor")]
+    NoSupervisor,
+    /// Nothing to take at the moment.
+    #[error("no connection waits")]
+    Nothing,
+    /// Time to drain, and nothing left to take.
+    #[error("the supervisor has closed the channel")]
+    Drained,
+    /// The daemon itself has asked for it.
+    #[error("terminated")]
+    Terminated,
+    /// The library's own descriptors could not be made.
+    #[error("cannot make a descriptor to wait with")]
+    Wait {
+        /// The cause.
+        source: io::Error,
+    },
+    /// Neither supervisor is there.
+    #[error("there is no supervisor, and nobody at {name}")]
+    Rendezvous {
+        /// Where the original supervisor would be.
+        name: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Somebody else has taken the original supervisor's name.
+    #[error("{name} belongs to user {user}, who is neither root nor the user of this process")]
+    Stranger {
+        /// The name.
+        name: String,
+        /// Whose process is there.
+        user: u32,
+    },
+    /// The original supervisor's channel could not be read.
+    #[error("cannot read the channel")]
+    Receive {
+        /// The cause.
+        source: io::Error,
+    },
+    /// A number that is no descriptor was given as a listener.
+    #[error("descriptor {descriptor} cannot be duplicated")]
+    Descriptor {
+        /// The number.
+        descriptor: i32,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The client library failed.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// Accepting failed, for a reason that is not the client library's own.
+    #[error("cannot accept")]
+    Accept {
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// What accepting answers, which is an error of the client library inside of one of `io`.
+    pub(crate) fn of_accept(error: io::Error) -> Failure {
+        match error.kind() {
+            // These two are made by the client library for states, and carry no error of its own.
+            io::ErrorKind::WouldBlock if error.get_ref().is_none() => Failure::Nothing,
+            io::ErrorKind::Interrupted if error.get_ref().is_none() => Failure::Terminated,
+            _ => match error.downcast::<Error>() {
+                Ok(error) => Failure::Client(error),
+                Err(source) => Failure::Accept { source },
+            },
+        }
+    }
+
+    pub(crate) fn errno(&self) -> i32 {
+        match self {
+            Failure::Argument => libc::EINVAL,
+            Failure::NoSupervisor => libc::ENOENT,
+            Failure::Nothing => libc::EAGAIN,
+            Failure::Drained => libc::ESHUTDOWN,
+            Failure::Terminated => libc::ECANCELED,
+            Failure::Stranger { .. } => libc::EACCES,
+            Failure::Wait { source }
+            | Failure::Rendezvous { source, .. }
+            | Failure::Receive { source }
+            | Failure::Descriptor { source, .. }
+            | Failure::Accept { source } => number(source),
+            Failure::Client(error) => number_of_client(error),
+        }
+    }
+
+    /// With the whole chain of causes.
+    pub(crate) fn in_full(&self) -> String {
+        let first: &dyn std::error::Error = self;
+        let causes = std::iter::successors(first.source(), |&cause| cause.source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+}
+
+fn number_of_client(error: &Error) -> i32 {
+    match error {
+        Error::Missing { .. } | Error::Variable { .. } => libc::EINVAL,
+        Error::OtherProcess { .. } => libc::EPERM,
+        Error::Lost { .. } => libc::ECONNABORTED,
+        Error::Record { .. } | Error::Surplus { .. } => libc::EBADMSG,
+        Error::Inherited { source, .. }
+        | Error::Flags { source, .. }
+        | Error::ParentDeath { source }
+        | Error::Send { source, .. }
+        | Error::Wait { source }
+        | Error::Accept { source, .. }
+        | Error::Receive { source }
+        | Error::NoDescriptors { source, .. }
+        | Error::Pollable { source } => number(source),
+        // The client library may learn to fail in more ways.
+        _ => libc::EIO,
+    }
+}
+
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_the_cause_is_found() {
+        let emfile = || io::Error::from_raw_os_error(libc::EMFILE);
+        let of = |error: Error| Failure::of_accept(error.into()).errno();
+        assert_eq!(of(Error::Accept { listener: 0, source: emfile() }), libc::EMFILE);
+        assert_eq!(of(Error::NoDescriptors { connections: 3, source: emfile() }), libc::EMFILE);
+        assert_eq!(of(Error::Lost { count: 1 }), libc::ECONNABORTED);
+        assert_eq!(of(Error::Surplus { expected: 1, found: 2 }), libc::EBADMSG);
+        // A cause with the kind of a state is not taken for the state.
+        let busy = io::Error::from_raw_os_error(libc::EAGAIN);
+        assert_eq!(of(Error::Accept { listener: 0, source: busy }), libc::EAGAIN);
+        let interrupted = io::Error::from_raw_os_error(libc::EINTR);
+        assert_eq!(of(Error::Accept { listener: 0, source: interrupted }), libc::EINTR);
+        assert_eq!(Failure::of_accept(io::ErrorKind::WouldBlock.into()).errno(), libc::EAGAIN);
+        assert_eq!(Failure::of_accept(io::ErrorKind::Interrupted.into()).errno(), libc::ECANCELED);
+        assert_eq!(Failure::of_accept(emfile()).errno(), libc::EMFILE);
+    }
+
+    #[test]
+    fn a_message_has_the_whole_chain() {
+        let source = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        let failure = Failure::Rendezvous { name: "sock_srv_1".to_owned(), source };
+        let text = "there is no supervisor, and nobody at sock_srv_1: Connection refused (os error 111)";
+        assert_eq!(failure.in_full(), text);
+    }
+}

@@ -1,0 +1,254 @@
+//! The functions of `socket_protector.h`, which says what each does. Here a pointer becomes a [`Handle`], a failure
+//! errno and syslog, and a panic an error: nothing unwinds into C.
+#![allow(unsafe_code, reason = "the boundary to C: its pointers and its symbols; each use says why it is sound")]
+
+use crate::failure::Failure;
+use crate::handle::Handle;
+use crate::sys;
+use nix::errno::Errno;
+use std::ffi::{CString, c_char, c_int, c_uint};
+use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr;
+use std::sync::Once;
+
+/// What C has a pointer to and cannot look into.
+#[derive(Debug)]
+pub struct PrivSocketProtector(Handle);
+
+/// What several threads of C use at a time.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<PrivSocketProtector>();
+};
+
+#[unsafe(no_mangle)]
+extern "C" fn socket_protector_create(port: u16) -> *mut PrivSocketProtector {
+    opened("socket_protector_create", || Handle::create(port))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn socket_protector_open() -> *mut PrivSocketProtector {
+    opened("socket_protector_open", Handle::open)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn socket_protector_standalone(listener: c_int) -> *mut PrivSocketProtector {
+    opened("socket_protector_standalone", || {
+        let failed = |source| Failure::Descriptor { descriptor: listener, source };
+        if listener < 0 {
+            return Err(failed(Errno::EBADF.into()));
+        }
+        // SAFETY: it is not -1, and whether it is open the duplication tells; the caller, who knows the number, keeps it
+        // open during this call.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(listener) };
+        Handle::standalone(borrowed.try_clone_to_owned().map_err(failed)?)
+    })
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens, and is not used by anybody from now on.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_destroy(p: *mut PrivSocketProtector) {
+    guarded((), || {
+        if !p.is_null() {
+            // SAFETY: it came from Box::into_raw in `opened`, and the caller gives it back.
+            drop(unsafe { Box::from_raw(p) });
+        }
+        Ok(())
+    });
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed. May be called in a signal handler.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_terminate(p: *mut PrivSocketProtector) {
+    let errno = Errno::last_raw();
+    // Not `with`, which makes an error of NULL and tells errno. Neither this nor what it calls allocates or locks.
+    guarded((), || {
+        // SAFETY: as the caller promises.
+        if let Some(protector) = unsafe { p.as_ref() } {
+            protector.0.terminate();
+        }
+        Ok(())
+    });
+    Errno::set_raw(errno);
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_is_terminated(p: *mut PrivSocketProtector) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, true, |handle| Ok(handle.is_terminated())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_accept(p: *mut PrivSocketProtector) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| Ok(handle.accept()?.0.into_raw_fd())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `listener` is NULL or can be written to.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_accept_from(p: *mut PrivSocketProtector, listener: *mut c_uint) -> c_int {
+    let accept = |handle: &Handle| {
+        let (connection, index) = handle.accept()?;
+        if !listener.is_null() {
+            // SAFETY: as the caller promises.
+            unsafe { listener.write(index as c_uint) };
+        }
+        Ok(connection.into_raw_fd())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, accept) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_fd(p: *mut PrivSocketProtector) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, Handle::readable) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_set_nonblocking(p: *mut PrivSocketProtector, nonblocking: bool) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| handle.set_nonblocking(nonblocking).map(|()| 0)) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_ready(p: *mut PrivSocketProtector) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| handle.ready().map(|()| 0)) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_is_draining(p: *mut PrivSocketProtector) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, true, |handle| Ok(handle.is_draining())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_generation(p: *const PrivSocketProtector) -> u64 {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, 0, |handle| Ok(handle.generation())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_name(p: *const PrivSocketProtector) -> *const c_char {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, ptr::null(), |handle| Ok(handle.name().as_ptr())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_listener_count(p: *const PrivSocketProtector) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, 0, |handle| Ok(handle.listener_names().len())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_listener_name(p: *const PrivSocketProtector, index: usize) -> *const c_char {
+    let name = |handle: &Handle| handle.listener_names().get(index).map(|name| name.as_ptr()).ok_or(Failure::Argument);
+    // SAFETY: as the caller promises.
+    unsafe { with(p, ptr::null(), name) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_listener_fd(p: *const PrivSocketProtector, index: usize) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| handle.listener(index)) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn socket_protector_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// Opens a source. Here failures go to the system's log, too: a daemon that cannot start has no other place.
+fn opened(function: &'static str, open: impl FnOnce() -> Result<Handle, Failure>) -> *mut PrivSocketProtector {
+    panics_go_to_the_log();
+    guarded(ptr::null_mut(), || match open() {
+        Ok(handle) => Ok(Box::into_raw(Box::new(PrivSocketProtector(handle)))),
+        Err(failure) => {
+            if !matches!(failure, Failure::NoSupervisor) {
+                log(libc::LOG_ERR, &format!("{function}: {}", failure.in_full()));
+            }
+            Err(failure)
+        }
+    })
+}
+
+/// Calls with the handle behind a pointer of C.
+///
+/// # Safety
+/// `p` is NULL or came from `opened` and was not destroyed.
+unsafe fn with<T>(p: *const PrivSocketProtector, failed: T, call: impl FnOnce(&Handle) -> Result<T, Failure>) -> T {
+    // SAFETY: as the caller promises.
+    let protector = unsafe { p.as_ref() };
+    guarded(failed, || call(&protector.ok_or(Failure::Argument)?.0))
+}
+
+/// The boundary: a failure is told by errno, and a panic is one.
+fn guarded<T>(failed: T, call: impl FnOnce() -> Result<T, Failure>) -> T {
+    // What a panic leaves behind is used again only to destroy it.
+    let errno = match panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(failure)) => failure.errno(),
+        Err(_) => libc::ENOTRECOVERABLE,
+    };
+    Errno::set_raw(errno);
+    failed
+}
+
+/// Standard error may be anything in a daemon, even a client's connection.
+fn panics_go_to_the_log() {
+    static SET: Once = Once::new();
+    SET.call_once(|| panic::set_hook(Box::new(|panic| log(libc::LOG_CRIT, &format!("libsocket_protector: {panic}")))));
+}
+
+fn log(priority: c_int, text: &str) {
+    // A message has one line and no zero byte, except for what it cites.
+    let line = text.replace(['\0', '\n'], " ");
+    sys::log(priority, &CString::new(line).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_stops_at_the_boundary() {
+        panics_go_to_the_log();
+        Errno::set_raw(0);
+        let answer = guarded(-1, || panic!("a defect"));
+        assert_eq!((answer, Errno::last_raw()), (-1, libc::ENOTRECOVERABLE));
+    }
+
+    #[test]
+    fn a_failure_is_told_by_errno() {
+        assert_eq!(guarded(-1, || Err(Failure::Drained)), -1);
+        assert_eq!(Errno::last_raw(), libc::ESHUTDOWN);
+        assert_eq!(guarded(-1, || Ok(7)), 7);
+    }
+}

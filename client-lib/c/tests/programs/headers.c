@@ -1,0 +1,30 @@
+/* Both headers alone, and the first one twice; as C and as C++. */
+#include <socket_protector.h>
+#include <SocketProtector.h>
+#include <socket_protector.h>
+
+int main(void)
+{
+    /* Every function has the type that the documentation says. */
+    struct PrivSocketProtector *(*create)(uint16_t) = socket_protector_create;
+    void (*destroy)(PrivSocketProtector *) = socket_protector_destroy;
+    void (*terminate)(PrivSocketProtector *) = socket_protector_terminate;
+    bool (*is_terminated)(PrivSocketProtector *) = socket_protector_is_terminated;
+    int (*accept)(PrivSocketProtector *) = socket_protector_accept;
+    struct PrivSocketProtector *(*open)(void) = socket_protector_open;
+    struct PrivSocketProtector *(*standalone)(int) = socket_protector_standalone;
+    int (*accept_from)(struct PrivSocketProtector *, unsigned int *) = socket_protector_accept_from;
+    int (*fd)(struct PrivSocketProtector *) = socket_protector_fd;
+    int (*set_nonblocking)(struct PrivSocketProtector *, bool) = socket_protector_set_nonblocking;
+    int (*ready)(struct PrivSocketProtector *) = socket_protector_ready;
+    bool (*is_draining)(struct PrivSocketProtector *) = socket_protector_is_draining;
+    uint64_t (*generation)(const struct PrivSocketProtector *) = socket_protector_generation;
+    const char *(*name)(const struct PrivSocketProtector *) = socket_protector_name;
+    size_t (*listener_count)(const struct PrivSocketProtector *) = socket_protector_listener_count;
+    const char *(*listener_name)(const struct PrivSocketProtector *, size_t) = socket_protector_listener_name;
+    int (*listener_fd)(const struct PrivSocketProtector *, size_t) = socket_protector_listener_fd;
+    const char *(*version)(void) = socket_protector_version;
+    return !(create && destroy && terminate && is_terminated && accept && open && standalone && accept_from && fd &&
+             set_nonblocking && ready && is_draining && generation && name && listener_count && listener_name &&
+             listener_fd && version && sizeof SOCKET_PROTECTOR_VERSION > 1);
+}

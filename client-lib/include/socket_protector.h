@@ -1,0 +1,204 @@
+/*
+ * socket_protector.h - a daemon's side of socket-protector, for C and C++.
+ *
+ * socket-protector binds the ports, starts a daemon, and on a reload starts its successor before it lets the old one
+ * drain. A daemon takes its clients from here, the same way whether it was given the listening sockets or gets each
+ * connection passed:
+ *
+ *     struct PrivSocketProtector *p = socket_protector_open();
+ *     int fd;
+ *     while ((fd = socket_protector_accept(p)) != -1)
+ *         serve(fd);                      // and close it
+ *     socket_protector_destroy(p);        // drained: the next generation serves
+ *
+ * Compile and link with `pkg-config --cflags --libs socket_protector`.
+ *
+ * ERRORS. What fails returns -1 (or NULL, as told) and sets errno; what succeeds leaves no meaning in errno. Every
+ * function takes NULL for `p` and then fails with EINVAL. ENOTRECOVERABLE, from any function, tells of a defect in this
+ * library, reported to syslog(3); nothing but socket_protector_destroy is to be done with that `p` afterwards.
+ *
+ * OWNERSHIP. A descriptor that an accept function returns is the caller's, who closes it. Descriptors and strings that
+ * the other functions return belong to `p`: they are not to be closed or freed, and are gone after
+ * socket_protector_destroy.
+ *
+ * THREADS. All functions may be called from several threads at a time with the same `p`, except that
+ * socket_protector_destroy must be the last, and socket_protector_open and _create should be called before there are
+ * other threads (see there). Only socket_protector_terminate may be called in a signal handler. After a fork(2) the
+ * child may go on to use the `p` of its parent, also to accept, at the same time as its parent and its siblings.
+ */
+
+#ifndef SOCKET_PROTECTOR_H
+#define SOCKET_PROTECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#ifndef __cplusplus
+#include <stdbool.h>
+#endif
+
+/* The version of this header; socket_protector_version() is that of the library. */
+#define SOCKET_PROTECTOR_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where connections come from. */
+struct PrivSocketProtector;
+typedef struct PrivSocketProtector PrivSocketProtector;
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * The functions of the original SocketProtector library
+ */
+
+/*
+ * Takes what the supervisor passed to this process, as socket_protector_open does. The port is then of no importance.
+ *
+ * If there is no supervisor of ours, connects to the original SocketProtector's, by the abstract name of that port. It
+ * is trusted only if it belongs to root or to the user of this process.
+ *
+ * NULL on failure, with the reason in syslog(3) and in errno: ECONNREFUSED, neither supervisor is there; EACCES, the
+ * name belongs to a process of another user; else see socket_protector_open.
+ */
+struct PrivSocketProtector *socket_protector_create(uint16_t port);
+
+/* Closes what belongs to `p` and frees it. NULL is nothing to do. Connections that were accepted are not touched. */
+void socket_protector_destroy(struct PrivSocketProtector *p);
+
+/*
+ * Ends the accepting of this process: an accept that waits, in whichever thread, returns -1 with ECANCELED, and so does
+ * every later one. But a connection that is already there when the waiting ends is returned first, and so are those
+ * that the library has read together with others, which nobody else could serve.
+ *
+ * Async-signal-safe. Leaves errno as it is. NULL is nothing to do.
+ */
+void socket_protector_terminate(struct PrivSocketProtector *p);
+
+/*
+ * Whether socket_protector_terminate was called and no connection is left that only this process can serve. The end of
+ * the supervisor, or a drain, does not count. True for NULL.
+ */
+bool socket_protector_is_terminated(struct PrivSocketProtector *p);
+
+/*
+ * Waits for the next connection and returns its descriptor: a connected socket, close-on-exec, in blocking mode. The
+ * caller closes it. A signal does not end the waiting.
+ *
+ * The first call tells the supervisor that the daemon is ready (see socket_protector_ready).
+ *
+ * -1 with errno:
+ *   ESHUTDOWN     it is time to drain and nothing is left to take: finish what is in progress, and exit
+ *   ECANCELED     socket_protector_terminate was called
+ *   EAGAIN        there is none now (only after socket_protector_set_nonblocking)
+ *   EMFILE, ENFILE, ENOBUFS, ENOMEM
+ *                 not enough descriptors or memory. Connections wait where they are; go on when some were closed
+ *   ECONNABORTED  connections were lost, since this process ran out of descriptors while it received them
+ *   EBADMSG       the supervisor sent a record that is none; it was skipped, and accepting may go on
+ *   EINVAL        p is NULL, or a listener does not listen any more
+ */
+int socket_protector_accept(struct PrivSocketProtector *p);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Where connections come from
+ */
+
+/*
+ * Takes what the supervisor passed to this process, once. To be called at the start of main, before there are other
+ * threads: it then also removes the variables from the environment, so that the daemon's own children do not mistake
+ * them for theirs. The supervisor's parent-death signal is switched off: the end of accepting replaces it.
+ *
+ * Listening sockets that were passed are made non-blocking, which all processes share that have them.
+ *
+ * NULL on failure, with the reason in syslog(3), except for ENOENT, and in errno:
+ *   ENOENT        there is no supervisor, or what it passed has been taken already
+ *   EINVAL        a variable is missing or says what cannot be
+ *   EPERM         what was passed is meant for another process: a wrapper has to exec the daemon
+ *   EBADF, ENOTSOCK, EPROTOTYPE, ...
+ *                 a descriptor is not what the environment says
+ *   EMFILE, ENFILE, ENOMEM
+ *                 not enough descriptors or memory
+ */
+struct PrivSocketProtector *socket_protector_open(void);
+
+/*
+ * Serves from a listening stream socket of the daemon's own, for the times when no supervisor is there. `listener`
+ * stays the caller's, who may close it at once: the library uses a duplicate. It is made non-blocking.
+ *
+ * NULL on failure, with the reason in syslog(3) and in errno: EBADF, ENOTSOCK; EPROTOTYPE, it is not a stream socket;
+ * EINVAL, it does not listen; EMFILE, ENFILE, ENOMEM.
+ */
+struct PrivSocketProtector *socket_protector_standalone(int listener);
+
+/*
+ * socket_protector_accept that also tells to which listener the client came, by its index, in the order of the
+ * supervisor's command line. `listener` may be NULL. It is written to only with a connection.
+ */
+int socket_protector_accept_from(struct PrivSocketProtector *p, unsigned int *listener);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Event loops
+ */
+
+/*
+ * A descriptor for poll(2), epoll(7), select(2), kept until socket_protector_destroy: readable whenever an accept would
+ * not wait, be it for a connection, for a drain or for socket_protector_terminate. It is level-triggered; a loop that
+ * watches it edge-triggered accepts until EAGAIN. To be asked for in the process that uses it, that is after a fork.
+ *
+ * -1 with errno: EMFILE, ENFILE, ENOMEM, ENOSPC.
+ */
+int socket_protector_fd(struct PrivSocketProtector *p);
+
+/*
+ * Switches between accepting that waits and accepting that fails with EAGAIN. Readability is a hint only: another thread
+ * or another process may take the connection first, so an event loop should not wait. The connections are in blocking
+ * mode either way.
+ *
+ * 0, or -1 with errno: EMFILE, ENFILE, ENOMEM, ENOSPC.
+ */
+int socket_protector_set_nonblocking(struct PrivSocketProtector *p, bool nonblocking);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * The supervisor
+ */
+
+/*
+ * Tells the supervisor that the daemon can serve. The first accept says it by itself, so this is for a daemon that
+ * polls before it accepts, or that accepts elsewhere. Said once, however often called. Without a supervisor, nothing.
+ *
+ * 0, or -1 with errno of sendmsg(2). That the supervisor is gone is no error: accepting tells.
+ */
+int socket_protector_ready(struct PrivSocketProtector *p);
+
+/*
+ * Whether the supervisor has told this process to drain. Connections that were passed before may still be there, so
+ * accept until ESHUTDOWN; but one that could go on for long (keep-alive) should be ended at its next pause. True for
+ * NULL.
+ */
+bool socket_protector_is_draining(struct PrivSocketProtector *p);
+
+/* The number of this generation, from 1 up; 0 without a supervisor of ours, and for NULL. */
+uint64_t socket_protector_generation(const struct PrivSocketProtector *p);
+
+/* The name of the supervisor's instance, or "standalone", or the name at which the original supervisor was found. */
+const char *socket_protector_name(const struct PrivSocketProtector *p);
+
+/* How many listening sockets were passed; 0 where connections are passed, and for NULL. */
+size_t socket_protector_listener_count(const struct PrivSocketProtector *p);
+
+/* The name of a listening socket. NULL with EINVAL if there is none with that index. */
+const char *socket_protector_listener_name(const struct PrivSocketProtector *p, size_t index);
+
+/*
+ * A listening socket, for a daemon that accepts in its own way; it is non-blocking. -1 with EINVAL if there is none with
+ * that index.
+ */
+int socket_protector_listener_fd(const struct PrivSocketProtector *p, size_t index);
+
+/* The version of the library, a constant. */
+const char *socket_protector_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,120 @@
+//! What a daemon tells its supervisor, and the connections that it gives back.
+
+use super::Protector;
+use crate::connection::Connection;
+use crate::descriptors;
+use crate::error::{Error, GiveBackError};
+use crate::sys;
+use crate::wire::{self, FromChild, MAX_STATE, VERSION};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a record that has to arrive may wait for a supervisor that reads nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon it is tried again when this user has too many descriptors under way, or the system is short of memory;
+/// nothing tells when that changes.
+const RETRY: Duration = Duration::from_millis(5);
+
+impl Protector {
+    /// Gives an open connection back, with what the daemon that takes it has to know: the supervisor passes it on to
+    /// the next generation, whose [`accept`](Protector::accept) gives it out with that
+    /// [`state`](Connection::state), up to 64 KiB, whichever way connections are passed here.
+    ///
+    /// Meant for the drain: this process need not wait for the end of the connections that it has given back. One that
+    /// is given back while this generation still serves is kept by the supervisor until the next one does; it never
+    /// comes back to this generation, unless that is about to stop with the supervisor and no other serves. When
+    /// nobody will serve any more, because the supervisor stops, it is closed.
+    ///
+    /// Only the socket goes over: what has been read from it and not been dealt with, and what has still to be
+    /// written, belongs into the state. A duplicate of the socket that this process keeps must not be used any more.
+    ///
+    /// Waits while the channel is full, non-blocking or not, but no longer than ten seconds. On an error the connection
+    /// comes back to the caller. Success means that the supervisor has it or will find it in the channel, even if this
+    /// process exits at once or is killed.
+    pub fn give_back(&self, connection: Connection, state: &[u8]) -> Result<(), GiveBackError> {
+        match self.try_give_back(&connection, state) {
+            Ok(()) => Ok(()),
+            Err(source) => Err(GiveBackError { connection, source }),
+        }
+    }
+
+    fn try_give_back(&self, connection: &Connection, state: &[u8]) -> Result<(), Error> {
+        let channel = self.channel.as_ref().ok_or(Error::NoSupervisor)?;
+        if state.len() > MAX_STATE {
+            return Err(Error::StateTooLong { length: state.len() });
+        }
+        let listener = connection.listener();
+        let listener = u16::try_from(listener).map_err(|_| Error::NoListener { listener })?;
+        let mut record = Vec::new();
+        wire::encode_give_back(listener, state, &mut record);
+        send_patiently(channel.as_fd(), &record, &[connection.as_fd()])
+            .map_err(|source| Error::Send { record: "a connection that is given back", source })
+    }
+
+    /// What this daemon wants to be shown of itself in the supervisor's `status`. A text of more than 1024 bytes is
+    /// cut. The last one counts.
+    ///
+    /// Never waits: while the channel is full the error has [`io::ErrorKind::WouldBlock`] as its kind. Without a
+    /// supervisor nothing happens.
+    pub fn status(&self, text: &str) -> Result<(), Error> {
+        let record = FromChild::Status(wire::cut_to_status(text).to_owned());
+        self.tell(&record, "a status text", descriptors::send)
+    }
+
+    /// How many connections this daemon has open, for the supervisor's `status`. The last count is shown.
+    ///
+    /// Never waits, as [`status`](Protector::status).
+    pub fn open_connections(&self, count: u32) -> Result<(), Error> {
+        self.tell(&FromChild::OpenConnections(count), "the count of open connections", descriptors::send)
+    }
+
+    pub(super) fn say_hello(&self) -> Result<(), Error> {
+        self.tell(&FromChild::Hello { version: VERSION }, "hello", send_patiently)
+    }
+
+    pub(super) fn say_ready(&self) -> Result<(), Error> {
+        self.tell(&FromChild::Ready, "ready", send_patiently)
+    }
+
+    /// Sends a record. That the supervisor has closed the channel is no error: it is the message to drain, and the
+    /// reading side says so.
+    fn tell(&self, record: &FromChild, name: &'static str, send: Sending) -> Result<(), Error> {
+        let Some(channel) = &self.channel else {
+            return Ok(());
+        };
+        match send(channel.as_fd(), &record.encode(), &[]) {
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                Err(Error::Send { record: name, source: error })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// A way of sending a record with descriptors.
+type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
+
+/// Sends a record, waiting for room.
+fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let error = match descriptors::send(channel, record, sockets) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let full = error.kind() == io::ErrorKind::WouldBlock;
+        if !full && !matches!(error.raw_os_error(), Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM)) {
+            return Err(error);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // A wait that failed, be it by a signal, is made up for by trying again.
+        if !full || sys::wait_for_room(channel, left.as_millis() as i32 + 1).is_err() {
+            thread::sleep(RETRY.min(left));
+        }
+    }
+}

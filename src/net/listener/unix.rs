@@ -1,0 +1,206 @@
+//! Unix sockets that listen: claiming a path, and giving it up.
+//!
+//! A path is claimed in four steps: is something there, does somebody listen there, take away what is stale, bind. Two
+//! of us that start at once must not both find the same stale socket and then take away each other's fresh one, so the
+//! steps are taken under the lock of a file beside the path, which is removed again. (The socket cannot be bound
+//! elsewhere and renamed into its place: its name would stay the first one, and programs compare names.) Programs that
+//! do not know the lock are kept from losing a live socket too: what is taken away is first moved aside and looked at.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::{Mode, umask};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{Refusal, signed};
+use crate::net::endpoint::{Unix, UnixAddress};
+
+/// Everybody may connect, as everybody may to a port, unless the endpoint or the directory says otherwise.
+const DEFAULT_MODE: u32 = 0o666;
+
+/// How long another of us may take for its steps, which are a few system calls.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Programs without the lock come and go in between; nobody meets that many.
+const ATTEMPTS: usize = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The file of a unix socket that we have bound. It is removed with this, if it is still that file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Device and inode. The inode of a bound socket cannot be used again before the socket is closed.
+type Identity = (u64, u64);
+
+/// What is at a path.
+enum Occupant {
+    Nothing,
+    /// A socket that nobody listens to.
+    Stale(Identity),
+    /// A socket that is in use.
+    Live,
+    NotASocket,
+}
+
+/// A socket that listens, and its file if it has one.
+pub(super) fn open(unix: &Unix, backlog: u32) -> Result<(Option<SocketFile>, Socket), Refusal> {
+    match &unix.address {
+        UnixAddress::Abstract(name) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            match socket.bind(&SockAddr::unix(format!("\0{name}"))?) {
+                Err(error) if is(&error, Errno::EADDRINUSE) => return Err(Refusal::InUse),
+                bound => bound?,
+            }
+            socket.listen(signed(backlog))?;
+            Ok((None, socket))
+        }
+        UnixAddress::Path(path) => {
+            let (file, socket) = open_path(Path::new(path), unix.mode.unwrap_or(DEFAULT_MODE), backlog)?;
+            Ok((Some(file), socket))
+        }
+    }
+}
+
+fn open_path(path: &Path, mode: u32, backlog: u32) -> Result<(SocketFile, Socket), Refusal> {
+    let address = SockAddr::unix(path)?;
+    let _lock = Lock::take(path)?;
+    for _ in 0..ATTEMPTS {
+        match occupant(path, &address)? {
+            Occupant::Nothing => break,
+            Occupant::Stale(identity) => remove_if(path, identity)?,
+            Occupant::Live => return Err(Refusal::InUse),
+            Occupant::NotASocket => return Err(Refusal::NotASocket),
+        };
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    {
+        let _masked = Masked::all_but(mode);
+        socket.bind(&address)?;
+    }
+    // From here on: an error removes the file again.
+    let identity = identity(&fs::symlink_metadata(path)?);
+    let file = SocketFile { path: std::path::absolute(path)?, identity };
+    // Only now can anybody connect, and the mode is as it shall be.
+    socket.listen(signed(backlog))?;
+    Ok((file, socket))
+}
+
+fn occupant(path: &Path, address: &SockAddr) -> io::Result<Occupant> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nothing),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Ok(Occupant::NotASocket);
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match probe.connect(address) {
+        Err(error) if is(&error, Errno::ECONNREFUSED) => Ok(Occupant::Stale(identity(&found))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Occupant::Nothing),
+        // A full backlog, and another type of socket.
+        Err(error) if is(&error, Errno::EAGAIN) || is(&error, Errno::EPROTOTYPE) => Ok(Occupant::Live),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Occupant::Live),
+    }
+}
+
+/// Removes the file at a path if it is this one.
+fn remove_if(path: &Path, wanted: Identity) -> io::Result<()> {
+    let is_wanted = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == wanted);
+    if !is_wanted(path) {
+        return Ok(());
+    }
+    // Nothing removes a file only if it is a certain one. So it is moved where nobody else has to do with it.
+    let aside = beside(path, &format!("{}.gone", std::process::id()));
+    fs::rename(path, &aside)?;
+    if !is_wanted(&aside) {
+        // Somebody put another there a moment ago; back with it, unless there is yet another.
+        let _ = fs::hard_link(&aside, path);
+    }
+    fs::remove_file(&aside)
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Gone already, or in a directory that has become read-only: the next start finds it stale.
+        let _ = remove_if(&self.path, self.identity);
+    }
+}
+
+/// The right to claim a path, among all that ask this way.
+struct Lock {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Lock {
+    fn take(path: &Path) -> io::Result<Lock> {
+        let path = beside(path, "lock");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+            let file = options.open(&path)?;
+            let opened = identity(&file.metadata()?);
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => {
+                    // The one that had it removed the file; whoever comes next makes a new one.
+                    if fs::symlink_metadata(&path).is_ok_and(|found| identity(&found) == opened) {
+                        return Ok(Lock { path, _file: locked });
+                    }
+                }
+                Err((_, Errno::EWOULDBLOCK)) if Instant::now() < deadline => sleep(LOOK_AGAIN),
+                Err((_, errno)) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is still locked, so that it can be no other's.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The umask that gives a new socket its mode from the first moment. Back to what it was when dropped.
+struct Masked(Mode);
+
+impl Masked {
+    /// The umask is the whole process's, and so far it has one thread.
+    fn all_but(mode: u32) -> Masked {
+        Masked(umask(Mode::from_bits_truncate(!mode & 0o777)))
+    }
+}
+
+impl Drop for Masked {
+    fn drop(&mut self) {
+        umask(self.0);
+    }
+}
+
+/// A hidden file in the same directory.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno as i32)
+}
