@@ -12,6 +12,7 @@ use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials};
 
 trials![
     every_convention_tells_of_the_same_listeners,
+    listeners_of_every_kind_have_a_key,
     without_listeners_nobody_is_told_of_any,
     the_generation_is_the_same_by_every_name,
     einhorns_ack_is_readiness,
@@ -58,6 +59,19 @@ fn every_convention_tells_of_the_same_listeners() {
         let address = seen["descriptors"][fd.to_string()]["address"].as_str().unwrap();
         assert!(address.ends_with(&format!(":{port}")), "{fd}: {address}, and not {port}");
     }
+}
+
+fn listeners_of_every_kind_have_a_key() {
+    let setup = Setup::alone();
+    let path = setup.scene().path("web.sock");
+    let (tcp, unix) = ("127.0.0.1:0", format!("unix:{}", path.display()));
+    let (supervisor, environment) = probed(setup.listen(&[tcp, &unix, "udp:0:interface=127.0.0.1"]));
+    let status = supervisor.status();
+    let address = |index: usize| status["listeners"][index]["address"].as_str().unwrap();
+    let expected = format!("{}=3;{}=4;{}=5", address(0), path.display(), address(2));
+    assert_eq!(environment["SERVER_STARTER_PORT"], expected);
+    assert_eq!(environment["EINHORN_FDS"], "3 4 5");
+    assert_eq!(environment["LISTEN_FDS"], "3");
 }
 
 fn without_listeners_nobody_is_told_of_any() {
