@@ -155,6 +155,7 @@ fn silent_clients_of_einhorn_cost_nothing() {
     supervisor.reload().expect(0);
     supervisor.wait_settled();
     let with_them = supervisor.census().descriptors.values().sum::<usize>();
-    assert!(with_them <= before + 32, "{with_them} descriptors, {before} before");
+    // 32 of them, and whatever a child that is just going still has.
+    assert!(with_them <= before + 40, "{with_them} descriptors, {before} before");
     eventually("they are let go", || supervisor.census().descriptors.values().sum::<usize>() == before);
 }

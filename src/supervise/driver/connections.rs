@@ -135,6 +135,8 @@ impl Driver {
 
     /// Accepts one connection; false when there is none, or none can be accepted now.
     fn accept_one(&mut self, index: u16) -> bool {
+        // What has come free a moment ago is the reserve's before it is a client's.
+        self.reserve.refill();
         let Some(listener) = self.listeners.get_mut(usize::from(index)) else {
             return false;
         };
