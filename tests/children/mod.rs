@@ -59,6 +59,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["wrong_version"] => misbehave::wrong_version(),
         ["garbage", what] => misbehave::garbage(what),
         ["prints", what, count] => output::run(what, count.parse().unwrap()),
+        ["keeps_by_library", file] => notifies::by_library(file.as_ref()),
         ["notifies", ..] => notifies::run(&words[1..]),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
