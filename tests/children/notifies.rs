@@ -146,7 +146,6 @@ fn serve_until_killed() -> ExitCode {
 }
 
 /// `fork:group|session:STEPS` takes steps in a process of its own; they are joined by `+`, and have `.` for `:`.
-#[expect(clippy::zombie_processes, reason = "init collects what outlives this child")]
 fn fork(step: &str) {
     let [_, how, steps] = step.splitn(3, ':').collect::<Vec<_>>()[..] else { panic!("{step}") };
     let mut command = match how {
