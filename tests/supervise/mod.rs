@@ -5,7 +5,7 @@ mod command;
 mod crash;
 mod drain;
 mod failures;
-mod give_back;
+pub(crate) mod give_back;
 mod hold;
 mod killed;
 mod limits;
