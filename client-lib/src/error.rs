@@ -88,6 +88,12 @@ pub enum Error {
         /// The index.
         listener: usize,
     },
+    /// The next connection has more state than its taker has room for. It stays the next one.
+    #[error("the next connection has a state of {length} bytes, for which there is no room")]
+    NoRoom {
+        /// How many bytes the state has.
+        length: usize,
+    },
     /// Waiting for the channel and the listeners failed.
     #[error("cannot wait for the next connection")]
     Wait {
@@ -152,7 +158,8 @@ impl From<Error> for io::Error {
             | Error::StoredName { .. }
             | Error::Variable { .. }
             | Error::StateTooLong { .. }
-            | Error::NoListener { .. } => io::ErrorKind::InvalidInput,
+            | Error::NoListener { .. }
+            | Error::NoRoom { .. } => io::ErrorKind::InvalidInput,
             Error::NoSupervisor => io::ErrorKind::NotConnected,
             Error::OtherProcess { .. } => io::ErrorKind::PermissionDenied,
             Error::Inherited { source, .. }

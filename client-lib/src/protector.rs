@@ -172,19 +172,21 @@ impl Protector {
     /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a
     /// pause if this process has no descriptors left.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
-        self.accept_unless(None)
+        self.accept_unless(None, usize::MAX)
     }
 
     /// [`accept`](Protector::accept) that waits no longer once `stop` is readable: with nothing to take the error is
     /// then [`io::ErrorKind::Interrupted`]. All threads that wait at the same time give the same `stop`.
+    ///
+    /// A connection with more state than `room` is the error [`Error::NoRoom`], and the next one to take as before.
     #[doc(hidden)]
-    pub fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<Option<Connection>> {
-        self.accept_unless(Some(stop))
+    pub fn accept_until(&self, stop: BorrowedFd<'_>, room: usize) -> io::Result<Option<Connection>> {
+        self.accept_unless(Some(stop), room)
     }
 
-    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
+    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>, room: usize) -> io::Result<Option<Connection>> {
         self.ready()?;
-        let taken = self.take_next(stop);
+        let taken = self.take_next(stop, room);
         // Whoever leaves passes the turn on, be it to take from the queue, to poll, or to learn of the drain.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.turn.notify_one();
@@ -257,10 +259,10 @@ impl Protector {
         self.channel.as_ref()
     }
 
-    fn take_next(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
+    fn take_next(&self, stop: Option<BorrowedFd<'_>>, room: usize) -> io::Result<Option<Connection>> {
         let mut state = self.state();
         loop {
-            if let Some(taken) = state.intake.take() {
+            if let Some(taken) = state.intake.take(room) {
                 self.tell_pollable(&mut state);
                 return Ok(taken?);
             }

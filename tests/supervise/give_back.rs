@@ -33,7 +33,7 @@ const CLIENTS: usize = 50;
 const FILLING: usize = 65_536 - 8;
 
 /// A client of `line_counter`.
-struct Counted {
+pub(crate) struct Counted {
     stream: BufReader<TcpStream>,
     /// How many lines its servers have been sent by it.
     lines: u64,
@@ -46,7 +46,7 @@ impl Counted {
         Counted { stream: BufReader::new(stream), lines: 0 }
     }
 
-    fn crowd(address: SocketAddr, count: usize) -> Vec<Counted> {
+    pub(crate) fn crowd(address: SocketAddr, count: usize) -> Vec<Counted> {
         (0..count).map(|_| Counted::connect(address)).collect()
     }
 
@@ -67,7 +67,7 @@ impl Counted {
 
     /// The next line must be answered with the next number.
     #[track_caller]
-    fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         self.send();
         assert_eq!(self.receive(), Ok(self.lines));
     }
@@ -94,8 +94,13 @@ fn wait_open(supervisor: &Supervisor, count: usize) -> Value {
 }
 
 fn connection_and_count_are_kept_over_reloads() {
+    are_kept_over_reloads(|| Setup::alone().role("line_counter"));
+}
+
+/// Clients of a counter of lines, in whichever language, keep their connection and count in both ways of passing.
+pub(crate) fn are_kept_over_reloads(counter_of_lines: impl Fn() -> Setup) {
     const RELOADS: u64 = 20;
-    for setup in both_ways(|| Setup::alone().role("line_counter")) {
+    for setup in both_ways(counter_of_lines) {
         let supervisor = setup.start();
         let mut clients = Counted::crowd(supervisor.address(), CLIENTS);
         clients.iter_mut().for_each(Counted::count);

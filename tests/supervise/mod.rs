@@ -6,7 +6,7 @@ mod conventions;
 mod crash;
 mod drain;
 mod failures;
-mod give_back;
+pub(crate) mod give_back;
 mod hold;
 mod killed;
 mod limits;

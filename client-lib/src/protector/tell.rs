@@ -34,22 +34,23 @@ impl Protector {
     /// comes back to the caller. Success means that the supervisor has it or will find it in the channel, even if this
     /// process exits at once or is killed.
     pub fn give_back(&self, connection: Connection, state: &[u8]) -> Result<(), GiveBackError> {
-        match self.try_give_back(&connection, state) {
+        match self.give_back_socket(connection.as_fd(), connection.listener(), state) {
             Ok(()) => Ok(()),
             Err(source) => Err(GiveBackError { connection, source }),
         }
     }
 
-    fn try_give_back(&self, connection: &Connection, state: &[u8]) -> Result<(), Error> {
+    /// [`give_back`](Protector::give_back) of a socket that stays open here, for a caller that closes it afterwards.
+    #[doc(hidden)]
+    pub fn give_back_socket(&self, socket: BorrowedFd<'_>, listener: usize, state: &[u8]) -> Result<(), Error> {
         let channel = self.channel.as_ref().ok_or(Error::NoSupervisor)?;
         if state.len() > MAX_STATE {
             return Err(Error::StateTooLong { length: state.len() });
         }
-        let listener = connection.listener();
         let listener = u16::try_from(listener).map_err(|_| Error::NoListener { listener })?;
         let mut record = Vec::new();
         wire::encode_give_back(listener, state, &mut record);
-        send_patiently(channel.as_fd(), &record, &[connection.as_fd()])
+        send_patiently(channel.as_fd(), &record, &[socket])
             .map_err(|source| Error::Send { record: "a connection that is given back", source })
     }
 
