@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,14 +32,17 @@ pub(super) enum Speech {
 pub(super) struct Report {
     /// What went wrong, and how often.
     pub(super) failures: BTreeMap<String, u64>,
-    /// The pids that answered.
-    pub(super) processes: BTreeSet<String>,
+    /// How many requests were answered as they should be.
+    pub(super) answered: u64,
 }
+
+/// The pids that have answered.
+type Met = Arc<Mutex<BTreeSet<String>>>;
 
 /// The clients at work.
 pub(super) struct Visitors {
     stop: Arc<AtomicBool>,
-    served: Arc<AtomicU64>,
+    met: Met,
     clients: Vec<JoinHandle<Report>>,
 }
 
@@ -47,9 +50,9 @@ impl Visitors {
     /// `script` is what a FastCGI server is asked to run.
     pub(super) fn of(address: SocketAddr, speech: Speech, script: &Path) -> Visitors {
         let stop = Arc::new(AtomicBool::new(false));
-        let served = Arc::new(AtomicU64::new(0));
+        let met = Met::default();
         let start = |number: usize| {
-            let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
+            let (stop, met) = (Arc::clone(&stop), Arc::clone(&met));
             let script = script.to_str().unwrap().to_owned();
             std::thread::spawn(move || {
                 let mut report = Report::default();
@@ -59,22 +62,24 @@ impl Visitors {
                     }
                     let word = format!("/visitor-{number}-{count}");
                     match ask(address, &request(speech, &word, &script)).and_then(|answer| check(&answer, &word)) {
-                        Ok(pid) => drop(report.processes.insert(pid)),
+                        Ok(pid) => {
+                            report.answered += 1;
+                            met.lock().unwrap().insert(pid);
+                        }
                         Err(failure) => *report.failures.entry(failure).or_insert(0) += 1,
                     }
-                    served.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(PAUSE);
                 }
                 report
             })
         };
         let clients = (0..VISITORS).map(start).collect();
-        Visitors { stop, served, clients }
+        Visitors { stop, met, clients }
     }
 
-    /// How many requests have been answered, or have failed.
-    pub(super) fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+    /// The pids that have answered until now.
+    pub(super) fn met(&self) -> BTreeSet<String> {
+        self.met.lock().unwrap().clone()
     }
 
     /// Lets each finish what it does, and adds up what they saw.
@@ -87,7 +92,7 @@ impl Visitors {
                 .failures
                 .into_iter()
                 .for_each(|(failure, count)| *total.failures.entry(failure).or_insert(0) += count);
-            total.processes.extend(report.processes);
+            total.answered += report.answered;
         }
         total
     }
