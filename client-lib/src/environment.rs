@@ -18,5 +18,8 @@ pub const LISTEN_PID: &str = "LISTEN_PID";
 /// Their names, joined by colons, in the order of the descriptors.
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 
+/// The socket at which the supervisor listens to sd_notify(3).
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
 /// The first of these descriptors; the others follow it without a gap.
 pub const FIRST_LISTEN_FD: RawFd = 3;

@@ -73,6 +73,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["original_has_one", port] => original::has_one(port),
         ["original_refused", port] => original::refused(port),
         ["original_mistaken", port] => original::mistaken(port),
+        ["keeps_by_library", file] => notifies::by_library(file.as_ref()),
         ["notifies", ..] => notifies::run(&words[1..]),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{IoSlice, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+
+use socket_protector_client::Protector;
 
 use super::misbehave::park;
 use super::serve::Service;
@@ -94,6 +96,32 @@ fn notify(words: &[&str]) {
     }
 }
 
+/// Keeps its memory by the client library, which also takes what clients there are.
+pub(super) fn by_library(path: &Path) -> ExitCode {
+    let protector = Protector::from_env().unwrap().expect("a supervisor");
+    let names = protector.stored_names();
+    let mut text = format!("names {names:?} listeners {}\n", protector.listeners().len());
+    match protector.take_stored("state").pop() {
+        None => {
+            protector.store("state", &[memory("kept").as_fd()]).unwrap();
+            protector.store("gone", &[memory("1").as_fd(), memory("2").as_fd()]).unwrap();
+            protector.unstore("gone").unwrap();
+            protector.store("a:b", &[]).unwrap_err();
+        }
+        Some(descriptor) => {
+            let mut file = File::from(descriptor);
+            file.rewind().unwrap();
+            file.read_to_string(&mut text).unwrap();
+        }
+    }
+    assert!(protector.take_stored("state").is_empty(), "taken twice");
+    std::fs::write(path, text).unwrap();
+    let service = Service::new(protector.generation());
+    protector.incoming().for_each(|connection| service.take(connection.unwrap().into()));
+    service.finish();
+    ExitCode::SUCCESS
+}
+
 /// Serves until the end of the channel, which it never greets; TERM it survives, to finish what it has.
 fn serve() -> ExitCode {
     crate::sys::ignore(Signal::SIGTERM);
@@ -118,7 +146,6 @@ fn serve_until_killed() -> ExitCode {
 }
 
 /// `fork:group|session:STEPS` takes steps in a process of its own; they are joined by `+`, and have `.` for `:`.
-#[expect(clippy::zombie_processes, reason = "init collects what outlives this child")]
 fn fork(step: &str) {
     let [_, how, steps] = step.splitn(3, ':').collect::<Vec<_>>()[..] else { panic!("{step}") };
     let mut command = match how {

@@ -32,6 +32,7 @@ trials![
     a_barrier_falls_when_all_before_it_is_done,
     a_shell_script_speaks_by_systemd_notify,
     what_is_stored_comes_back,
+    the_client_library_stores_and_takes,
     the_counter_of_the_page_goes_on_counting,
     what_is_stored_can_be_removed,
     what_has_hung_up_is_not_kept_unless_asked_for,
@@ -270,6 +271,30 @@ fn what_is_stored_comes_back() {
             eventually("the next one has looked", || seen.exists());
             assert_eq!(supervisor.scene.read("seen"), expected);
             supervisor.wait_settled();
+            ask(supervisor.address());
+        }
+    }
+}
+
+fn the_client_library_stores_and_takes() {
+    for (pass, listeners) in [("listener", 1), ("connections", 0)] {
+        let setup = Setup::alone().with("--respawn-delay 10ms..1s --pass").with(pass);
+        let seen = setup.scene().path("seen");
+        let supervisor = setup.role(&format!("keeps_by_library {}", seen.display())).start();
+        assert_eq!(supervisor.scene.read("seen"), format!("names [] listeners {listeners}\n"));
+        ask(supervisor.address());
+        for turn in 1..4 {
+            if turn == 2 {
+                process::send(supervisor.serving_pid(), Signal::SIGKILL);
+                supervisor.wait_status("another one serves", |status| {
+                    status["counters"]["respawns"] == 1 && crate::harness::supervisor::serving(status).is_some()
+                });
+            } else {
+                supervisor.reload().expect(0);
+            }
+            supervisor.wait_settled();
+            let text = supervisor.scene.read("seen");
+            assert_eq!(text, format!("names [\"state\"] listeners {listeners}\nkept"));
             ask(supervisor.address());
         }
     }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a record that has to arrive may wait for a supervisor that reads nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again when this user has too many descriptors under way, or the system is short of memory;
 /// nothing tells when that changes.
 const RETRY: Duration = Duration::from_millis(5);
@@ -97,7 +97,7 @@ impl Protector {
 type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
 
 /// Sends a record, waiting for room.
-fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(super) fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let error = match descriptors::send(channel, record, sockets) {
