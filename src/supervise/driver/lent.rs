@@ -2,7 +2,6 @@
 
 use super::Driver;
 use super::connections::{Listener, Socket};
-use crate::net::adopt::Inherited;
 use crate::net::listener::{self, Address, Traffic};
 use crate::reactor::{Descriptor, HangUps, READABLE, Reactor, Registered};
 use crate::supervise::Source;
@@ -170,7 +169,7 @@ fn renew(listener: &mut Listener) -> Result<Renewed, String> {
         let again = listener::listen_again(lent.socket.as_fd(), &listener.address, listener.backlog);
         return again.map(|()| Renewed::Same).map_err(|error| error.to_string());
     }
-    let bound = listener::bind(&listener.endpoint, &mut Inherited::default(), listener.backlog);
+    let bound = listener::replace(&listener.endpoint, listener.backlog);
     let bound = bound.map_err(|error| crate::chain(&error))?;
     if let Some(Socket::Lent(lent)) = &mut listener.socket {
         lent.socket = bound.socket;
