@@ -29,6 +29,7 @@ use crate::process::limits::Reserve;
 use crate::reactor::{CLOSED, Descriptor, Event, HangUps, READABLE, Reactor, Registered, Signals};
 use children::Why;
 use connections::Listener;
+use lent::Outdated;
 use log::{debug, error, info, warn};
 use nix::sys::signal::Signal;
 use requests::Asked;
@@ -96,6 +97,8 @@ pub struct Driver {
     actions: VecDeque<Action>,
     listeners: Vec<Listener>,
     hang_ups: Registered<Descriptor<HangUps>>,
+    /// A listener was replaced, and no generation serves yet that has the new one.
+    outdated: Option<Outdated>,
     hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
@@ -146,6 +149,7 @@ impl Driver {
             hold: Hold::new(listeners.len(), settings.hold_limit),
             listeners,
             hang_ups,
+            outdated: None,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
             leftovers: Vec::new(),
@@ -201,6 +205,7 @@ impl Driver {
             Source::Listener(index) => self.accept(index),
             Source::HangUps => self.look_for_hang_ups(),
             Source::ListenAgain(index) => self.listen_again(index),
+            Source::Outdated => self.look_for_outdated(),
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),

@@ -45,6 +45,7 @@ trials![
     an_adopted_socket_file_stays,
     what_cannot_be_adopted_is_told,
     a_unix_listener_that_is_shut_down_is_replaced,
+    a_replaced_listener_is_served_even_if_the_reload_fails_at_first,
     a_listener_that_is_shut_down_at_a_given_port_listens_again,
     an_inherited_listener_that_is_shut_down_listens_again,
     an_abstract_listener_that_is_shut_down_is_told_of_once,
@@ -522,6 +523,29 @@ fn a_unix_listener_that_is_shut_down_is_replaced() {
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.wait_exit(), Exit::Code(0));
     assert!(!supervisor.scene.path("s").exists());
+}
+
+fn a_replaced_listener_is_served_even_if_the_reload_fails_at_first() {
+    let setup = Setup::alone().role("shuts_listener_down");
+    let endpoint = unix(setup.scene(), "s");
+    let supervisor = setup.listen(&[&endpoint]).start();
+    ask_unix(&endpoint);
+    supervisor.scene.role("slow_start 1000");
+    let reload = supervisor.begin_reload();
+    supervisor.wait_status("the second one starts", |status| status["generations"].as_array().unwrap().len() == 2);
+    thread::sleep(Duration::from_millis(500));
+    // It knows by now what it is.
+    supervisor.scene.role("crash_before_ready 0 3");
+    reload.finish(PATIENCE).expect(0);
+    supervisor.wait_status("the reload has failed twice", |status| {
+        status["counters"]["reloads_failed"].as_u64().unwrap() >= 2
+    });
+    supervisor.scene.role("echo");
+    eventually("a generation with the new socket serves", || try_ask_unix(&endpoint).is_ok_and(|it| it >= 5));
+    supervisor.wait_settled();
+    let generation = supervisor.generation();
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(supervisor.generation(), generation, "there was nothing left to reload for");
 }
 
 fn a_listener_that_is_shut_down_at_a_given_port_listens_again() {
