@@ -4,10 +4,12 @@
 //! of us that start at once must not both find the same stale socket and then take away each other's fresh one, so the
 //! steps are taken under the lock of a file beside the path, which is removed again. (The socket cannot be bound
 //! elsewhere and renamed into its place: its name would stay the first one, and programs compare names.) Programs that
-//! do not know the lock are kept from losing a live socket too: what is taken away is first moved aside and looked at.
+//! do not know the lock should not lose a fresh socket either: what is taken away has been looked at twice, and is first
+//! moved aside and looked at. Only one that binds and does not listen for long can lose its file.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+#[cfg(target_env = "gnu")]
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
@@ -30,6 +34,8 @@ const DEFAULT_MODE: u32 = 0o666;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The end of the name of a lock, by which no other program calls a file.
 const LOCK: &str = "socket-protector.lock";
+/// From bind(2) to listen(2) a program without the lock should take no longer.
+const A_MOMENT: Duration = Duration::from_millis(50);
 /// Programs without the lock come and go in between; nobody meets that many.
 const ATTEMPTS: usize = 100;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -85,9 +91,15 @@ pub(super) fn open(unix: &Unix, backlog: u32, haste: Haste) -> Result<(Option<So
 fn open_path(path: &Path, mode: u32, backlog: u32, haste: Haste) -> Result<(SocketFile, Socket), Refusal> {
     let address = SockAddr::unix(path)?;
     let _lock = Lock::take(path, haste)?;
+    let mut seen = None;
     for _ in 0..ATTEMPTS {
         match occupant(path, &address)? {
             Occupant::Nothing => break,
+            // A socket that was bound a moment ago, and does not listen yet, looks the same.
+            Occupant::Stale(identity) if haste == Haste::None && seen != Some(identity) => {
+                seen = Some(identity);
+                sleep(A_MOMENT);
+            }
             Occupant::Stale(identity) => remove_if(path, identity)?,
             Occupant::Live => return Err(Refusal::InUse),
             Occupant::NotASocket => return Err(Refusal::NotASocket),
@@ -131,13 +143,39 @@ fn remove_if(path: &Path, wanted: Identity) -> io::Result<()> {
         return Ok(());
     }
     // Nothing removes a file only if it is a certain one. So it is moved where nobody else has to do with it.
-    let aside = beside(path, &format!("{}.gone", std::process::id()));
-    fs::rename(path, &aside)?;
+    let aside = move_aside(path)?;
     if !is_file(&aside, wanted) {
         // Somebody put another there a moment ago; back with it, unless there is yet another.
         let _ = fs::hard_link(&aside, path);
     }
     fs::remove_file(&aside)
+}
+
+/// Gives a file a name in its directory that there was not and that nobody could foresee.
+fn move_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut attempts = 0..ATTEMPTS;
+    loop {
+        let aside = beside(path, &format!("{:016x}.gone", RandomState::new().build_hasher().finish()));
+        match rename_to_new(path, &aside) {
+            Ok(()) => return Ok(aside),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts.next().is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Renames without replacing anything, where the file system can.
+#[cfg(target_env = "gnu")]
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => fs::rename(from, to),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
 }
 
 impl Drop for SocketFile {
