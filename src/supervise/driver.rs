@@ -25,7 +25,7 @@ use crate::control::server::{ClientId, ControlError, Server};
 use crate::logging::Logging;
 use crate::net::listener::Bound;
 use crate::process::daemon::{StartResult, StatusPipe};
-use crate::process::limits::Reserve;
+use crate::process::limits::{self, Reserve};
 use crate::reactor::{CLOSED, Descriptor, Event, HangUps, READABLE, Reactor, Registered, Signals};
 use children::Why;
 use connections::Listener;
@@ -146,7 +146,7 @@ impl Driver {
         Ok(Driver {
             machine: Machine::new(settings.policy.clone()),
             actions: VecDeque::new(),
-            hold: Hold::new(listeners.len(), settings.hold_limit),
+            hold: Hold::new(listeners.len(), settings.hold_limit).keeping(limits::open_files()? / 4),
             listeners,
             hang_ups,
             outdated: None,
