@@ -41,6 +41,8 @@ pub enum Source {
     HangUps,
     /// The time to make a listener listen again, by its index.
     ListenAgain(u16),
+    /// The time to see whether a generation serves that has every listener.
+    Outdated,
     /// The channel of a generation.
     Channel(Number),
     /// The end of a generation's leader.

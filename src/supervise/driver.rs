@@ -28,10 +28,11 @@ use crate::control::server::{ClientId, ControlError, Server};
 use crate::logging::Logging;
 use crate::net::listener::Bound;
 use crate::process::daemon::{StartResult, StatusPipe};
-use crate::process::limits::Reserve;
+use crate::process::limits::{self, Reserve};
 use crate::reactor::{CLOSED, Descriptor, Event, HangUps, READABLE, Reactor, Registered, Signals};
 use children::Why;
 use connections::Listener;
+use lent::Outdated;
 use log::{debug, error, info, warn};
 use names::TurnedAway;
 use nix::sys::signal::Signal;
@@ -103,6 +104,8 @@ pub struct Driver {
     actions: VecDeque<Action>,
     listeners: Vec<Listener>,
     hang_ups: Registered<Descriptor<HangUps>>,
+    /// A listener was replaced, and no generation serves yet that has the new one.
+    outdated: Option<Outdated>,
     hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
@@ -158,9 +161,10 @@ impl Driver {
         Ok(Driver {
             machine: Machine::new(settings.policy.clone()),
             actions: VecDeque::new(),
-            hold: Hold::new(listeners.len(), settings.hold_limit),
+            hold: Hold::new(listeners.len(), settings.hold_limit).keeping(limits::open_files()? / 4),
             listeners,
             hang_ups,
+            outdated: None,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
             leftovers: Vec::new(),
@@ -220,6 +224,7 @@ impl Driver {
             Source::Listener(index) => self.accept(index),
             Source::HangUps => self.look_for_hang_ups(),
             Source::ListenAgain(index) => self.listen_again(index),
+            Source::Outdated => self.look_for_outdated(),
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),

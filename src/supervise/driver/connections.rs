@@ -315,8 +315,9 @@ fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.
+/// EOPNOTSUPP is left out: of a socket that can accept nothing it comes every time.
 fn is_the_connections_own(error: &io::Error) -> bool {
-    const OWN: [Errno; 11] = [
+    const OWN: [Errno; 10] = [
         Errno::ECONNABORTED,
         Errno::EINTR,
         Errno::EPERM,
@@ -327,7 +328,6 @@ fn is_the_connections_own(error: &io::Error) -> bool {
         Errno::EHOSTDOWN,
         Errno::EHOSTUNREACH,
         Errno::ENONET,
-        Errno::EOPNOTSUPP,
     ];
     OWN.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
