@@ -6,7 +6,7 @@
 use crate::connection::Connection;
 use crate::descriptors;
 use crate::error::Error;
-use crate::sys::{self, Watched};
+use crate::sys::{self, Unshared, Watched};
 use crate::wire::{self, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
@@ -18,10 +18,18 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 /// each of their connections.
 const NEARLY: RawFd = 8 * MAX_CONNECTIONS as RawFd;
 
+/// A connection that came in, and is this process's alone until it is taken.
+#[derive(Debug)]
+struct Waiting {
+    socket: Unshared,
+    listener: usize,
+    state: Option<Vec<u8>>,
+}
+
 /// Connections that came in and were not yet taken, and what is known of the sources.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    queue: VecDeque<Connection>,
+    queue: VecDeque<Waiting>,
     /// Connections of which only the loss is left to tell.
     lost: usize,
     /// The channel was at its end.
@@ -46,17 +54,25 @@ impl Intake {
     /// What there is to take without looking at a source; `None` if a source has to be asked. A connection with more
     /// state than `room` stays first in the queue.
     pub(crate) fn take(&mut self, room: usize) -> Option<Result<Option<Connection>, Error>> {
-        let length = self.queue.front().and_then(Connection::state).map_or(0, <[u8]>::len);
+        let length = self.queue.front().and_then(|waiting| waiting.state.as_ref()).map_or(0, Vec::len);
         if length > room {
             return Some(Err(Error::NoRoom { length }));
         }
-        if let Some(connection) = self.queue.pop_front() {
-            return Some(Ok(Some(connection)));
+        if let Some(Waiting { socket, listener, state }) = self.queue.pop_front()
+            && let Some(socket) = socket.take()
+        {
+            return Some(Ok(Some(Connection::with_state(socket, listener, state))));
         }
         match std::mem::take(&mut self.lost) {
             0 => self.ended.then_some(Ok(None)),
             count => Some(Err(Error::Lost { count })),
         }
+    }
+
+    /// Makes nothing of what came in before a fork: the other process serves it.
+    pub(crate) fn forget(&mut self) {
+        self.queue.clear();
+        self.lost = 0;
     }
 
     /// Whether there is something to take that the kernel knows nothing of.
@@ -95,7 +111,7 @@ impl Intake {
     fn accept(&mut self, index: usize, listener: &OwnedFd) -> Result<bool, Error> {
         match sys::accept(listener.as_fd()) {
             Ok(socket) => {
-                self.queue.push_back(Connection::new(socket, index));
+                self.queue.push_back(Waiting { socket: Unshared::new(socket), listener: index, state: None });
                 Ok(true)
             }
             Err(error) if is_of_the_client(&error) => Ok(false),
@@ -138,7 +154,8 @@ impl Intake {
         self.lost += indices.len() - arrived.len();
         self.latest = arrived.last().map_or(RawFd::MAX, AsRawFd::as_raw_fd);
         for (socket, listener) in arrived.drain(..).zip(indices) {
-            self.queue.push_back(Connection::with_state(socket, usize::from(*listener), state.take()));
+            let (socket, listener) = (Unshared::new(socket), usize::from(*listener));
+            self.queue.push_back(Waiting { socket, listener, state: state.take() });
         }
         self.arrived = arrived;
         Ok(())

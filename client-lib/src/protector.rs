@@ -52,6 +52,10 @@ struct State {
     watched: Option<Vec<Watched>>,
     /// What the pollable was last told of the queue.
     queued: bool,
+    /// Whose all this is: a process that was forked has a copy.
+    process: u32,
+    /// The pollable is still the one of the process before a fork.
+    shared: bool,
 }
 
 impl Protector {
@@ -113,21 +117,18 @@ impl Protector {
     #[doc(hidden)]
     pub fn from_inherited(inherited: Inherited) -> Result<Protector, Error> {
         let Inherited { channel, listeners, listener_names, stored, generation, name, notify } = inherited;
-        let mut watched = Vec::new();
         if let Some(channel) = &channel {
             close_on_exec(channel)?;
-            watched.push(sys::watch(channel.as_fd()));
         }
         for listener in &listeners {
             close_on_exec(listener)?;
             never_block(listener)?;
-            // There is nothing to accept from a socket for datagrams, but it keeps its place.
-            let entry = sys::watch(listener.as_fd());
-            watched.push(if is_for_datagrams(listener.as_fd()) { sys::UNWATCHED } else { entry });
         }
         for (_, stored) in &stored {
             close_on_exec(stored)?;
         }
+        let (watched, process) = (Some(watched(channel.as_ref(), &listeners)), std::process::id());
+        let state = State { intake: Intake::new(), watched, queued: false, process, shared: false };
         let protector = Protector {
             channel,
             listeners,
@@ -138,7 +139,7 @@ impl Protector {
             notify,
             ready: AtomicBool::new(false),
             nonblocking: AtomicBool::new(false),
-            state: Mutex::new(State { intake: Intake::new(), watched: Some(watched), queued: false }),
+            state: Mutex::new(state),
             waiting: AtomicUsize::new(0),
             turn: Condvar::new(),
             pollable: OnceLock::new(),
@@ -309,7 +310,40 @@ impl Protector {
 
     /// Every change of the state is complete before anything can panic, so it is sound after a panic too.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = std::process::id();
+        if state.process != own {
+            self.begin_anew(&mut state, own);
+        }
+        state
+    }
+
+    /// In a process that was forked: what the other one has read is the other one's to serve, and so are its threads.
+    fn begin_anew(&self, state: &mut State, own: u32) {
+        state.process = own;
+        state.intake.forget();
+        state.watched = Some(watched(self.channel.as_ref(), &self.listeners));
+        self.waiting.store(0, Ordering::SeqCst);
+        state.queued = false;
+        state.shared = self.pollable.get().is_some();
+        // Should it fail, it is tried again whenever the pollable is asked for or has to be told something.
+        let _ = self.unshare_pollable(state);
+    }
+
+    fn unshare_pollable(&self, state: &mut State) -> Result<(), Error> {
+        if state.shared
+            && let Some(pollable) = self.pollable.get()
+        {
+            pollable.renew(self.sources()).map_err(|source| Error::Pollable { source })?;
+            state.shared = false;
+        }
+        Ok(())
+    }
+
+    /// What can bring a connection.
+    fn sources(&self) -> impl Iterator<Item = &OwnedFd> {
+        let accepting = self.listeners.iter().filter(|listener| !is_for_datagrams(listener.as_fd()));
+        self.channel.iter().chain(accepting)
     }
 
     /// What [`as_fd`](AsFd::as_fd) gives, or why it cannot be made.
@@ -322,12 +356,11 @@ impl Protector {
         // Made under the lock, so that two threads do not both make one.
         let mut state = self.state();
         if self.pollable.get().is_none() {
-            let accepting = self.listeners.iter().filter(|listener| !is_for_datagrams(listener.as_fd()));
-            let made = Pollable::new(self.channel.iter().chain(accepting));
-            let made = made.map_err(|source| Error::Pollable { source })?;
+            let made = Pollable::new(self.sources()).map_err(|source| Error::Pollable { source })?;
             self.pollable.get_or_init(|| made);
-            self.tell_pollable(&mut state);
         }
+        self.unshare_pollable(&mut state)?;
+        self.tell_pollable(&mut state);
         self.pollable.get().ok_or_else(|| Error::Pollable { source: io::ErrorKind::NotFound.into() })
     }
 
@@ -335,6 +368,7 @@ impl Protector {
         let queued = state.intake.is_queued();
         if let Some(pollable) = self.pollable.get()
             && queued != state.queued
+            && self.unshare_pollable(state).is_ok()
         {
             pollable.set_queued(queued);
             state.queued = queued;
@@ -366,6 +400,16 @@ impl Iterator for Incoming<'_> {
     fn next(&mut self) -> Option<io::Result<Connection>> {
         self.protector.accept().transpose()
     }
+}
+
+/// The channel, if there is one, then the listeners. There is nothing to accept from a socket for datagrams, but it
+/// keeps its place.
+fn watched(channel: Option<&OwnedFd>, listeners: &[OwnedFd]) -> Vec<Watched> {
+    let entry = |listener: &OwnedFd| match is_for_datagrams(listener.as_fd()) {
+        true => sys::UNWATCHED,
+        false => sys::watch(listener.as_fd()),
+    };
+    channel.map(|channel| sys::watch(channel.as_fd())).into_iter().chain(listeners.iter().map(entry)).collect()
 }
 
 /// Polls once, at most so long or, with -1, for ever; an interruption counts as no answer.

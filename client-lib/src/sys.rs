@@ -2,10 +2,12 @@
 //! this crate.
 #![allow(unsafe_code, reason = "system calls on raw buffers and inherited descriptors; each use says why it is sound")]
 
+mod forks;
 mod pollable;
 #[cfg(feature = "tokio")]
 mod readiness;
 
+pub(crate) use forks::Unshared;
 pub(crate) use pollable::Pollable;
 #[cfg(feature = "tokio")]
 pub(crate) use pollable::end_of;
@@ -158,6 +160,13 @@ pub(crate) fn own_inherited(number: RawFd) -> OwnedFd {
     // SAFETY: it is open and is what the supervisor put there for this process; the environment that tells its number
     // is taken only once, so there is one owner.
     unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Lets a number stand for what another stands for.
+pub(crate) fn replace(number: BorrowedFd<'_>, by: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open and stay so. Whoever owns the number owns it as before; only what it stands for changes.
+    let replaced = unsafe { libc::dup3(by.as_raw_fd(), number.as_raw_fd(), libc::O_CLOEXEC) };
+    if replaced < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Removes variables from the environment, if nobody can be reading it: with a second thread they stay.

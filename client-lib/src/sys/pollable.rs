@@ -28,6 +28,14 @@ impl Pollable {
         Ok(Pollable { all, queued })
     }
 
+    /// Puts a new one in its place, with the same numbers, for this process only: the one from before a fork is shared.
+    /// On a failure it stays the shared one, and nothing must be told to it.
+    pub(crate) fn renew<'a>(&self, sources: impl Iterator<Item = &'a OwnedFd>) -> io::Result<()> {
+        let new = Pollable::new(sources)?;
+        super::replace(self.queued.as_fd(), new.queued.as_fd())?;
+        super::replace(self.all.0.as_fd(), new.all.0.as_fd())
+    }
+
     /// Tells of a change: whether the queue now holds something. The event counts 0 or 1, so neither call can fail: a
     /// write has room, a read finds the one.
     pub(crate) fn set_queued(&self, queued: bool) {
