@@ -6,8 +6,13 @@
 mod channel;
 mod conventions;
 mod driver;
+mod einhorn;
 mod hold;
+mod main_process;
+mod notify;
 mod output;
+mod ready_line;
+mod rendezvous;
 mod settings;
 pub mod state;
 pub mod status;
@@ -15,9 +20,12 @@ mod worker;
 
 pub use conventions::without_managers;
 pub use driver::{Driver, DriverError, Ending, Equipment};
+pub use einhorn::EINHORN;
+pub use notify::NOTIFY;
 pub use settings::{ChildLog, Pass, Settings};
 
 use crate::control::server::ClientId;
+use notify::store::StoredId;
 use state::Number;
 
 /// What the loop may have something to do about.
@@ -33,12 +41,28 @@ pub enum Source {
     HangUps,
     /// The time to make a listener listen again, by its index.
     ListenAgain(u16),
+    /// The time to see whether a generation serves that has every listener.
+    Outdated,
     /// The channel of a generation.
     Channel(Number),
     /// The end of a generation's leader.
     Exit(Number),
+    /// The end of the process that a generation lives by, where that is not its leader.
+    Main(Number),
+    /// Where a generation says that it is ready.
+    ReadyLine(Number),
     /// What a generation writes.
     Output(Number, Stream),
+    /// The socket of the children's words.
+    Notify,
+    /// The socket for einhorn's ACK.
+    Einhorn,
+    /// Who has connected to it.
+    EinhornClient(u64),
+    /// A name of the original library's, by its index.
+    Rendezvous(u16),
+    /// A stored descriptor.
+    Stored(StoredId),
     /// The control socket.
     Control,
     /// A client of the control socket.

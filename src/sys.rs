@@ -1,6 +1,7 @@
 //! The only unsafe code of this package: system calls that the safe crates do not offer.
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
@@ -232,6 +233,43 @@ pub(crate) fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
             Ok(_) | Err(_) => Err(io::Error::last_os_error()),
         }
     }
+}
+
+/// A duplicate of a descriptor of another process, close-on-exec; see pidfd_getfd(2), Linux 5.6.
+///
+/// # Errors
+/// Those of pidfd_getfd(2): we must be permitted to trace that process.
+pub(crate) fn pidfd_getfd(process: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: a system call on values; on success the result is a new descriptor, which nobody else owns.
+    unsafe {
+        let result = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0);
+        match RawFd::try_from(result) {
+            Ok(descriptor) if descriptor >= 0 => Ok(OwnedFd::from_raw_fd(descriptor)),
+            Ok(_) | Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// What the kernel counts of all that was written to a unix socket and that its peer has not read; see unix(7).
+///
+/// # Errors
+/// Those of ioctl(2), SIOCOUTQ.
+pub(crate) fn unread_by_peer(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: writes one int, which outlives the call. SIOCOUTQ is the same number as TIOCOUTQ.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to the process of a pidfd, and never to another; see pidfd_send_signal(2).
+///
+/// # Errors
+/// Those of pidfd_send_signal(2): ESRCH once it has ended.
+pub(crate) fn pidfd_send_signal(process: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    let (number, none) = (process.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+    // SAFETY: without a siginfo the kernel makes one as kill(2) does; everything else is values.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal as c_int, none, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Marks every descriptor from `first` on close-on-exec; see close_range(2), Linux 5.11.

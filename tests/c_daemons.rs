@@ -10,6 +10,7 @@ use crate::harness::load::Load;
 use crate::harness::process::{Exit, alive, descriptors_of, send};
 use crate::harness::supervisor::{serving, worker_pid};
 use crate::harness::{PATIENCE, Setup, eventually, trials};
+use crate::supervise::give_back::{Counted, are_kept_over_reloads};
 use crate::toolchain::{Standard, client_lib, program};
 
 trials![
@@ -17,6 +18,8 @@ trials![
     a_daemon_that_is_told_to_end_loses_nothing,
     the_sample_of_the_original,
     an_event_loop_finishes_what_it_has,
+    connection_and_count_are_kept_over_reloads,
+    connection_and_count_are_kept_from_one_language_to_the_other,
     a_program_without_a_supervisor_says_so,
 ];
 
@@ -138,6 +141,36 @@ fn an_event_loop_finishes_what_it_has() {
         echoes(&new, b"still there");
         drop(new);
         eventually("it has ended", || !alive(second));
+    }
+}
+
+fn connection_and_count_are_kept_over_reloads() {
+    let source = client_lib().join("examples/c/line_counter.c");
+    if let Some(program) = program(&source, Standard::C11, &["-lsocket_protector"]) {
+        are_kept_over_reloads(|| Setup::alone().command(&[program.to_str().unwrap()]));
+    }
+}
+
+fn connection_and_count_are_kept_from_one_language_to_the_other() {
+    let source = client_lib().join("examples/c/line_counter.c");
+    let Some(program) = program(&source, Standard::C11, &["-lsocket_protector"]) else {
+        return;
+    };
+    for pass in PASSES {
+        let setup = Setup::alone().role("line_counter").with(pass);
+        let scene = Arc::clone(setup.scene());
+        let commands = [scene.child().join(" "), program.to_str().unwrap().to_owned()];
+        let command = scene.write("command", &commands[0]);
+        let line = format!("exec $(cat {})", command.display());
+        let supervisor = setup.command(&["/bin/sh", "-c", line.as_str()]).start();
+        let mut clients = Counted::crowd(supervisor.address(), 5);
+        clients.iter_mut().for_each(Counted::count);
+        for command in commands.iter().rev().cycle().take(4) {
+            scene.write("command", command);
+            supervisor.reload().expect(0);
+            clients.iter_mut().for_each(Counted::count);
+            supervisor.wait_settled();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod c_daemons;
 mod children;
 mod cli;
 mod control;
+mod cookbook;
 mod daemon;
 mod harness;
 mod initd;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         c_daemons::trials(),
         cli::trials(),
         control::all(),
+        cookbook::trials(),
         daemon::all(),
         initd::trials(),
         install::trials(),

@@ -60,6 +60,13 @@ pub(crate) fn duplicate_to(file: &impl AsFd, number: RawFd) {
     assert_eq!(made, number, "dup2: {}", std::io::Error::last_os_error());
 }
 
+/// Gives the calling thread, and those that it starts, a table of descriptors of their own.
+pub(crate) fn unshare_descriptors() {
+    // SAFETY: copies the table of descriptors and touches no memory.
+    let done = unsafe { libc::unshare(libc::CLONE_FILES) };
+    assert_eq!(done, 0, "unshare: {}", std::io::Error::last_os_error());
+}
+
 /// Sets a variable for the program that this process is about to become.
 pub(crate) fn set_variable(name: &str, value: &str) {
     // SAFETY: the process has one thread.

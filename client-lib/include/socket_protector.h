@@ -17,9 +17,10 @@
  * function takes NULL for `p` and then fails with EINVAL. ENOTRECOVERABLE, from any function, tells of a defect in this
  * library, reported to syslog(3); nothing but socket_protector_destroy is to be done with that `p` afterwards.
  *
- * OWNERSHIP. A descriptor that an accept function returns is the caller's, who closes it. Descriptors and strings that
- * the other functions return belong to `p`: they are not to be closed or freed, and are gone after
- * socket_protector_destroy.
+ * OWNERSHIP. A descriptor that an accept function returns is the caller's, who closes it, or gives it back with
+ * socket_protector_give_back. Descriptors and strings that the other functions return belong to `p`: they are not to be
+ * closed or freed, and are gone after socket_protector_destroy. Strings and buffers that are passed in stay the
+ * caller's.
  *
  * THREADS. All functions may be called from several threads at a time with the same `p`, except that
  * socket_protector_destroy must be the last, and socket_protector_open and _create should be called before there are
@@ -86,6 +87,8 @@ bool socket_protector_is_terminated(struct PrivSocketProtector *p);
  *
  * The first call tells the supervisor that the daemon is ready (see socket_protector_ready).
  *
+ * The state of a connection that was given back is discarded; socket_protector_accept_state returns it.
+ *
  * -1 with errno:
  *   ESHUTDOWN     it is time to drain and nothing is left to take: finish what is in progress, and exit
  *   ECANCELED     socket_protector_terminate was called
@@ -136,6 +139,53 @@ struct PrivSocketProtector *socket_protector_standalone(int listener);
 int socket_protector_accept_from(struct PrivSocketProtector *p, unsigned int *listener);
 
 /* ---------------------------------------------------------------------------------------------------------------------
+ * Connections that outlive a generation: given back by one with the daemon's own state, and taken on by the next.
+ * All generations then accept by socket_protector_accept_state. docs/give-back.md tells what belongs into a state.
+ */
+
+/* The most state that goes with a connection, in bytes. A buffer of this size has room for every one. */
+#define SOCKET_PROTECTOR_MAX_STATE 65536
+
+/* The length for a connection that was never given back: it has no state, not even an empty one. */
+#define SOCKET_PROTECTOR_NO_STATE ((size_t)-1)
+
+/*
+ * socket_protector_accept_from that also copies the state of the connection to `state`, where there is room for `size`
+ * bytes, and its length to `*length`: 0 for an empty one, SOCKET_PROTECTOR_NO_STATE for a new connection. `state` may be
+ * NULL if `size` is 0; `listener` may be NULL, `length` may not.
+ *
+ * -1 with errno as socket_protector_accept, or EINVAL if a pointer is missing, or
+ *   ERANGE        the state has more than `size` bytes, `*length` tells how many. Nothing is lost and nothing was
+ *                 copied: the connection stays the next one to accept, so call again with more room. (Another thread
+ *                 may be faster.)
+ *
+ * With other errors `*length` stays as it was. `*listener` is written to only with a connection.
+ */
+int socket_protector_accept_state(struct PrivSocketProtector *p, size_t *listener, void *state, size_t size,
+                                  size_t *length);
+
+/*
+ * Gives an open connection back to the supervisor, which passes it to the next generation, with `length` bytes from
+ * `state` on. `listener` is what accepting told. `state` may be NULL if `length` is 0. Meant for the drain; before it the
+ * connection waits until another generation serves. If none will, because the supervisor stops, it is closed.
+ *
+ * Remove the descriptor from epoll first, and do not use a duplicate of it any more. What was read from it and not dealt
+ * with, and what was not yet written, belongs into the state.
+ *
+ * 0: the supervisor has it, or will find it, even if this process exits at once. `fd` is closed.
+ * -1: `fd` is open as before and the caller's. errno:
+ *   ENOTCONN      there is no supervisor that takes connections back: standalone, or the original's
+ *   EPIPE, ECONNRESET
+ *                 the supervisor is gone
+ *   EMSGSIZE      the state is longer than SOCKET_PROTECTOR_MAX_STATE
+ *   ETIMEDOUT     the supervisor did not read for ten seconds. So long this function waits, non-blocking or not
+ *   EINVAL        p is NULL, or `state` is without being empty, or a listener cannot have that index
+ *   EBADF         `fd` is not open
+ */
+int socket_protector_give_back(struct PrivSocketProtector *p, int fd, size_t listener, const void *state,
+                               size_t length);
+
+/* ---------------------------------------------------------------------------------------------------------------------
  * Event loops
  */
 
@@ -175,6 +225,23 @@ int socket_protector_ready(struct PrivSocketProtector *p);
  * NULL.
  */
 bool socket_protector_is_draining(struct PrivSocketProtector *p);
+
+/*
+ * A line of UTF-8 that the supervisor shows in its `status`, beyond 1024 bytes cut; bytes that are no UTF-8 are replaced.
+ * The last one counts. Never waits. Without a supervisor of ours, or when it is gone, nothing.
+ *
+ * 0, or -1 with errno: EAGAIN, the supervisor is busy, so say it again later; EINVAL, a pointer is NULL; else see
+ * sendmsg(2).
+ */
+int socket_protector_status(struct PrivSocketProtector *p, const char *text);
+
+/*
+ * How many connections the daemon has open, which the supervisor shows in its `status`. The last count is shown. Never
+ * waits.
+ *
+ * 0, or -1 with errno as socket_protector_status.
+ */
+int socket_protector_open_connections(struct PrivSocketProtector *p, uint32_t count);
 
 /* The number of this generation, from 1 up; 0 without a supervisor of ours, and for NULL. */
 uint64_t socket_protector_generation(const struct PrivSocketProtector *p);

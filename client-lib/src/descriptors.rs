@@ -37,8 +37,28 @@ pub fn receive(
     descriptors: &mut Vec<OwnedFd>,
     wait: bool,
 ) -> io::Result<Received> {
-    let (bytes, truncated) = retry(|| sys::receive_message(socket, buffer, descriptors, wait))?;
+    let (bytes, truncated, _) = retry(|| sys::receive_message(socket, buffer, descriptors, wait))?;
     Ok(Received { bytes, truncated })
+}
+
+/// Who sent a datagram, as the kernel vouches for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The process; it may have ended since.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+}
+
+/// Receives one datagram without waiting, like [`receive`], on a socket with `SO_PASSCRED`, and tells who sent it.
+pub fn receive_from(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<(Received, Option<Sender>)> {
+    let (bytes, truncated, sender) = retry(|| sys::receive_message(socket, buffer, descriptors, false))?;
+    let sender = sender.map(|sender| Sender { pid: sender.pid, uid: sender.uid });
+    Ok((Received { bytes, truncated }, sender))
 }
 
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {

@@ -67,7 +67,7 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
-    /// There is no supervisor that a connection could be given back to.
+    /// There is no supervisor that anything could be given to.
     #[error("there is no supervisor")]
     NoSupervisor,
     /// More state than goes with a connection.
@@ -76,11 +76,23 @@ pub enum Error {
         /// How many bytes it has.
         length: usize,
     },
+    /// A name that no stored descriptor can have.
+    #[error("{name:?} is no name for stored descriptors: ASCII without control characters and colons, 1 to 255 long")]
+    StoredName {
+        /// The name.
+        name: String,
+    },
     /// The index of a listener that there cannot be.
     #[error("{listener} is no listener's index")]
     NoListener {
         /// The index.
         listener: usize,
+    },
+    /// The next connection has more state than its taker has room for. It stays the next one.
+    #[error("the next connection has a state of {length} bytes, for which there is no room")]
+    NoRoom {
+        /// How many bytes the state has.
+        length: usize,
     },
     /// Waiting for the channel and the listeners failed.
     #[error("cannot wait for the next connection")]
@@ -142,9 +154,12 @@ pub enum Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            Error::Missing { .. } | Error::Variable { .. } | Error::StateTooLong { .. } | Error::NoListener { .. } => {
-                io::ErrorKind::InvalidInput
-            }
+            Error::Missing { .. }
+            | Error::StoredName { .. }
+            | Error::Variable { .. }
+            | Error::StateTooLong { .. }
+            | Error::NoListener { .. }
+            | Error::NoRoom { .. } => io::ErrorKind::InvalidInput,
             Error::NoSupervisor => io::ErrorKind::NotConnected,
             Error::OtherProcess { .. } => io::ErrorKind::PermissionDenied,
             Error::Inherited { source, .. }

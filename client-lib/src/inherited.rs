@@ -4,8 +4,8 @@
 //! neither close nor change what belongs to somebody else.
 
 use crate::environment::{
-    FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
-    SOCKET_PROTECTOR_NAME,
+    FIRST_LISTEN_FD, LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, NOTIFY_SOCKET, SOCKET_PROTECTOR_CHANNEL,
+    SOCKET_PROTECTOR_GENERATION, SOCKET_PROTECTOR_LISTENERS, SOCKET_PROTECTOR_NAME,
 };
 use crate::error::Error;
 use crate::sys;
@@ -13,10 +13,11 @@ use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-/// More listening sockets than this are a mistake in the variable, not a daemon's need.
-const MAX_LISTENERS: RawFd = 1024;
+/// More descriptors than this are a mistake in the variable, not a daemon's need.
+const MAX_PASSED: RawFd = 2048;
 
 /// Everything that a child is given.
 #[derive(Debug)]
@@ -27,10 +28,14 @@ pub struct Inherited {
     pub listeners: Vec<OwnedFd>,
     /// Their names.
     pub listener_names: Vec<String>,
+    /// What earlier generations stored, of any kind, with its names.
+    pub stored: Vec<(String, OwnedFd)>,
     /// The generation's number.
     pub generation: u64,
     /// The instance's name.
     pub name: String,
+    /// The socket for sd_notify(3).
+    pub notify: Option<PathBuf>,
 }
 
 /// What the variables say, before a descriptor was looked at.
@@ -38,8 +43,10 @@ pub struct Inherited {
 pub(crate) struct Claims {
     channel: RawFd,
     listener_names: Vec<String>,
+    stored_names: Vec<String>,
     generation: u64,
     name: String,
+    notify: Option<PathBuf>,
 }
 
 impl Claims {
@@ -52,30 +59,42 @@ impl Claims {
         let required = |name| variable(name).ok_or(Error::Missing { variable: name });
         let generation = number(SOCKET_PROTECTOR_GENERATION, &required(SOCKET_PROTECTOR_GENERATION)?, 0, u64::MAX)?;
         let name = text(SOCKET_PROTECTOR_NAME, required(SOCKET_PROTECTOR_NAME)?)?;
-        let listener_names = match variable(LISTEN_FDS) {
+        let mut listener_names = match variable(LISTEN_FDS) {
             None => Vec::new(),
             Some(count) => {
                 let meant = number(LISTEN_PID, &required(LISTEN_PID)?, 1, u32::MAX)?;
                 if meant != own {
                     return Err(Error::OtherProcess { meant, own });
                 }
-                let count = number(LISTEN_FDS, &count, 1, MAX_LISTENERS)?;
+                let count = number(LISTEN_FDS, &count, 1, MAX_PASSED)?;
                 listener_names(count as usize, variable(LISTEN_FDNAMES))?
             }
         };
-        let claims = Claims { channel, listener_names, generation, name };
-        if claims.listeners().any(|listener| listener == channel) {
+        let stored_names = match variable(SOCKET_PROTECTOR_LISTENERS) {
+            // A supervisor that does not say how many are listeners stores nothing.
+            None => Vec::new(),
+            Some(count) => {
+                listener_names.split_off(number(SOCKET_PROTECTOR_LISTENERS, &count, 0, listener_names.len())?)
+            }
+        };
+        let notify = variable(NOTIFY_SOCKET).map(PathBuf::from);
+        let claims = Claims { channel, listener_names, stored_names, generation, name, notify };
+        if claims.listeners().chain(claims.stored()).any(|passed| passed == channel) {
             return Err(Error::Variable {
                 variable: SOCKET_PROTECTOR_CHANNEL,
                 value: channel.to_string().into(),
-                expected: "outside of the listening sockets",
+                expected: "outside of the passed descriptors",
             });
         }
         Ok(Some(claims))
     }
 
     fn listeners(&self) -> impl Iterator<Item = RawFd> + use<> {
-        (0..self.listener_names.len() as RawFd).map(|index| FIRST_LISTEN_FD + index)
+        (FIRST_LISTEN_FD..).take(self.listener_names.len())
+    }
+
+    fn stored(&self) -> impl Iterator<Item = RawFd> + use<> {
+        (FIRST_LISTEN_FD..).skip(self.listener_names.len()).take(self.stored_names.len())
     }
 
     /// Checks every descriptor, then owns all of them; on an error none.
@@ -85,12 +104,18 @@ impl Claims {
         for listener in self.listeners() {
             checked(listener, "a listening stream socket or one for datagrams", check_passed)?;
         }
+        for stored in self.stored() {
+            checked(stored, "open, though a stored one of this number is announced", |_| Ok(()))?;
+        }
+        let stored = self.stored().map(sys::own_inherited);
         Ok(Inherited {
             channel: Some(sys::own_inherited(self.channel)),
             listeners: self.listeners().map(sys::own_inherited).collect(),
             listener_names: self.listener_names,
+            stored: self.stored_names.into_iter().zip(stored).collect(),
             generation: self.generation,
             name: self.name,
+            notify: self.notify,
         })
     }
 }
@@ -184,13 +209,32 @@ mod tests {
     fn both_ways_of_passing_are_read() {
         let claims = read(CONNECTIONS, &[]).unwrap().unwrap();
         let names = Vec::new();
-        assert_eq!(claims, Claims { channel: 9, listener_names: names, generation: 3, name: "4321".into() });
+        let stored_names = Vec::new();
+        let name = "4321".to_owned();
+        let expected = Claims { channel: 9, listener_names: names, stored_names, generation: 3, name, notify: None };
+        assert_eq!(claims, expected);
         let listeners: Variables = &[("LISTEN_FDS", "2"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "web:admin")];
         let claims = read(CONNECTIONS, listeners).unwrap().unwrap();
         assert_eq!(claims.listener_names, ["web", "admin"]);
         assert_eq!(claims.listeners().collect::<Vec<_>>(), [3, 4]);
         let claims = read(CONNECTIONS, &listeners[..2]).unwrap().unwrap();
         assert_eq!(claims.listener_names, ["unknown", "unknown"]);
+    }
+
+    #[test]
+    fn what_is_stored_follows_the_listeners() {
+        let passed: Variables = &[("LISTEN_FDS", "3"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "web:state:log")];
+        let with = |listeners| [passed, &[("SOCKET_PROTECTOR_LISTENERS", listeners)]].concat().leak() as Variables;
+        let claims = read(CONNECTIONS, with("1")).unwrap().unwrap();
+        assert_eq!((claims.listener_names.len(), claims.stored_names.len()), (1, 2));
+        assert_eq!(claims.listeners().collect::<Vec<_>>(), [3]);
+        assert_eq!(claims.stored().collect::<Vec<_>>(), [4, 5]);
+        let claims = read(CONNECTIONS, with("0")).unwrap().unwrap();
+        assert_eq!(claims.listeners().count(), 0);
+        assert_eq!(claims.stored_names, ["web", "state", "log"]);
+        let error = read(CONNECTIONS, with("4")).unwrap_err().to_string();
+        assert_eq!(error, "environment variable SOCKET_PROTECTOR_LISTENERS is \"4\", which is not a number in range");
+        assert!(read(CONNECTIONS, &[("SOCKET_PROTECTOR_LISTENERS", "0")]).is_ok());
     }
 
     #[test]
@@ -219,8 +263,8 @@ mod tests {
                 "the listening sockets are meant for process 78 and not for this one, 77; a wrapper has to exec",
             ),
             (
-                &[("LISTEN_FDS", "2000"), ("LISTEN_PID", "77")],
-                "environment variable LISTEN_FDS is \"2000\", which is not a number in range",
+                &[("LISTEN_FDS", "3000"), ("LISTEN_PID", "77")],
+                "environment variable LISTEN_FDS is \"3000\", which is not a number in range",
             ),
             (
                 &[("LISTEN_FDS", "2"), ("LISTEN_PID", "77"), ("LISTEN_FDNAMES", "web")],
@@ -228,7 +272,7 @@ mod tests {
             ),
             (
                 &[("LISTEN_FDS", "7"), ("LISTEN_PID", "77")],
-                "environment variable SOCKET_PROTECTOR_CHANNEL is \"9\", which is not outside of the listening sockets",
+                "environment variable SOCKET_PROTECTOR_CHANNEL is \"9\", which is not outside of the passed descriptors",
             ),
         ];
         for (variables, message) in cases {

@@ -43,8 +43,13 @@ impl Intake {
         Intake { queue, lost: 0, ended: false, first: 0, latest: RawFd::MAX, arrived, record }
     }
 
-    /// What there is to take without looking at a source; `None` if a source has to be asked.
-    pub(crate) fn take(&mut self) -> Option<Result<Option<Connection>, Error>> {
+    /// What there is to take without looking at a source; `None` if a source has to be asked. A connection with more
+    /// state than `room` stays first in the queue.
+    pub(crate) fn take(&mut self, room: usize) -> Option<Result<Option<Connection>, Error>> {
+        let length = self.queue.front().and_then(Connection::state).map_or(0, <[u8]>::len);
+        if length > room {
+            return Some(Err(Error::NoRoom { length }));
+        }
         if let Some(connection) = self.queue.pop_front() {
             return Some(Ok(Some(connection)));
         }
@@ -207,7 +212,7 @@ mod tests {
         let listeners = [listener().0];
         let mut intake = Intake::new();
         intake.fill(None, &listeners, &answered(&listeners)).unwrap();
-        assert!(intake.take().is_none());
+        assert!(intake.take(usize::MAX).is_none());
     }
 
     #[test]
@@ -219,7 +224,7 @@ mod tests {
         let mut order = Vec::new();
         for _ in &clients {
             intake.fill(None, &listeners, &answered(&listeners)).unwrap();
-            order.push(intake.take().unwrap().unwrap().unwrap().listener());
+            order.push(intake.take(usize::MAX).unwrap().unwrap().unwrap().listener());
         }
         assert_eq!(order, [0, 1, 2, 0, 1, 2]);
     }

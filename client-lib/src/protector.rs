@@ -1,11 +1,12 @@
 //! What a daemon is given by its supervisor, and how it takes its connections.
 
+mod store;
 mod tell;
 
 use crate::connection::Connection;
 use crate::environment::{
     LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
-    SOCKET_PROTECTOR_NAME,
+    SOCKET_PROTECTOR_LISTENERS, SOCKET_PROTECTOR_NAME,
 };
 use crate::error::Error;
 use crate::inherited::{Claims, Inherited, check_listener, is_for_datagrams};
@@ -14,6 +15,7 @@ use crate::sys::{self, Pollable, Watched};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -30,8 +32,10 @@ pub struct Protector {
     channel: Option<OwnedFd>,
     listeners: Vec<OwnedFd>,
     listener_names: Vec<String>,
+    stored: Mutex<Vec<(String, OwnedFd)>>,
     generation: u64,
     name: String,
+    notify: Option<PathBuf>,
     ready: AtomicBool,
     nonblocking: AtomicBool,
     state: Mutex<State>,
@@ -73,6 +77,7 @@ impl Protector {
         sys::remove_variables(&[
             SOCKET_PROTECTOR_CHANNEL,
             SOCKET_PROTECTOR_GENERATION,
+            SOCKET_PROTECTOR_LISTENERS,
             SOCKET_PROTECTOR_NAME,
             LISTEN_FDS,
             LISTEN_PID,
@@ -97,15 +102,17 @@ impl Protector {
             channel: None,
             listeners: vec![listener],
             listener_names: vec!["standalone".to_owned()],
+            stored: Vec::new(),
             generation: 0,
             name: "standalone".to_owned(),
+            notify: None,
         })
     }
 
     /// What [`from_env`](Protector::from_env) makes of the environment, without the environment.
     #[doc(hidden)]
     pub fn from_inherited(inherited: Inherited) -> Result<Protector, Error> {
-        let Inherited { channel, listeners, listener_names, generation, name } = inherited;
+        let Inherited { channel, listeners, listener_names, stored, generation, name, notify } = inherited;
         let mut watched = Vec::new();
         if let Some(channel) = &channel {
             close_on_exec(channel)?;
@@ -118,12 +125,17 @@ impl Protector {
             let entry = sys::watch(listener.as_fd());
             watched.push(if is_for_datagrams(listener.as_fd()) { sys::UNWATCHED } else { entry });
         }
+        for (_, stored) in &stored {
+            close_on_exec(stored)?;
+        }
         let protector = Protector {
             channel,
             listeners,
             listener_names,
+            stored: Mutex::new(stored),
             generation,
             name,
+            notify,
             ready: AtomicBool::new(false),
             nonblocking: AtomicBool::new(false),
             state: Mutex::new(State { intake: Intake::new(), watched: Some(watched), queued: false }),
@@ -160,19 +172,21 @@ impl Protector {
     /// [`io::ErrorKind::WouldBlock`]. Other errors carry an [`Error`]; accepting may go on after each of them, after a
     /// pause if this process has no descriptors left.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
-        self.accept_unless(None)
+        self.accept_unless(None, usize::MAX)
     }
 
     /// [`accept`](Protector::accept) that waits no longer once `stop` is readable: with nothing to take the error is
     /// then [`io::ErrorKind::Interrupted`]. All threads that wait at the same time give the same `stop`.
+    ///
+    /// A connection with more state than `room` is the error [`Error::NoRoom`], and the next one to take as before.
     #[doc(hidden)]
-    pub fn accept_until(&self, stop: BorrowedFd<'_>) -> io::Result<Option<Connection>> {
-        self.accept_unless(Some(stop))
+    pub fn accept_until(&self, stop: BorrowedFd<'_>, room: usize) -> io::Result<Option<Connection>> {
+        self.accept_unless(Some(stop), room)
     }
 
-    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
+    fn accept_unless(&self, stop: Option<BorrowedFd<'_>>, room: usize) -> io::Result<Option<Connection>> {
         self.ready()?;
-        let taken = self.take_next(stop);
+        let taken = self.take_next(stop, room);
         // Whoever leaves passes the turn on, be it to take from the queue, to poll, or to learn of the drain.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.turn.notify_one();
@@ -245,10 +259,10 @@ impl Protector {
         self.channel.as_ref()
     }
 
-    fn take_next(&self, stop: Option<BorrowedFd<'_>>) -> io::Result<Option<Connection>> {
+    fn take_next(&self, stop: Option<BorrowedFd<'_>>, room: usize) -> io::Result<Option<Connection>> {
         let mut state = self.state();
         loop {
-            if let Some(taken) = state.intake.take() {
+            if let Some(taken) = state.intake.take(room) {
                 self.tell_pollable(&mut state);
                 return Ok(taken?);
             }

@@ -23,7 +23,11 @@ use std::ptr;
 type Control = [MaybeUninit<u64>; CONTROL_WORDS];
 const CONTROL_WORDS: usize = CONTROL_BYTES.div_ceil(size_of::<u64>());
 // SAFETY: arithmetic only, on a constant.
-const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize };
+const CONTROL_BYTES: usize = unsafe {
+    // The credentials come only where they were asked for on the socket.
+    libc::CMSG_SPACE((MAX_DESCRIPTORS * mem::size_of::<RawFd>()) as u32) as usize
+        + libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32) as usize
+};
 
 /// One `sendmsg` without waiting and without SIGPIPE. At most [`MAX_DESCRIPTORS`] descriptors.
 pub(crate) fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -49,13 +53,14 @@ pub(crate) fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// One `recvmsg`: how many bytes came and whether bytes or descriptors were cut off.
+/// One `recvmsg`: how many bytes came, whether bytes or descriptors were cut off, and who sent it, where the socket has
+/// `SO_PASSCRED`.
 pub(crate) fn receive_message(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
     wait: bool,
-) -> io::Result<(usize, bool)> {
+) -> io::Result<(usize, bool, Option<libc::ucred>)> {
     let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut message = message(&mut part);
@@ -67,6 +72,7 @@ pub(crate) fn receive_message(
     if bytes < 0 {
         return Err(io::Error::last_os_error());
     }
+    let mut sender = None;
     // SAFETY: the kernel filled `control` up to msg_controllen with whole control messages, which the CMSG functions
     // walk; the descriptors in them were made for this process by this call, so nobody else owns them.
     unsafe {
@@ -79,10 +85,13 @@ pub(crate) fn receive_message(
                     descriptors.push(OwnedFd::from_raw_fd(first.add(index).read_unaligned()));
                 }
             }
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_CREDENTIALS {
+                sender = Some(libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned());
+            }
             header = libc::CMSG_NXTHDR(&message, header);
         }
     }
-    Ok((bytes as usize, message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0))
+    Ok((bytes as usize, message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0, sender))
 }
 
 /// Takes the next connection of a listener, close-on-exec and in blocking mode whatever the listener's own mode is.

@@ -23,6 +23,7 @@ fn main() {
     }
     listeners_are_taken();
     connections_are_taken();
+    what_is_stored_is_taken_with_connections();
     a_channel_that_is_none_is_left_alone();
     a_listener_that_is_none_is_left_alone();
     a_wrapper_without_exec_is_told_so();
@@ -57,6 +58,12 @@ fn daemon() {
         let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
         let flags = flags.map(|octal| i32::from_str_radix(octal, 8).unwrap());
         assert!(flags.is_none_or(|flags| OFlag::from_bits_retain(flags).contains(OFlag::O_CLOEXEC)));
+    }
+    assert!(protector.take_stored("web").is_empty());
+    if !protector.stored_names().is_empty() {
+        let stored = protector.take_stored("state");
+        let flags = fcntl(&stored[0], FcntlArg::F_GETFD).unwrap();
+        eprint(&format!("stored {flags}\n"));
     }
     for connection in protector.incoming() {
         connection.unwrap().write_all(b"served").unwrap();
@@ -103,6 +110,15 @@ fn connections_are_taken() {
     assert_eq!(answer, "served");
     drop(supervisor);
     ends_with(child, "drained\n");
+}
+
+fn what_is_stored_is_taken_with_connections() {
+    let (supervisor, channel) = Supervisor::new();
+    let line = "LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=state SOCKET_PROTECTOR_LISTENERS=0 SOCKET_PROTECTOR_CHANNEL=9 \
+                exec \"$0\" 3<&0 9<&1 0</dev/null 1>&2";
+    let child = start(line, std::fs::File::open("/proc/self/stat").unwrap(), channel);
+    drop(supervisor);
+    ends_with(child, "stored 1\ndrained\n");
 }
 
 fn a_channel_that_is_none_is_left_alone() {

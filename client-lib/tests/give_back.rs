@@ -10,6 +10,7 @@ use socket_protector_client::{Connection, Error, GiveBackError, Protector};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 /// A supervisor that has read its child's hello, and the child, in both ways of passing.
 fn both_ways() -> [(Supervisor, Protector); 2] {
@@ -66,6 +67,29 @@ fn a_connection_comes_with_its_state_and_in_order() {
             let stream = connection.into_tcp_stream().unwrap();
             assert_eq!(stream.peer_addr().unwrap(), clients[index].0.local_addr().unwrap());
         }
+        assert!(!is_readable(&protector));
+    }
+}
+
+#[test]
+fn a_state_for_which_there_is_no_room_stays_with_its_connection_and_first() {
+    for (supervisor, protector) in both_ways() {
+        protector.set_nonblocking(true).unwrap();
+        let all = clients(2);
+        let (_never, stop) = UnixStream::pair().unwrap();
+        supervisor.pass_with_state(1, b"a state", all[0].1.as_fd());
+        supervisor.pass(&[(2, all[1].1.as_fd())]);
+        for room in [0, 6] {
+            let error = protector.accept_until(stop.as_fd(), room).unwrap_err();
+            let error = error.get_ref().unwrap().downcast_ref().unwrap();
+            assert!(matches!(error, Error::NoRoom { length: 7 }));
+            assert!(is_readable(&protector));
+            assert_eq!(protector.queued(), 1);
+        }
+        let connection = protector.accept_until(stop.as_fd(), 7).unwrap().unwrap();
+        assert_eq!((connection.listener(), connection.state()), (1, Some(&b"a state"[..])));
+        let connection = protector.accept_until(stop.as_fd(), 0).unwrap().unwrap();
+        assert_eq!((connection.listener(), connection.state()), (2, None));
         assert!(!is_readable(&protector));
     }
 }

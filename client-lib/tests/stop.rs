@@ -29,12 +29,12 @@ fn what_is_there_comes_before_the_stop() {
     stop.write(1).unwrap();
     assert_eq!(protector.queued(), 0);
     for left in [2, 1, 0] {
-        assert!(protector.accept_until(stop.as_fd()).unwrap().is_some());
+        assert!(protector.accept_until(stop.as_fd(), usize::MAX).unwrap().is_some());
         assert_eq!(protector.queued(), left);
     }
-    assert!(is_stopped(protector.accept_until(stop.as_fd())));
+    assert!(is_stopped(protector.accept_until(stop.as_fd(), usize::MAX)));
     drop(supervisor);
-    assert!(protector.accept_until(stop.as_fd()).unwrap().is_none());
+    assert!(protector.accept_until(stop.as_fd(), usize::MAX).unwrap().is_none());
 }
 
 #[test]
@@ -43,9 +43,9 @@ fn without_a_supervisor_too() {
     let protector = Protector::standalone(listener).unwrap();
     let stop = stop();
     let _client = TcpStream::connect(address).unwrap();
-    assert!(protector.accept_until(stop.as_fd()).unwrap().is_some());
+    assert!(protector.accept_until(stop.as_fd(), usize::MAX).unwrap().is_some());
     stop.write(1).unwrap();
-    assert!(is_stopped(protector.accept_until(stop.as_fd())));
+    assert!(is_stopped(protector.accept_until(stop.as_fd(), usize::MAX)));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn it_ends_the_wait_of_every_thread_and_nothing_else() {
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let (protector, stop) = (Arc::clone(&protector), Arc::clone(&stop));
-            asleep(move || is_stopped(protector.accept_until(stop.as_fd())))
+            asleep(move || is_stopped(protector.accept_until(stop.as_fd(), usize::MAX)))
         })
         .collect();
     stop.write(1).unwrap();

@@ -15,7 +15,7 @@ use crate::process::run_dir::RunDir;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::supervise::state::{Policy, Readiness};
-use crate::supervise::{ChildLog, Driver, Ending, Equipment, Pass, Settings, without_managers};
+use crate::supervise::{ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, without_managers};
 use clap::{Args, ValueEnum};
 use log::{error, info};
 use std::ffi::OsString;
@@ -52,15 +52,18 @@ pub(super) struct Options {
     /// Stop the old child before the new one starts; clients wait meanwhile
     #[arg(long)]
     stop_first: bool,
-    /// When a child may serve: auto, channel (when it says so), or alive:TIME
+    /// When a child may serve: auto, channel, notify, fd (when it says so by that way), or alive:TIME
     ///
-    /// auto: when it says so on its channel; a child that does not use the channel, when it has lived for a second,
-    /// unless an earlier child of this instance did use it.
+    /// auto: when it says so on its channel or by sd_notify(3); a child that says nothing, when it has lived for a
+    /// second, unless an earlier child of this instance did speak. fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     ready: ReadyOption,
     /// A child that is not ready by then has failed
     #[arg(long, value_name = "TIME", default_value = "60s")]
     ready_timeout: Time,
+    /// How often a serving child must say WATCHDOG=1 by sd_notify(3); it is told in $WATCHDOG_USEC [default: off]
+    #[arg(long, value_name = "TIME")]
+    watchdog: Option<Time>,
     /// The signal that tells a child to drain, unless it uses its channel
     #[arg(long, value_name = "SIGNAL", default_value = "TERM")]
     drain_signal: DrainSignal,
@@ -126,11 +129,13 @@ impl FromStr for ReadyOption {
         match text.split_once(':') {
             None if text == "auto" => Ok(ReadyOption(Readiness::Auto)),
             None if text == "channel" => Ok(ReadyOption(Readiness::Channel)),
+            None if text == "notify" => Ok(ReadyOption(Readiness::Notify)),
+            None if text == "fd" => Ok(ReadyOption(Readiness::Descriptor)),
             Some(("alive", time)) => match time.parse::<Time>() {
                 Ok(time) => Ok(ReadyOption(Readiness::Alive(time.duration()))),
                 Err(error) => Err(error.to_string()),
             },
-            None | Some(_) => Err("expected auto, channel or alive:TIME".into()),
+            None | Some(_) => Err("expected auto, channel, notify, fd or alive:TIME".into()),
         }
     }
 }
@@ -158,6 +163,8 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
     let name = options.name.clone().map_or_else(|| listeners::longest_instance_name(&options, &inherited), Ok)?;
     run_dir
         .socket_path(&name)
+        .and_then(|_| run_dir.child_socket_path(&name, NOTIFY))
+        .and_then(|_| run_dir.child_socket_path(&name, EINHORN))
         .map_err(|error| Failure::failed(&error).code(2).hint("choose a shorter --run-dir or --name"))?;
     let verbosity = common.verbosity();
     if options.foreground {
@@ -282,6 +289,7 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
             drain_timeout: options.drain_timeout.limit(),
             stop_timeout: options.stop_timeout.duration(),
             respawn_delay: (options.respawn_delay.min(), options.respawn_delay.max()),
+            watchdog: options.watchdog.map(Time::duration),
             max_respawns: options.max_respawns.limit(),
         },
         drain_signal: options.drain_signal.signal(),

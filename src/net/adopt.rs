@@ -19,13 +19,13 @@ use crate::sys;
 /// What is wrong with what we were started with.
 #[derive(Debug, Error)]
 pub enum AdoptError {
-    /// There is no manager above us.
+    /// There is no outer manager.
     #[error("no sockets were passed: {variable} is not set")]
     NothingPassed {
         /// The variable that is missing.
         variable: &'static str,
     },
-    /// The manager's sockets are another's.
+    /// The outer manager's sockets are another's.
     #[error("the sockets were passed to process {meant} and not to this one, {own}; a wrapper has to exec")]
     OtherProcess {
         /// The process that LISTEN_PID names.
@@ -192,14 +192,14 @@ impl Inherited {
         self.taken.iter().any(|taken| taken.number == number)
     }
 
-    /// A manager may give several sockets one name: of those, the first that is still to be had and fits.
+    /// An outer manager may give several sockets one name: of those, the first that is still to be had and fits.
     fn choose(&self, candidates: &[RawFd], domain: Domain) -> RawFd {
         let fits = |number: &&RawFd| !self.has(**number) && examine(**number).is_ok_and(|(found, _)| found == domain);
         candidates.iter().find(fits).or(candidates.first()).copied().unwrap_or(-1)
     }
 }
 
-/// What a manager passed to this process: how many sockets, and their names.
+/// What an outer manager passed to this process: how many sockets, and their names.
 #[derive(Debug, PartialEq, Eq)]
 struct Passed {
     count: usize,
@@ -240,7 +240,7 @@ impl Passed {
 }
 
 fn number(variable: &'static str, value: &OsStr) -> Result<u32, AdoptError> {
-    // FromStr also takes a sign, which no manager writes. A count beyond what fits a descriptor's number is nonsense.
+    // FromStr also takes a sign, which nobody writes. A count beyond what fits a descriptor's number is nonsense.
     let digits = value.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let number = digits.and_then(|text| text.parse().ok()).filter(|number| *number < i32::MAX.unsigned_abs() - 3);
     number.ok_or_else(|| AdoptError::Variable { variable, value: value.to_owned(), expected: "a number in range" })

@@ -12,7 +12,7 @@
 //! | `udp:PORT`, `udp:PORT:interface=HOST` | datagrams, at the same addresses as `tcp:` |
 //! | `unix:PATH`, `unix:PATH:mode=660` | a unix socket at this path |
 //! | `@NAME`, `unix:@NAME` | a unix socket with this abstract name |
-//! | `systemd:domain=INET:index=0`, `systemd:domain=INET:name=web` | a socket that a manager passed by LISTEN_FDS |
+//! | `systemd:domain=INET:index=0`, `systemd:domain=INET:name=web` | a socket that an outer manager passed by LISTEN_FDS |
 //! | `fd:N` | a socket that we were started with, by its number |
 //!
 //! A bare `tcp:PORT` means IPv4 alone for Twisted. Here it means the same as `PORT`: one port, one meaning. A path that
@@ -91,7 +91,7 @@ pub enum UnixAddress {
 pub enum Adopt {
     /// The descriptor with this number.
     Descriptor(RawFd),
-    /// One that a manager passed by systemd's convention.
+    /// One that an outer manager passed by systemd's convention.
     Systemd {
         /// The kind of address it must have.
         domain: Domain,
@@ -111,7 +111,7 @@ pub enum Domain {
     Unix,
 }
 
-/// Which of the sockets that a manager passed.
+/// Which of the sockets that an outer manager passed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Which {
     /// By its place, from 0.

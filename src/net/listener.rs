@@ -10,6 +10,7 @@
 mod tests;
 mod unix;
 
+use unix::Haste;
 pub use unix::SocketFile;
 
 use std::fmt;
@@ -24,7 +25,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use thiserror::Error;
 
 use super::adopt::{AdoptError, Inherited};
-use super::endpoint::{Interface, Listen, Tcp, Udp, UnixAddress};
+use super::endpoint::{Interface, Listen, Tcp, Udp, Unix, UnixAddress};
 
 /// A socket that is bound, and where.
 #[derive(Debug)]
@@ -110,6 +111,22 @@ pub enum ListenError {
         /// What was asked for.
         endpoint: Listen,
     },
+    /// The lock under which the path of a unix socket is claimed is another's.
+    #[error("cannot listen on {endpoint}: another process has its lock, {}", path.display())]
+    Locked {
+        /// What was asked for.
+        endpoint: Listen,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// Where the lock of a unix socket belongs there is something else, which we do not touch.
+    #[error("cannot listen on {endpoint}: the place of its lock is taken by what is no plain file, {}", path.display())]
+    NotALock {
+        /// What was asked for.
+        endpoint: Listen,
+        /// The place.
+        path: PathBuf,
+    },
     /// What we were started with is not what the endpoint says.
     #[error("cannot adopt {endpoint}")]
     Adopt {
@@ -138,17 +155,34 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
             bound(open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
         }
         Listen::Udp(Udp { interface, port }) => bound(open(interface, *port, None), Traffic::Datagrams, 0),
-        Listen::Unix(unix) => {
-            let backlog = unix.backlog.unwrap_or(default_backlog);
-            let (file, made) = unix::open(unix, backlog).map_err(|refusal| refusal.about(listen))?;
-            Ok(Bound { file, ..bound(Ok(made), Traffic::Connections, backlog)? })
-        }
+        Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::None),
         Listen::Adopt(adopt) => {
             let (socket, address, traffic) =
                 inherited.give(adopt).map_err(|source| Refusal::Adopt(source).about(listen))?;
             Ok(Bound { endpoint: listen.clone(), address, traffic, backlog: default_backlog, file: None, socket })
         }
     }
+}
+
+/// Binds a unix socket in place of one that can listen no more; as [`bind`], but without ever waiting.
+///
+/// # Errors
+/// Those of [`bind`]; `Unsupported` for other sockets.
+pub fn replace(listen: &Listen, default_backlog: u32) -> Result<Bound, ListenError> {
+    match listen {
+        Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::Loop),
+        Listen::Tcp(_) | Listen::Udp(_) | Listen::Adopt(_) => {
+            Err(Refusal::Kernel(io::ErrorKind::Unsupported.into()).about(listen))
+        }
+    }
+}
+
+fn bind_unix(listen: &Listen, unix: &Unix, default_backlog: u32, haste: Haste) -> Result<Bound, ListenError> {
+    let backlog = unix.backlog.unwrap_or(default_backlog);
+    let (file, socket) = unix::open(unix, backlog, haste).map_err(|refusal| refusal.about(listen))?;
+    let address = Address::of(socket.as_fd()).map_err(|error| Refusal::Kernel(error).about(listen))?;
+    let (endpoint, traffic) = (listen.clone(), Traffic::Connections);
+    Ok(Bound { endpoint, address, traffic, backlog, file, socket: socket.into() })
 }
 
 /// Makes a TCP socket listen again that was shut down, by us or by anyone who shares it.
@@ -183,6 +217,8 @@ enum Refusal {
     Zone(io::Error),
     InUse,
     NotASocket,
+    Locked { path: PathBuf },
+    NotALock { path: PathBuf },
     Adopt(AdoptError),
 }
 
@@ -202,6 +238,8 @@ impl Refusal {
             Refusal::Zone(source) => ListenError::Zone { endpoint, source },
             Refusal::InUse => ListenError::InUse { endpoint },
             Refusal::NotASocket => ListenError::NotASocket { endpoint },
+            Refusal::Locked { path } => ListenError::Locked { endpoint, path },
+            Refusal::NotALock { path } => ListenError::NotALock { endpoint, path },
             Refusal::Adopt(source) => ListenError::Adopt { endpoint, source },
         }
     }

@@ -23,6 +23,15 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     Ok((soft, hard))
 }
 
+/// How many files we may have open.
+///
+/// # Errors
+/// Those of getrlimit(2).
+pub fn open_files() -> io::Result<usize> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
 /// A start takes fewer.
 const FOR_A_START: usize = 16;
 /// As many as one record of the channel carries.

@@ -159,12 +159,20 @@ impl RunDir {
     /// # Errors
     /// When it is longer than a socket's path can be.
     pub fn socket_path(&self, name: &InstanceName) -> Result<PathBuf, RunDirError> {
-        let path = self.0.join(format!("{name}.sock"));
-        if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
-            return Err(RunDirError::TooLong { path });
-        }
-        Ok(path)
+        fitting(self.0.join(format!("{name}.sock")))
     }
+
+    /// The path of a socket that an instance's children are told of, in a directory of theirs.
+    ///
+    /// # Errors
+    /// When it is longer than a socket's path can be.
+    pub fn child_socket_path(&self, name: &InstanceName, socket: &str) -> Result<PathBuf, RunDirError> {
+        fitting(self.0.join(format!("{name}.child")).join(socket))
+    }
+}
+
+fn fitting(path: PathBuf) -> Result<PathBuf, RunDirError> {
+    if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX { Err(RunDirError::TooLong { path }) } else { Ok(path) }
 }
 
 /// One directory after the other, so that each has the mode asked for.

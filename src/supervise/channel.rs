@@ -2,6 +2,11 @@
 //!
 //! The child learns its end of file from our `shutdown(2)`, so holding the duplicate does not hide it; that the child
 //! is dead we learn from its pidfd, since holding the duplicate does hide that. `docs/protocol.md` has the records.
+//!
+//! A child that is linked with the original library brings a channel of its own, which takes the place of ours; what is
+//! different about it is in `original`.
+
+pub mod original;
 
 use super::Source;
 use super::hold::{Held, Hold};
@@ -10,6 +15,7 @@ use crate::reactor::{BOTH, Descriptor, READABLE, Reactor, Registered};
 use log::warn;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, recv, shutdown, socketpair};
+use original::Original;
 use socket_protector_client::descriptors;
 use socket_protector_client::wire::{self, DecodeError, FromChild, MAX_CONNECTIONS, MAX_RECORD, ToChild};
 use socket2::SockRef;
@@ -54,6 +60,9 @@ pub struct Channel {
     ended: bool,
     /// And all that it has said has been heard.
     silent: bool,
+    /// The child has said something on it.
+    used: bool,
+    original: Option<Original>,
     record: Vec<u8>,
 }
 
@@ -69,9 +78,34 @@ impl Channel {
         }
         // Not for writing: the child would wake us with every record that it reads.
         let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
-        let theirs = Some(theirs);
+        Ok(Channel::of(ours, Some(theirs), None))
+    }
+
+    /// The channel that a child has connected in the original library's way, with a duplicate of the child's end where
+    /// there is one.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn original(
+        reactor: &mut Reactor<Source>,
+        number: Number,
+        ours: OwnedFd,
+        theirs: Option<OwnedFd>,
+        original: Original,
+    ) -> io::Result<Channel> {
+        let ours = reactor.register(Descriptor(ours), Source::Channel(number), READABLE)?;
+        Ok(Channel::of(ours, theirs, Some(original)))
+    }
+
+    fn of(ours: Registered<Descriptor<OwnedFd>>, theirs: Option<OwnedFd>, original: Option<Original>) -> Channel {
+        let used = original.is_some();
         let (watched_for_room, closed, ended, silent, record) = (false, false, false, false, Vec::new());
-        Ok(Channel { ours, theirs, watched_for_room, closed, ended, silent, record })
+        Channel { ours, theirs, watched_for_room, closed, ended, silent, used, original, record }
+    }
+
+    /// Whether the child uses it: it is given no other then.
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     /// The end that the child inherits.
@@ -89,9 +123,20 @@ impl Channel {
     /// # Errors
     /// Those of sendmsg(2), when nothing can be passed to this child any more.
     pub fn pass(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
+        let result = self.pass_all(hold, passed);
+        match (&mut self.original, &result) {
+            (None, _) => {}
+            (Some(original), Ok(_)) => original.look(self.ours.as_fd()),
+            (Some(original), Err(error)) => original.failed(error),
+        }
+        result
+    }
+
+    fn pass_all(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
         while !hold.is_empty() {
             let mut connections = [self.ours.as_fd(); MAX_CONNECTIONS];
-            let count = encode_next(hold, &mut self.record, &mut connections);
+            let encode = if self.original.is_some() { original::encode_next } else { encode_next };
+            let count = encode(hold, &mut self.record, &mut connections);
             match descriptors::send(self.ours.as_fd(), &self.record, &connections[..count]) {
                 Ok(()) => {
                     *passed += count as u64;
@@ -122,13 +167,21 @@ impl Channel {
     /// The next record of the child's. A connection that it gives back is received only if the caller takes it in and
     /// has one descriptor free for certain: where none is free, the kernel closes what it cannot hand over.
     pub fn receive(&mut self, takes_in: bool) -> Heard {
+        if let Some(original) = &mut self.original {
+            let heard_all = original.hear(self.ours.as_fd());
+            self.silent = heard_all && self.ended;
+            return if heard_all { Heard::Nothing } else { Heard::Record(FromChild::Unknown(0)) };
+        }
         if !takes_in && self.gives_back_next() {
             return Heard::Later;
         }
         self.record.resize(MAX_RECORD, 0);
         let mut carried = Vec::new();
         let bytes = match receive(self.ours.as_fd(), &mut self.record, &mut carried) {
-            Ok(Some(bytes)) if bytes > 0 => bytes,
+            Ok(Some(bytes)) if bytes > 0 => {
+                self.used = true;
+                bytes
+            }
             Ok(_) => {
                 // At end of file the child has gone, which its pidfd tells, or has closed its end. While we hold the
                 // duplicate the latter cannot be seen here.
@@ -169,6 +222,18 @@ impl Channel {
                 Err(_) => return false,
             }
         }
+    }
+
+    /// Looks how many connections are unread that could not be taken back, before something happens to the child.
+    pub fn look(&mut self) {
+        if let Some(original) = &mut self.original {
+            original.look(self.ours.as_fd());
+        }
+    }
+
+    /// How many connections, at the most, a child that has gone has taken with it unread.
+    pub fn lost(&mut self) -> usize {
+        self.original.as_mut().map_or(0, |original| original.lost(self.ours.as_fd()))
     }
 
     /// The child is gone: whoever still has its end can send nothing more. What has been sent is still to be heard.
@@ -214,6 +279,9 @@ impl Channel {
                     return None;
                 }
             };
+            if let Some(original) = &self.original {
+                return Some(connections.into_iter().map(|connection| original.held(connection)).collect());
+            }
             let (listeners, mut state) = match ToChild::decode(&self.record[..bytes]) {
                 Ok(ToChild::Connections(listeners)) => (listeners, None),
                 Ok(ToChild::ConnectionWithState { listener, state }) => (vec![listener], Some(state)),

@@ -5,13 +5,20 @@
 
 mod children;
 mod connections;
+mod family;
 mod given_back;
 mod lent;
+mod names;
 mod requests;
+mod words;
 
 use super::channel::Channel;
+use super::einhorn::{EinhornError, EinhornServer};
 use super::hold::Hold;
+use super::notify::store::Store;
+use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
+use super::rendezvous::Rendezvous;
 use super::settings::Settings;
 use super::state::{Action, Finish, Input, Machine, Number};
 use super::status::{Counters, LastReload};
@@ -21,11 +28,13 @@ use crate::control::server::{ClientId, ControlError, Server};
 use crate::logging::Logging;
 use crate::net::listener::Bound;
 use crate::process::daemon::{StartResult, StatusPipe};
-use crate::process::limits::Reserve;
+use crate::process::limits::{self, Reserve};
 use crate::reactor::{CLOSED, Descriptor, Event, HangUps, READABLE, Reactor, Registered, Signals};
 use children::Why;
 use connections::Listener;
+use lent::Outdated;
 use log::{debug, error, info, warn};
+use names::TurnedAway;
 use nix::sys::signal::Signal;
 use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -59,6 +68,12 @@ pub enum DriverError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The children's socket.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
+    /// The children's other socket.
+    #[error(transparent)]
+    Einhorn(#[from] EinhornError),
 }
 
 /// How a supervisor ended.
@@ -89,6 +104,8 @@ pub struct Driver {
     actions: VecDeque<Action>,
     listeners: Vec<Listener>,
     hang_ups: Registered<Descriptor<HangUps>>,
+    /// A listener was replaced, and no generation serves yet that has the new one.
+    outdated: Option<Outdated>,
     hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
@@ -104,12 +121,20 @@ pub struct Driver {
     next_request: u64,
     stop_clients: Vec<ClientId>,
     command: Rc<[OsString]>,
+    /// Before the notify server, which takes their directory away.
+    einhorn: EinhornServer,
+    notify: NotifyServer,
+    rendezvous: Rendezvous,
+    turned_away: TurnedAway,
+    store: Store,
     control: Server<Source>,
     signals: Registered<Signals>,
     starter: Option<(Registered<Descriptor<StatusPipe>>, StartResult)>,
     reserve: Reserve,
     logging: Logging,
     counters: Counters,
+    /// Connections that children have taken with them unread, over channels that nothing can be taken back from.
+    lost: usize,
     last_reload: Option<LastReload>,
     since: Instant,
     finish: Option<Finish>,
@@ -123,8 +148,11 @@ impl Driver {
     pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
+        let notify = NotifyServer::open(&mut reactor, &equipment.control)?;
+        let einhorn = EinhornServer::open(&mut reactor, &equipment.control.with_extension("child"))?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
+        let rendezvous = Rendezvous::open(&mut reactor, listeners.iter().filter_map(|listener| listener.tcp_port));
         let hang_ups = lent::watch(&mut reactor, &listeners)?;
         let starter = match equipment.starter {
             Some((pipe, result)) => Some((reactor.register(Descriptor(pipe), Source::Starter, CLOSED)?, result)),
@@ -133,9 +161,10 @@ impl Driver {
         Ok(Driver {
             machine: Machine::new(settings.policy.clone()),
             actions: VecDeque::new(),
-            hold: Hold::new(listeners.len(), settings.hold_limit),
+            hold: Hold::new(listeners.len(), settings.hold_limit).keeping(limits::open_files()? / 4),
             listeners,
             hang_ups,
+            outdated: None,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
             leftovers: Vec::new(),
@@ -146,12 +175,18 @@ impl Driver {
             next_request: 0,
             stop_clients: Vec::new(),
             command: settings.command.clone().into(),
+            einhorn,
+            notify,
+            rendezvous,
+            turned_away: TurnedAway::default(),
+            store: Store::new(),
             control,
             signals,
             starter,
             reserve: Reserve::new()?,
             logging: equipment.logging,
             counters: Counters::default(),
+            lost: 0,
             last_reload: None,
             since: Instant::now(),
             finish: None,
@@ -189,11 +224,19 @@ impl Driver {
             Source::Listener(index) => self.accept(index),
             Source::HangUps => self.look_for_hang_ups(),
             Source::ListenAgain(index) => self.listen_again(index),
+            Source::Outdated => self.look_for_outdated(),
             Source::Channel(number) => self.channel_event(number, event),
             Source::Exit(number) => self.leader_exited(number),
             Source::Output(number, stream) => self.read_output(number, stream),
+            Source::Main(number) => self.main_ended(number),
+            Source::ReadyLine(number) => self.read_ready_line(number),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
+            Source::Notify => self.hear_words(),
+            Source::Einhorn => self.einhorns_workers(),
+            Source::EinhornClient(id) => self.einhorns_worker(id, event),
+            Source::Rendezvous(index) => self.rendezvous_event(index),
+            Source::Stored(id) => self.store.hung_up(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),
         }
@@ -248,6 +291,7 @@ impl Driver {
             Action::Pass(number) => self.pass(number),
             Action::Park(number) => self.park(number),
             Action::Drain { number, signal, take_back } => self.drain(number, signal, take_back),
+            Action::Abort(number) => self.abort(number),
             Action::Terminate(number) => self.terminate(number),
             Action::Kill(number) => self.kill(number),
             Action::CheckGroup(number) => self.check_group(number),

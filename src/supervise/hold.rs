@@ -30,6 +30,8 @@ pub struct Hold<T> {
     /// How many in the queue came from each listener.
     queued: Vec<usize>,
     limit: usize,
+    /// How many may be kept.
+    most_kept: usize,
     /// Of all that is held.
     state_bytes: usize,
 }
@@ -38,7 +40,12 @@ impl<T> Hold<T> {
     /// Holds at most `limit` for each of so many listeners.
     pub fn new(listeners: usize, limit: usize) -> Self {
         let (queue, kept, queued) = (VecDeque::new(), Vec::new(), vec![0; listeners]);
-        Hold { queue, put_back: 0, kept, queued, limit, state_bytes: 0 }
+        Hold { queue, put_back: 0, kept, queued, limit, most_kept: limit, state_bytes: 0 }
+    }
+
+    /// Keeps at most so many, of all listeners together, and no more than the limit.
+    pub fn keeping(self, most: usize) -> Self {
+        Hold { most_kept: most.min(self.limit), ..self }
     }
 
     /// Whether no more is to be accepted from this listener. What is kept is not counted: nobody takes it as long as
@@ -50,6 +57,12 @@ impl<T> Hold<T> {
     /// Whether another connection with its state may be taken in. While not, its giver has to wait.
     pub fn has_room_for_state(&self) -> bool {
         self.state_bytes < MOST_STATE
+    }
+
+    /// Whether another one may be kept. While not, the serving child has to wait: what is kept takes descriptors that
+    /// its new clients need.
+    pub fn has_room_to_keep(&self) -> bool {
+        self.kept.len() < self.most_kept
     }
 
     /// How many came from this listener.
@@ -233,6 +246,22 @@ mod tests {
         assert_eq!(all(&hold), [5, 1, 2, 3, 4]);
         assert!(hold.is_full(0));
         assert_eq!((hold.len(), hold.held(0)), (5, 5));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_too() {
+        for (limit, most) in [(10, 2), (2, 10)] {
+            let mut hold = Hold::new(1, limit).keeping(most);
+            hold.give_back(given(1, b""));
+            hold.push(0, 2);
+            assert!(hold.has_room_to_keep(), "what is in the queue is not kept");
+            hold.keep(given(3, b""));
+            assert!(hold.has_room_to_keep());
+            hold.keep(given(4, b""));
+            assert!(!hold.has_room_to_keep());
+            hold.admit_kept();
+            assert!(hold.has_room_to_keep());
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod reload;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 pub use generation::{Cause, Check, Drain, Generation, Number, Phase};
 
@@ -42,8 +43,29 @@ pub enum Readiness {
     Auto,
     /// Only its word on the channel.
     Channel,
+    /// Only READY=1 by sd_notify(3).
+    Notify,
+    /// Only a line on the descriptor that it was given for that.
+    Descriptor,
+    /// Only an answer to our probe.
+    Probe,
     /// Being alive for this long.
     Alive(Duration),
+}
+
+/// By which way a child says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Its channel.
+    Channel,
+    /// sd_notify(3).
+    Notify,
+    /// The descriptor of `--ready fd`.
+    Descriptor,
+    /// einhorn's ACK.
+    Acknowledge,
+    /// It answers our probe.
+    Probe,
 }
 
 /// What the options of the command line decide.
@@ -63,6 +85,8 @@ pub struct Policy {
     pub stop_timeout: Duration,
     /// The shortest and the longest delay of a respawn.
     pub respawn_delay: (Duration, Duration),
+    /// How often a serving child must say that it lives; `None`: it need not.
+    pub watchdog: Option<Duration>,
     /// How many respawns may fail in a row; `None`: any number.
     pub max_respawns: Option<u32>,
 }
@@ -78,10 +102,19 @@ pub enum Input {
     Spawned(Number),
     /// The child of this generation could not be started.
     SpawnFailed(Number),
-    /// The child has said its first word on the channel: it will say when it is ready, and end of file drains it.
-    Spoke(Number),
+    /// The child has said something by this way, so it will say when it is ready; end of file drains one that uses its
+    /// channel.
+    Spoke(Number, Word),
     /// The child says that it can serve.
-    Ready(Number),
+    Ready(Number, Word),
+    /// What the child does takes so much longer, from now.
+    Extend(Number, Duration),
+    /// The child wants to be watched like this from now on; `None`: not at all.
+    Watch(Number, Option<Duration>),
+    /// The child says that it lives.
+    Alive(Number),
+    /// The child says that it is as good as dead.
+    Hung(Number),
     /// The child broke the channel's protocol.
     Broke(Number),
     /// The child has exited; `survivors`: others of its process group still run.
@@ -119,6 +152,8 @@ pub enum Action {
         /// Whether what it has not read is to be taken back, because another will serve it.
         take_back: bool,
     },
+    /// End the leader in such a way that it leaves a trace of what it hung in; take back what it has not read.
+    Abort(Number),
     /// Ask the whole process group to end.
     Terminate(Number),
     /// End the whole process group.
@@ -168,6 +203,8 @@ pub enum Failure {
     NotReady,
     /// It broke the channel's protocol.
     Broke,
+    /// It said that it is as good as dead.
+    Hung,
 }
 
 /// How the supervisor ends.
@@ -231,7 +268,7 @@ pub struct Machine {
     failures: u32,
     /// The last start was removed in favour of a later reload.
     superseded: bool,
-    /// Some generation has spoken on its channel.
+    /// Some generation has promised to say that it is ready, or has said so.
     spoken: bool,
     /// Some generation has served.
     served: bool,
@@ -273,8 +310,12 @@ impl Machine {
             Input::Stop => self.stop(now, actions),
             Input::Spawned(number) => self.spawned(now, number),
             Input::SpawnFailed(number) => self.failed(now, number, Failure::Spawn, actions),
-            Input::Spoke(number) => self.spoke(number),
-            Input::Ready(number) => self.said_ready(now, number, actions),
+            Input::Spoke(number, word) => self.spoke(number, word),
+            Input::Ready(number, word) => self.said_ready(now, number, word, actions),
+            Input::Extend(number, by) => self.extend(now, number, by),
+            Input::Watch(number, every) => self.watch(now, number, every),
+            Input::Alive(number) => self.alive(now, number),
+            Input::Hung(number) => self.hung(now, number, actions),
             Input::Broke(number) => self.broke(now, number, actions),
             Input::Exited { number, survivors } => self.exited(now, number, survivors, actions),
             Input::ChannelWritable(number) => {

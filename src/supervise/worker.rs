@@ -1,17 +1,20 @@
 //! One child process of a generation, and how it is started.
 
 use super::channel::Channel;
-use super::conventions::{channel_descriptor, environment};
+use super::conventions::Given;
+use super::main_process::MainProcess;
 use super::output::{Output, Sink};
+use super::ready_line::ReadyLine;
 use super::settings::{ChildLog, Pass, Settings};
-use super::state::Number;
+use super::state::{Number, Readiness};
 use super::{Source, Stream};
 use crate::logging::{LogError, open_append};
 use crate::process::output::{Tail, pipe};
-use crate::process::spawn::{Exit, Launch, Process, SpawnError, null_device, signal_group, spawn};
+use crate::process::spawn::{Exit, Launch, Process, SpawnError, null_device, signal_group, signal_leader, spawn};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use socket_protector_client::environment::FIRST_LISTEN_FD;
 use std::ffi::OsString;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -43,6 +46,8 @@ pub enum StartError {
 pub struct Worker {
     /// The process, until it is reaped.
     pub process: Process,
+    /// The process that it lives by, where that is another.
+    pub main: Option<MainProcess>,
     /// Our end of its channel.
     pub channel: Channel,
     /// What it was started as.
@@ -59,6 +64,8 @@ pub struct Worker {
     pub reclaim: bool,
     /// How many connections were passed to it.
     pub passed: u64,
+    /// Where it says that it is ready, with `--ready fd`, until it has.
+    pub ready: Option<ReadyLine>,
     /// What it says of itself.
     pub status: Option<String>,
     /// How many connections it says that it has open.
@@ -85,6 +92,20 @@ struct Streams {
     file: Option<(PathBuf, u64)>,
 }
 
+/// What a child is given besides what the settings say.
+pub struct Gifts<'a> {
+    /// The listeners with their names, in order.
+    pub listeners: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// What Server::Starter would call the listeners, in the same order.
+    pub keys: Vec<&'a str>,
+    /// Stored descriptors with their names, in order.
+    pub stored: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// The socket for sd_notify(3).
+    pub notify: PathBuf,
+    /// The socket for einhorn's ACK.
+    pub einhorn: PathBuf,
+}
+
 /// Starts the child of a generation.
 ///
 /// # Errors
@@ -94,33 +115,47 @@ pub fn start(
     settings: &Settings,
     number: Number,
     command: Rc<[OsString]>,
-    listeners: &[(&str, BorrowedFd<'_>)],
+    gifts: &Gifts<'_>,
 ) -> Result<Started, StartError> {
+    let listeners = gifts.listeners.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let stored = gifts.stored.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let given = Given {
+        pass: settings.pass,
+        listeners: &listeners,
+        keys: &gifts.keys,
+        stored: &stored,
+        number,
+        name: &settings.name,
+        notify: &gifts.notify,
+        einhorn: &gifts.einhorn,
+        supervisor: std::process::id(),
+        watchdog: settings.policy.watchdog,
+        ready_descriptor: settings.policy.readiness == Readiness::Descriptor,
+    };
     let channel = Channel::open(reactor, number)?;
     let null = null_device()?;
     let streams = Streams::open(&settings.child_log)?;
-    let names = listeners.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    let channel_at = channel_descriptor(settings.pass, listeners.len());
+    let ready = given.ready_descriptor.then(pipe).transpose()?;
 
     let mut descriptors = vec![(null.as_fd(), 0)];
     descriptors.extend(streams.child_ends.iter().map(|(end, at)| (end.as_fd(), *at)));
-    if settings.pass == Pass::Listener {
-        descriptors.extend(listeners.iter().zip(FIRST_LISTEN_FD..).map(|((_, socket), at)| (*socket, at)));
-    }
-    descriptors.extend(channel.child_end().map(|end| (end, channel_at)));
+    let inherited = gifts.listeners.iter().filter(|_| settings.pass == Pass::Listener).chain(&gifts.stored);
+    descriptors.extend(inherited.zip(FIRST_LISTEN_FD..).map(|((_, descriptor), at)| (*descriptor, at)));
+    descriptors.extend(channel.child_end().map(|end| (end, given.channel_descriptor())));
+    descriptors.extend(ready.iter().map(|(_, end)| (end.as_fd(), given.ready_descriptor())));
     if settings.keep_orphans {
-        descriptors.push((channel.our_end(), channel_at + 1));
+        descriptors.push((channel.our_end(), given.ready_descriptor() + 1));
     }
     let process = spawn(&Launch {
         command: &command,
-        environment: &environment(&settings.environment, settings.pass, &names, number, &settings.name),
-        listen_pid: settings.pass == Pass::Listener,
+        environment: &given.environment(&settings.environment),
+        listen_pid: given.announces(),
         descriptors: &descriptors,
         directory: settings.directory.as_deref(),
         open_files: Some(settings.open_files),
         death_signal: (!settings.keep_orphans).then_some(settings.drain_signal),
     })?;
-    watch(reactor, number, command, process, channel, streams)
+    watch(reactor, number, command, process, channel, streams, ready.map(|(ours, _)| ours))
 }
 
 fn watch(
@@ -130,20 +165,23 @@ fn watch(
     process: Process,
     channel: Channel,
     streams: Streams,
+    ready: Option<OwnedFd>,
 ) -> Result<Started, StartError> {
     let pid = process.pid();
     let watched = || -> io::Result<_> {
+        let ready = ready.map(|end| ReadyLine::watch(reactor, end, number)).transpose()?;
         let exit = reactor.register(Descriptor(process.exit_descriptor()?), Source::Exit(number), READABLE)?;
         let mut outputs = Vec::new();
         for (stream, end, sink) in streams.ours {
             outputs.push((stream, Output::watch(reactor, end, (number, pid), stream, sink)?));
         }
-        Ok((exit, outputs))
+        Ok((exit, outputs, ready))
     };
     match watched() {
-        Ok((exit, outputs)) => Ok(Started {
+        Ok((exit, outputs, ready)) => Ok(Started {
             worker: Worker {
                 process,
+                main: None,
                 channel,
                 command,
                 started: Instant::now(),
@@ -153,6 +191,7 @@ fn watch(
                 reclaim: false,
                 passed: 0,
                 status: None,
+                ready,
                 open: None,
                 tail: Tail::default(),
                 file: streams.file,
@@ -170,6 +209,27 @@ fn watch(
 }
 
 impl Worker {
+    /// The process that it lives by.
+    pub fn main_pid(&self) -> Pid {
+        self.main.as_ref().map_or(self.process.pid(), MainProcess::pid)
+    }
+
+    /// Sends a signal to the process that it lives by.
+    pub fn signal_main(&self, signal: Signal) {
+        match &self.main {
+            Some(main) => main.signal(signal),
+            None => signal_leader(&self.process, signal),
+        }
+    }
+
+    /// Sends a signal to the whole process group, and to the process that it lives by if that has left the group.
+    pub fn signal_all(&self, signal: Signal) {
+        if let Some(main) = self.main.as_ref().filter(|main| !main.is_in_group(self.process.pid())) {
+            if signal == Signal::SIGKILL { main.kill() } else { main.signal(signal) }
+        }
+        signal_group(&self.process, signal);
+    }
+
     /// The last lines of its standard error.
     pub fn last_lines(&self) -> Vec<String> {
         match &self.file {

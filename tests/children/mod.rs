@@ -5,10 +5,13 @@
 
 mod datagrams;
 mod echo;
+mod einhorn;
 mod give_back;
 #[path = "../../client-lib/examples/line_counter.rs"]
 mod line_counter;
 mod misbehave;
+mod notifies;
+pub(crate) mod original;
 mod output;
 mod plain;
 mod probe;
@@ -58,6 +61,20 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["wrong_version"] => misbehave::wrong_version(),
         ["garbage", what] => misbehave::garbage(what),
         ["prints", what, count] => output::run(what, count.parse().unwrap()),
+        ["einhorn", ms, form, from] => einhorn::run(milliseconds(ms), form, from),
+        ["einhorn_ack", form] => einhorn::acknowledge(form),
+        ["einhorn_says", what] => einhorn::says(what),
+        ["original", port, late] => original::run(port, milliseconds(late)),
+        ["original_one_by_one", port, late] => original::one_by_one(port, milliseconds(late)),
+        ["original_hidden", port] => original::hidden(port, usize::MAX),
+        ["original_hidden_reads", port, count] => original::hidden(port, count.parse().unwrap()),
+        ["original_reads", port, count] => original::reads(port, count.parse().unwrap()),
+        ["original_twice", port] => original::twice(port),
+        ["original_has_one", port] => original::has_one(port),
+        ["original_refused", port] => original::refused(port),
+        ["original_mistaken", port] => original::mistaken(port),
+        ["keeps_by_library", file] => notifies::by_library(file.as_ref()),
+        ["notifies", ..] => notifies::run(&words[1..]),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

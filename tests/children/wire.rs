@@ -107,13 +107,30 @@ fn take(number: RawFd) -> OwnedFd {
     taken
 }
 
+fn number(name: &str) -> Option<i32> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn passed_to_us() -> bool {
+    number("LISTEN_PID") == Some(i32::try_from(std::process::id()).unwrap())
+}
+
 /// The listening sockets by systemd's convention; none if they are meant for another process.
 pub(super) fn listeners() -> Vec<OwnedFd> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
-    if number("LISTEN_PID") != Some(i32::try_from(std::process::id()).unwrap()) {
+    let count = if passed_to_us() { number("SOCKET_PROTECTOR_LISTENERS").unwrap_or(0) } else { 0 };
+    (3..3 + count).map(take).collect()
+}
+
+/// What earlier generations stored, with the names.
+pub(super) fn stored() -> Vec<(String, OwnedFd)> {
+    if !passed_to_us() {
         return Vec::new();
     }
-    (3..3 + number("LISTEN_FDS").unwrap_or(0)).map(take).collect()
+    let names = std::env::var("LISTEN_FDNAMES").unwrap();
+    let names: Vec<_> = names.split(':').collect();
+    assert_eq!(Some(names.len()), number("LISTEN_FDS").map(|count| usize::try_from(count).unwrap()));
+    let stored = (3..).zip(names).skip(usize::try_from(number("SOCKET_PROTECTOR_LISTENERS").unwrap()).unwrap());
+    stored.map(|(descriptor, name)| (name.to_owned(), take(descriptor))).collect()
 }
 
 /// Our generation; 0 without a supervisor.

@@ -20,6 +20,7 @@ trials![
     what_a_killed_child_held_is_lost_and_nothing_else,
     what_a_dying_child_gave_back_is_kept,
     what_the_serving_child_gives_back_is_kept_until_the_switch,
+    what_the_serving_child_gives_back_leaves_room_for_new_clients,
     a_stop_offers_it_to_whoever_serves,
     a_stop_closes_what_nobody_will_serve,
     state_without_bound_holds_its_giver_up_and_loses_nothing,
@@ -33,7 +34,7 @@ const CLIENTS: usize = 50;
 const FILLING: usize = 65_536 - 8;
 
 /// A client of `line_counter`.
-struct Counted {
+pub(crate) struct Counted {
     stream: BufReader<TcpStream>,
     /// How many lines its servers have been sent by it.
     lines: u64,
@@ -46,7 +47,7 @@ impl Counted {
         Counted { stream: BufReader::new(stream), lines: 0 }
     }
 
-    fn crowd(address: SocketAddr, count: usize) -> Vec<Counted> {
+    pub(crate) fn crowd(address: SocketAddr, count: usize) -> Vec<Counted> {
         (0..count).map(|_| Counted::connect(address)).collect()
     }
 
@@ -67,7 +68,7 @@ impl Counted {
 
     /// The next line must be answered with the next number.
     #[track_caller]
-    fn count(&mut self) {
+    pub(crate) fn count(&mut self) {
         self.send();
         assert_eq!(self.receive(), Ok(self.lines));
     }
@@ -94,8 +95,13 @@ fn wait_open(supervisor: &Supervisor, count: usize) -> Value {
 }
 
 fn connection_and_count_are_kept_over_reloads() {
+    are_kept_over_reloads(|| Setup::alone().role("line_counter"));
+}
+
+/// Clients of a counter of lines, in whichever language, keep their connection and count in both ways of passing.
+pub(crate) fn are_kept_over_reloads(counter_of_lines: impl Fn() -> Setup) {
     const RELOADS: u64 = 20;
-    for setup in both_ways(|| Setup::alone().role("line_counter")) {
+    for setup in both_ways(counter_of_lines) {
         let supervisor = setup.start();
         let mut clients = Counted::crowd(supervisor.address(), CLIENTS);
         clients.iter_mut().for_each(Counted::count);
@@ -211,7 +217,7 @@ fn what_a_dying_child_gave_back_is_kept() {
 }
 
 fn what_the_serving_child_gives_back_is_kept_until_the_switch() {
-    for setup in both_ways(|| Setup::alone().role("gives_first 3").with("--hold-limit 2")) {
+    for setup in both_ways(|| Setup::alone().role("gives_first 3").with("--hold-limit 3")) {
         let supervisor = setup.start();
         let (address, old) = (supervisor.address(), supervisor.serving_pid().as_raw());
         let mut clients = Counted::crowd(address, 3);
@@ -226,6 +232,30 @@ fn what_the_serving_child_gives_back_is_kept_until_the_switch() {
             client.count();
         }
         assert_eq!(supervisor.status()["listeners"][0]["held"], 0);
+    }
+}
+
+fn what_the_serving_child_gives_back_leaves_room_for_new_clients() {
+    // A quarter of the limit of open files.
+    const KEPT: u64 = 128 / 4;
+    const GIVEN: usize = 90;
+    for setup in both_ways(|| Setup::alone().role(&format!("gives_first {GIVEN}")).wrap("nofile 128")) {
+        let supervisor = setup.start();
+        let (address, old) = (supervisor.address(), supervisor.serving_pid().as_raw());
+        let mut clients = Counted::crowd(address, GIVEN);
+        (0..10).for_each(|_| assert_eq!(ask(address).pid, old));
+        wait_counter(&supervisor, "given_back", KEPT);
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(counter(&supervisor.status(), "given_back"), KEPT);
+        (0..10).for_each(|_| assert_eq!(ask(address).pid, old));
+        supervisor.scene.role("line_counter");
+        supervisor.reload().expect(0);
+        for client in &mut clients {
+            client.lines = 41;
+            client.count();
+        }
+        supervisor.wait_settled();
+        assert_eq!(counter(&supervisor.status(), "given_back"), GIVEN as u64);
     }
 }
 

@@ -4,14 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use crate::harness::client::{Client, ask};
@@ -25,6 +28,7 @@ trials![
     the_mode_is_as_asked_whatever_the_umask,
     a_stale_socket_is_replaced,
     what_is_not_a_stale_socket_is_refused_and_kept,
+    nothing_at_the_place_of_the_lock_holds_a_start_up,
     a_name_that_is_too_long_is_wrong_use,
     the_file_is_ours_until_we_end,
     a_file_that_is_not_ours_any_more_is_kept,
@@ -41,6 +45,7 @@ trials![
     an_adopted_socket_file_stays,
     what_cannot_be_adopted_is_told,
     a_unix_listener_that_is_shut_down_is_replaced,
+    a_replaced_listener_is_served_even_if_the_reload_fails_at_first,
     a_listener_that_is_shut_down_at_a_given_port_listens_again,
     an_inherited_listener_that_is_shut_down_listens_again,
     an_abstract_listener_that_is_shut_down_is_told_of_once,
@@ -147,7 +152,7 @@ fn a_stale_socket_is_replaced() {
     let setup = Setup::alone();
     drop(UnixListener::bind(setup.scene().path("s")).unwrap());
     // What a start that was killed in the middle of it has left.
-    setup.scene().write(".s.lock", "");
+    setup.scene().write(".s.socket-protector.lock", "");
     let endpoint = unix(setup.scene(), "s");
     let supervisor = setup.listen(&[&endpoint]).start();
     ask_unix(&endpoint);
@@ -187,6 +192,40 @@ fn what_is_not_a_stale_socket_is_refused_and_kept() {
     let _live = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name[1..]).unwrap()).unwrap();
     let ran = scene.setup().listen(&[&name]).run().expect(1).complains();
     ran.says(&format!("cannot listen on unix:{name}: another process listens there"));
+}
+
+fn nothing_at_the_place_of_the_lock_holds_a_start_up() {
+    let scene = Scene::new();
+    let endpoint = unix(&scene, "s");
+    let lock = scene.path(".s.socket-protector.lock");
+    let refused = |words: &str| {
+        let ran = scene.setup().listen(&[&endpoint]).run().expect(1).complains();
+        ran.says(&format!("cannot listen on {endpoint}: {words}, {}", lock.display()));
+        assert!(!scene.path("s").exists());
+    };
+    let other = "the place of its lock is taken by what is no plain file";
+    mkfifo(&lock, Mode::S_IRWXU).unwrap();
+    refused(other);
+    // With a reader, a FIFO can be opened.
+    let reader = fs::File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&lock).unwrap();
+    refused(other);
+    drop(reader);
+    assert!(fs::symlink_metadata(&lock).unwrap().file_type().is_fifo());
+    fs::remove_file(&lock).unwrap();
+    symlink("precious", &lock).unwrap();
+    refused(other);
+    assert!(!scene.path("precious").exists());
+    fs::remove_file(&lock).unwrap();
+    // What somebody has written is nothing of ours, and a lock nevertheless.
+    let file = Flock::lock(fs::File::create(&lock).unwrap(), FlockArg::LockExclusive).map_err(|(_, it)| it).unwrap();
+    refused("another process has its lock");
+    assert!(lock.exists());
+    drop(file);
+    fs::write(&lock, "precious").unwrap();
+    let supervisor = scene.setup().listen(&[&endpoint]).start();
+    ask_unix(&endpoint);
+    drop(supervisor);
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "precious");
 }
 
 fn a_name_that_is_too_long_is_wrong_use() {
@@ -484,6 +523,29 @@ fn a_unix_listener_that_is_shut_down_is_replaced() {
     supervisor.signal(Signal::SIGTERM);
     assert_eq!(supervisor.wait_exit(), Exit::Code(0));
     assert!(!supervisor.scene.path("s").exists());
+}
+
+fn a_replaced_listener_is_served_even_if_the_reload_fails_at_first() {
+    let setup = Setup::alone().role("shuts_listener_down");
+    let endpoint = unix(setup.scene(), "s");
+    let supervisor = setup.listen(&[&endpoint]).start();
+    ask_unix(&endpoint);
+    supervisor.scene.role("slow_start 1000");
+    let reload = supervisor.begin_reload();
+    supervisor.wait_status("the second one starts", |status| status["generations"].as_array().unwrap().len() == 2);
+    thread::sleep(Duration::from_millis(500));
+    // It knows by now what it is.
+    supervisor.scene.role("crash_before_ready 0 3");
+    reload.finish(PATIENCE).expect(0);
+    supervisor.wait_status("the reload has failed twice", |status| {
+        status["counters"]["reloads_failed"].as_u64().unwrap() >= 2
+    });
+    supervisor.scene.role("echo");
+    eventually("a generation with the new socket serves", || try_ask_unix(&endpoint).is_ok_and(|it| it >= 5));
+    supervisor.wait_settled();
+    let generation = supervisor.generation();
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(supervisor.generation(), generation, "there was nothing left to reload for");
 }
 
 fn a_listener_that_is_shut_down_at_a_given_port_listens_again() {

@@ -2,16 +2,20 @@
 
 mod channel;
 mod command;
+mod conventions;
 mod crash;
 mod drain;
 mod failures;
-mod give_back;
+pub(crate) mod give_back;
 mod hold;
 mod killed;
 mod limits;
 mod listener_kinds;
 mod listeners;
 mod load;
+mod main_process;
+mod notify;
+mod original;
 mod quick_start;
 mod readiness;
 mod requests;
@@ -23,6 +27,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let all = [
         channel::trials(),
         command::trials(),
+        conventions::trials(),
         crash::trials(),
         drain::trials(),
         failures::trials(),
@@ -33,6 +38,9 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         listener_kinds::trials(),
         listeners::trials(),
         load::trials(),
+        main_process::trials(),
+        notify::all(),
+        original::all(),
         quick_start::trials(),
         readiness::trials(),
         requests::trials(),

@@ -136,12 +136,13 @@ fn what_an_outer_manager_set_is_removed() {
         ("SERVER_STARTER_GENERATION", "9"),
         ("EINHORN_MASTER_PID", "1"),
         ("EINHORN_SOCK_PATH", "/no/such/socket"),
-        ("EINHORN_FD_COUNT", "1"),
+        ("EINHORN_FD_COUNT", "9"),
         ("EINHORN_FD_0", "9"),
         ("EINHORN_FDS", "9"),
         ("EINHORN_CHILD_INDEX", "3"),
         ("SOCKET_PROTECTOR_CHANNEL", "99"),
         ("SOCKET_PROTECTOR_GENERATION", "99"),
+        ("SOCKET_PROTECTOR_LISTENERS", "99"),
         ("SOCKET_PROTECTOR_NAME", "outer"),
     ];
     for pass in ["listener", "connections"] {
@@ -155,7 +156,9 @@ fn what_an_outer_manager_set_is_removed() {
         for (name, value) in outer {
             assert_ne!(environment[name], value, "{name} of the outer manager has passed: {environment}");
         }
-        for name in ["NOTIFY_SOCKET", "NOTIFY_FD", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        let notify = probe.supervisor.scene.path("run/t.child/notify");
+        assert_eq!(environment["NOTIFY_SOCKET"], notify.to_str().unwrap());
+        for name in ["NOTIFY_FD", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             assert_eq!(environment[name], Value::Null, "{environment}");
         }
         assert_eq!(environment["KEPT"], "as it is");

@@ -112,6 +112,10 @@ fn number_of_client(error: &Error) -> i32 {
         Error::Missing { .. } | Error::Variable { .. } => libc::EINVAL,
         Error::OtherProcess { .. } => libc::EPERM,
         Error::Lost { .. } => libc::ECONNABORTED,
+        Error::NoSupervisor => libc::ENOTCONN,
+        Error::StateTooLong { .. } => libc::EMSGSIZE,
+        Error::NoListener { .. } => libc::EINVAL,
+        Error::NoRoom { .. } => libc::ERANGE,
         Error::Record { .. } | Error::Surplus { .. } => libc::EBADMSG,
         Error::Inherited { source, .. }
         | Error::Flags { source, .. }
@@ -128,7 +132,11 @@ fn number_of_client(error: &Error) -> i32 {
 }
 
 fn number(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EIO)
+    match error.kind() {
+        // Made by the client library, after a wait of its own.
+        io::ErrorKind::TimedOut => libc::ETIMEDOUT,
+        _ => error.raw_os_error().unwrap_or(libc::EIO),
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +159,19 @@ mod tests {
         assert_eq!(Failure::of_accept(io::ErrorKind::WouldBlock.into()).errno(), libc::EAGAIN);
         assert_eq!(Failure::of_accept(io::ErrorKind::Interrupted.into()).errno(), libc::ECANCELED);
         assert_eq!(Failure::of_accept(emfile()).errno(), libc::EMFILE);
+    }
+
+    #[test]
+    fn what_cannot_be_given_back_has_a_number_for_each_reason() {
+        let of = |error: Error| Failure::from(error).errno();
+        let send = |source: io::Error| of(Error::Send { record: "a record", source });
+        assert_eq!(of(Error::NoSupervisor), libc::ENOTCONN);
+        assert_eq!(of(Error::StateTooLong { length: 65_537 }), libc::EMSGSIZE);
+        assert_eq!(of(Error::NoListener { listener: 65_536 }), libc::EINVAL);
+        assert_eq!(send(io::ErrorKind::TimedOut.into()), libc::ETIMEDOUT);
+        assert_eq!(send(io::Error::from_raw_os_error(libc::EPIPE)), libc::EPIPE);
+        assert_eq!(send(io::Error::from_raw_os_error(libc::EAGAIN)), libc::EAGAIN);
+        assert_eq!(Failure::of_accept(Error::NoRoom { length: 9 }.into()).errno(), libc::ERANGE);
     }
 
     #[test]

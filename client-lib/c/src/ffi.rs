@@ -6,15 +6,20 @@ use crate::failure::Failure;
 use crate::handle::Handle;
 use crate::sys;
 use nix::errno::Errno;
-use std::ffi::{CString, c_char, c_int, c_uint};
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use socket_protector_client::wire::MAX_STATE;
+use socket_protector_client::{Connection, Error};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr;
 use std::sync::Once;
+use std::{ptr, slice};
 
 /// What C has a pointer to and cannot look into.
 #[derive(Debug)]
 pub struct PrivSocketProtector(Handle);
+
+/// What the header calls SOCKET_PROTECTOR_NO_STATE.
+const NO_STATE: usize = usize::MAX;
 
 /// What several threads of C use at a time.
 const _: () = {
@@ -88,7 +93,7 @@ unsafe extern "C" fn socket_protector_is_terminated(p: *mut PrivSocketProtector)
 #[unsafe(no_mangle)]
 unsafe extern "C" fn socket_protector_accept(p: *mut PrivSocketProtector) -> c_int {
     // SAFETY: as the caller promises.
-    unsafe { with(p, -1, |handle| Ok(handle.accept()?.0.into_raw_fd())) }
+    unsafe { with(p, -1, |handle| Ok(number(handle.accept(usize::MAX)?))) }
 }
 
 /// # Safety
@@ -96,15 +101,114 @@ unsafe extern "C" fn socket_protector_accept(p: *mut PrivSocketProtector) -> c_i
 #[unsafe(no_mangle)]
 unsafe extern "C" fn socket_protector_accept_from(p: *mut PrivSocketProtector, listener: *mut c_uint) -> c_int {
     let accept = |handle: &Handle| {
-        let (connection, index) = handle.accept()?;
+        let connection = handle.accept(usize::MAX)?;
         if !listener.is_null() {
             // SAFETY: as the caller promises.
-            unsafe { listener.write(index as c_uint) };
+            unsafe { listener.write(connection.listener() as c_uint) };
         }
-        Ok(connection.into_raw_fd())
+        Ok(number(connection))
     };
     // SAFETY: as the caller promises.
     unsafe { with(p, -1, accept) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `listener` is NULL or can be written to, and so
+/// can `length`, and `size` bytes from `state` on, which is not NULL unless `size` is 0.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_accept_state(
+    p: *mut PrivSocketProtector,
+    listener: *mut usize,
+    state: *mut c_void,
+    size: usize,
+    length: *mut usize,
+) -> c_int {
+    let accept = |handle: &Handle| {
+        if length.is_null() || (state.is_null() && size > 0) {
+            return Err(Failure::Argument);
+        }
+        let mut connection = handle.accept(size).inspect_err(|failure| {
+            if let Failure::Client(Error::NoRoom { length: needed }) = failure {
+                // SAFETY: it is not NULL, and else as the caller promises.
+                unsafe { length.write(*needed) };
+            }
+        })?;
+        let left = connection.take_state();
+        // SAFETY: it is not NULL, and else as the caller promises.
+        unsafe { length.write(left.as_ref().map_or(NO_STATE, Vec::len)) };
+        if let Some(left) = left.filter(|left| !left.is_empty()) {
+            // SAFETY: there is room for it, or it would not have been taken, and so `state` is not NULL; else as the
+            // caller promises. What was just received is not the caller's memory.
+            unsafe { ptr::copy_nonoverlapping(left.as_ptr(), state.cast(), left.len()) };
+        }
+        if !listener.is_null() {
+            // SAFETY: as the caller promises.
+            unsafe { listener.write(connection.listener()) };
+        }
+        Ok(number(connection))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, accept) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `fd` is the caller's, who keeps it open during
+/// this call, and not any longer after success; `length` bytes can be read from `state` on, or `state` is NULL.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_give_back(
+    p: *mut PrivSocketProtector,
+    fd: c_int,
+    listener: usize,
+    state: *const c_void,
+    length: usize,
+) -> c_int {
+    let give_back = |handle: &Handle| {
+        if state.is_null() && length > 0 {
+            return Err(Failure::Argument);
+        }
+        if length > MAX_STATE {
+            return Err(Error::StateTooLong { length }.into());
+        }
+        if fd < 0 {
+            return Err(Failure::Descriptor { descriptor: fd, source: Errno::EBADF.into() });
+        }
+        let state = match state.is_null() {
+            true => &[][..],
+            // SAFETY: it is not NULL and the length is not beyond what a slice may have; else as the caller promises.
+            false => unsafe { slice::from_raw_parts(state.cast::<u8>(), length) },
+        };
+        // SAFETY: it is not -1, and whether it is open the sending tells; the caller keeps it open during this call.
+        handle.give_back(unsafe { BorrowedFd::borrow_raw(fd) }, listener, state)?;
+        // SAFETY: it is open, or it could not have been sent, and the caller leaves it to us.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok(0)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, give_back) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `text` is NULL or a string.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_status(p: *mut PrivSocketProtector, text: *const c_char) -> c_int {
+    let status = |handle: &Handle| {
+        if text.is_null() {
+            return Err(Failure::Argument);
+        }
+        // SAFETY: it is not NULL, and else as the caller promises.
+        let text = unsafe { CStr::from_ptr(text) };
+        handle.status(&text.to_string_lossy()).map(|()| 0)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, status) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_open_connections(p: *mut PrivSocketProtector, count: u32) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| handle.open_connections(count).map(|()| 0)) }
 }
 
 /// # Safety
@@ -183,6 +287,11 @@ unsafe extern "C" fn socket_protector_listener_fd(p: *const PrivSocketProtector,
 #[unsafe(no_mangle)]
 extern "C" fn socket_protector_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// A connection as C has it, without what state it came with.
+fn number(connection: Connection) -> c_int {
+    OwnedFd::from(connection).into_raw_fd()
 }
 
 /// Opens a source. Here failures go to the system's log, too: a daemon that cannot start has no other place.

@@ -4,7 +4,7 @@ use crate::bell::Bell;
 use crate::failure::Failure;
 use crate::rendezvous::Rendezvous;
 use crate::sys::Either;
-use socket_protector_client::Protector;
+use socket_protector_client::{Connection, Error, Protector};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,34 +72,29 @@ impl Handle {
         })
     }
 
-    /// The next connection and the index of its listener.
-    pub(crate) fn accept(&self) -> Result<(OwnedFd, usize), Failure> {
+    /// The next connection. One with more state than `room` stays the next one.
+    pub(crate) fn accept(&self, room: usize) -> Result<Connection, Failure> {
         loop {
             let bell = self.bell.heard();
             // What is there when the daemon asks to end is looked at once, lest a busy daemon never ends.
             if self.is_terminated() && self.looked.swap(true, Ordering::AcqRel) {
                 return Err(Failure::Terminated);
             }
-            match self.next(bell) {
+            match self.next(bell, room) {
                 Err(Failure::Terminated) if !self.bell.is_rung() => self.bell.hush(),
                 other => return other,
             }
         }
     }
 
-    fn next(&self, bell: BorrowedFd<'_>) -> Result<(OwnedFd, usize), Failure> {
+    fn next(&self, bell: BorrowedFd<'_>, room: usize) -> Result<Connection, Failure> {
         match &self.source {
-            Source::Supervisor(protector) => match protector.accept_until(bell) {
-                Ok(Some(connection)) => {
-                    let listener = connection.listener();
-                    Ok((connection.into(), listener))
-                }
-                Ok(None) => Err(Failure::Drained),
-                Err(error) => Err(Failure::of_accept(error)),
-            },
+            Source::Supervisor(protector) => {
+                protector.accept_until(bell, room).map_err(Failure::of_accept)?.ok_or(Failure::Drained)
+            }
             Source::Rendezvous(rendezvous) => {
                 let nonblocking = self.nonblocking.load(Ordering::Acquire);
-                rendezvous.accept(bell, nonblocking).map(|connection| (connection, 0))
+                rendezvous.accept(bell, nonblocking).map(|socket| Connection::new(socket, 0))
             }
         }
     }
@@ -145,6 +140,29 @@ impl Handle {
         match &self.source {
             Source::Supervisor(protector) => Ok(protector.ready()?),
             // Having connected is the word for it.
+            Source::Rendezvous(_) => Ok(()),
+        }
+    }
+
+    /// Gives a connection back whose descriptor stays the caller's.
+    pub(crate) fn give_back(&self, socket: BorrowedFd<'_>, listener: usize, state: &[u8]) -> Result<(), Failure> {
+        match &self.source {
+            Source::Supervisor(protector) => Ok(protector.give_back_socket(socket, listener, state)?),
+            // The original takes nothing back.
+            Source::Rendezvous(_) => Err(Error::NoSupervisor.into()),
+        }
+    }
+
+    pub(crate) fn status(&self, text: &str) -> Result<(), Failure> {
+        match &self.source {
+            Source::Supervisor(protector) => Ok(protector.status(text)?),
+            Source::Rendezvous(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn open_connections(&self, count: u32) -> Result<(), Failure> {
+        match &self.source {
+            Source::Supervisor(protector) => Ok(protector.open_connections(count)?),
             Source::Rendezvous(_) => Ok(()),
         }
     }

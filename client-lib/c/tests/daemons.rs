@@ -9,8 +9,8 @@ use common::{Supervisor, clients, eventually, listener};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, listen, socket};
 use nix::unistd::Pid;
-use socket_protector_client::descriptors;
-use socket_protector_client::wire::FromChild;
+use socket_protector_client::wire::{FromChild, MAX_STATE};
+use socket_protector_client::{Connection, descriptors};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -108,6 +108,13 @@ fn pass(supervisor: &Supervisor, count: usize) -> Vec<TcpStream> {
         all.iter().enumerate().map(|(index, (_, server))| (index as u16, server.as_fd())).collect();
     supervisor.pass(&record);
     all.into_iter().map(|(client, _)| client).collect()
+}
+
+/// Passes a connection that was given back.
+fn pass_with_state(supervisor: &Supervisor, listener: u16, state: &[u8]) -> TcpStream {
+    let (client, server) = clients(1).remove(0);
+    supervisor.pass_with_state(listener, state, server.as_fd());
+    client
 }
 
 #[track_caller]
@@ -300,7 +307,72 @@ fn a_listener_of_its_own_serves() {
     for program in in_c() {
         let (listener, address) = listener();
         let daemon = Daemon::start(ALONE, &program, "standalone", OwnedFd::from(listener), Stdio::null());
-        answered(&mut TcpStream::connect(address).unwrap());
+        (0..2).for_each(|_| answered(&mut TcpStream::connect(address).unwrap()));
+        daemon.ends("done\n");
+    }
+}
+
+#[test]
+fn a_state_comes_whole_or_stays_with_its_connection() {
+    for program in in_c() {
+        let (supervisor, channel) = Supervisor::new();
+        let mut clients = pass(&supervisor, 1);
+        clients.push(pass_with_state(&supervisor, 1, b"a state"));
+        Daemon::on(channel, &program, "states").ends("done\n");
+        clients.iter_mut().for_each(answered);
+    }
+}
+
+#[test]
+fn an_empty_state_is_one_and_the_longest_fits() {
+    for program in in_c() {
+        let (supervisor, channel) = Supervisor::new();
+        let states = [&[][..], &[7; MAX_STATE], &[7; MAX_STATE]];
+        let daemon = Daemon::on(channel, &program, "long_states");
+        let mut clients = states.map(|state| pass_with_state(&supervisor, 0, state));
+        drop(supervisor);
+        daemon.ends("done\n");
+        clients.iter_mut().for_each(answered);
+    }
+}
+
+#[test]
+fn a_connection_is_given_back_or_stays_the_callers() {
+    for program in in_c() {
+        let (supervisor, channel) = Supervisor::new();
+        let mut clients = pass(&supervisor, 3);
+        let mut daemon = Daemon::on(channel, &program, "give");
+        daemon.says("given 2");
+        for expected in [
+            FromChild::Hello { version: 1 },
+            FromChild::Ready,
+            FromChild::OpenConnections(3),
+            FromChild::Status("tätig \u{fffd}".to_owned()),
+        ] {
+            assert_eq!(supervisor.heard(), Some(expected));
+        }
+        for (client, listener, state) in [(0, 3, b"so far".to_vec()), (1, 65_535, vec![0; MAX_STATE])] {
+            let (record, sockets) = supervisor.heard_with_sockets().unwrap();
+            assert_eq!(record, FromChild::GiveBack { listener, state });
+            common::answers(Connection::new(sockets.into_iter().next().unwrap(), 0), &mut clients[client]);
+        }
+        drop(supervisor);
+        daemon.ends("done\n");
+        answered(&mut clients[2]);
+    }
+}
+
+#[test]
+fn with_a_full_channel_only_giving_back_waits() {
+    for program in in_c() {
+        let (supervisor, channel) = Supervisor::new();
+        let mut daemon = Daemon::on(channel, &program, "full");
+        daemon.says("full 0");
+        daemon.asleep();
+        eventually(|| {
+            let heard = supervisor.heard_with_sockets();
+            matches!(heard, Some((FromChild::GiveBack { .. }, sockets)) if sockets.len() == 1)
+        });
         daemon.ends("done\n");
     }
 }
@@ -350,20 +422,20 @@ fn it_runs_under_the_original_too() {
         let mut last = pass_as_original(&channel);
         drop(channel);
         answered(&mut last);
-        daemon.ends("accept ESHUTDOWN\nterminated 0\ndraining 1\ndone\n");
+        daemon.ends("accept ESHUTDOWN\nterminated 0\ndraining 1\ngive back ENOTCONN\ndone\n");
         // By a byte without a descriptor.
         let mut daemon = start();
         let channel = original.child();
         daemon.says("sock_srv_4321");
         descriptors::send(channel.as_fd(), b"x", &[]).unwrap();
-        daemon.ends("accept ESHUTDOWN\nterminated 0\ndraining 0\ndone\n");
+        daemon.ends("accept ESHUTDOWN\nterminated 0\ndraining 0\ngive back ENOTCONN\ndone\n");
         // By a signal.
         let mut daemon = start();
         let _channel = original.child();
         daemon.says("sock_srv_4321");
         daemon.asleep();
         kill(daemon.pid(), Signal::SIGTERM).unwrap();
-        daemon.ends("accept ECANCELED\nterminated 1\ndraining 0\ndone\n");
+        daemon.ends("accept ECANCELED\nterminated 1\ndraining 0\ngive back ENOTCONN\ndone\n");
     }
 }
 
@@ -375,7 +447,7 @@ fn ours_is_preferred_and_the_port_then_of_no_importance() {
         daemon.says("web.1");
         pass(&supervisor, 1).iter_mut().for_each(answered);
         drop(supervisor);
-        daemon.ends("accept ESHUTDOWN\nterminated 0\ndraining 1\ndone\n");
+        daemon.ends("accept ESHUTDOWN\nterminated 0\ndraining 1\ngive back EPIPE\ndone\n");
     }
 }
 

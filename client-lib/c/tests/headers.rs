@@ -3,6 +3,7 @@
 
 mod toolchain;
 
+use socket_protector_client::wire;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,14 @@ const ALL: [Standard; 4] = [Standard::C11, Standard::C17, Standard::Cpp98, Stand
 
 fn headers() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/headers.c")
+}
+
+/// The bounds are macros, for arrays, and those of the channel.
+#[test]
+fn its_bounds_are_those_of_the_channel() {
+    let header = std::fs::read_to_string(client_lib().join("include/socket_protector.h")).unwrap();
+    assert!(header.contains(&format!("#define SOCKET_PROTECTOR_MAX_STATE {}\n", wire::MAX_STATE)));
+    assert!(header.contains(&format!("beyond {} bytes", wire::MAX_STATUS)));
 }
 
 /// What the header declares, without the type's own name.
@@ -39,7 +48,7 @@ fn they_are_valid_in_every_standard() {
             assert!(ran.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&ran.stderr));
         }
     }
-    for standard in [Standard::C11, Standard::C17] {
+    for standard in ALL {
         check(&headers(), standard);
     }
 }
@@ -56,7 +65,7 @@ fn every_function_has_its_type_and_is_found_by_either_name() {
 
 #[test]
 fn it_exports_what_the_header_declares_and_nothing_else() {
-    assert_eq!(declared().len(), 18);
+    assert_eq!(declared().len(), 22);
     let Ok(listed) =
         Command::new("nm").args(["-D", "--defined-only"]).arg(library().join("libsocket_protector.so")).output()
     else {

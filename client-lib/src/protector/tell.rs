@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a record that has to arrive may wait for a supervisor that reads nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon it is tried again when this user has too many descriptors under way, or the system is short of memory;
 /// nothing tells when that changes.
 const RETRY: Duration = Duration::from_millis(5);
@@ -34,22 +34,23 @@ impl Protector {
     /// comes back to the caller. Success means that the supervisor has it or will find it in the channel, even if this
     /// process exits at once or is killed.
     pub fn give_back(&self, connection: Connection, state: &[u8]) -> Result<(), GiveBackError> {
-        match self.try_give_back(&connection, state) {
+        match self.give_back_socket(connection.as_fd(), connection.listener(), state) {
             Ok(()) => Ok(()),
             Err(source) => Err(GiveBackError { connection, source }),
         }
     }
 
-    fn try_give_back(&self, connection: &Connection, state: &[u8]) -> Result<(), Error> {
+    /// [`give_back`](Protector::give_back) of a socket that stays open here, for a caller that closes it afterwards.
+    #[doc(hidden)]
+    pub fn give_back_socket(&self, socket: BorrowedFd<'_>, listener: usize, state: &[u8]) -> Result<(), Error> {
         let channel = self.channel.as_ref().ok_or(Error::NoSupervisor)?;
         if state.len() > MAX_STATE {
             return Err(Error::StateTooLong { length: state.len() });
         }
-        let listener = connection.listener();
         let listener = u16::try_from(listener).map_err(|_| Error::NoListener { listener })?;
         let mut record = Vec::new();
         wire::encode_give_back(listener, state, &mut record);
-        send_patiently(channel.as_fd(), &record, &[connection.as_fd()])
+        send_patiently(channel.as_fd(), &record, &[socket])
             .map_err(|source| Error::Send { record: "a connection that is given back", source })
     }
 
@@ -97,7 +98,7 @@ impl Protector {
 type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
 
 /// Sends a record, waiting for room.
-fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(super) fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let error = match descriptors::send(channel, record, sockets) {

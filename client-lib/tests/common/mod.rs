@@ -72,7 +72,15 @@ impl Supervisor {
 pub(crate) fn child(channel: OwnedFd, listeners: Vec<OwnedFd>) -> Protector {
     let listener_names = (0..listeners.len()).map(|index| format!("listener{index}")).collect();
     let channel = Some(channel);
-    let inherited = Inherited { channel, listeners, listener_names, generation: 7, name: "test".to_owned() };
+    let inherited = Inherited {
+        channel,
+        listeners,
+        listener_names,
+        stored: Vec::new(),
+        generation: 7,
+        name: "test".to_owned(),
+        notify: None,
+    };
     Protector::from_inherited(inherited).unwrap()
 }
 

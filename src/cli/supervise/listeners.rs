@@ -100,6 +100,8 @@ fn failure(error: &ListenError) -> Failure {
         ListenError::Lookup { .. }
         | ListenError::NoAddress { .. }
         | ListenError::Zone { .. }
+        | ListenError::Locked { .. }
+        | ListenError::NotALock { .. }
         | ListenError::Adopt { .. } => failure,
     }
 }

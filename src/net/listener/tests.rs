@@ -235,3 +235,40 @@ fn what_an_address_is_called() {
         assert_eq!((address.to_string().as_str(), address.default_name().as_str()), (text, name));
     }
 }
+
+#[test]
+fn a_unix_socket_that_is_about_to_listen_is_not_taken_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let fresh = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    fresh.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    let address = UnixAddress::Path(path.to_str().unwrap().to_owned());
+    let endpoint = Listen::Unix(Unix { address, mode: None, backlog: None });
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            std::thread::sleep(Duration::from_millis(15));
+            fresh.listen(1).unwrap();
+        });
+        let error = bind(&endpoint, 16).expect_err("it listens by now");
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    });
+    drop(fresh);
+    bound(&endpoint);
+    let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert!(names.is_empty(), "{names:?}");
+}
+
+#[test]
+fn a_unix_socket_is_replaced_at_once_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = UnixAddress::Path(directory.path().join("s").to_str().unwrap().to_owned());
+    let endpoint = Listen::Unix(Unix { address, mode: None, backlog: None });
+    let file = std::fs::File::create(directory.path().join(".s.socket-protector.lock")).unwrap();
+    let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let before = std::time::Instant::now();
+    let error = replace(&endpoint, 16).expect_err("it is locked");
+    assert!(matches!(error, ListenError::Locked { .. }), "{error}");
+    assert!(before.elapsed() < Duration::from_secs(1), "waited");
+    drop(lock);
+    replace(&endpoint, 16).unwrap();
+}

@@ -170,4 +170,8 @@ fn a_socket_path_has_a_limit() {
     assert_eq!(directory(98).socket_path(&name("web")).expect("it fits").as_os_str().len(), 107);
     let error = directory(99).socket_path(&name("web")).expect_err("one too many").to_string();
     assert!(error.ends_with("/web.sock is 108 bytes long; at most 107 are possible"), "{error}");
+    // "/web.child/notify" is 17 bytes long.
+    assert_eq!(directory(90).child_socket_path(&name("web"), "notify").expect("it fits").as_os_str().len(), 107);
+    let error = directory(91).child_socket_path(&name("web"), "notify").expect_err("one too many").to_string();
+    assert!(error.ends_with("/web.child/notify is 108 bytes long; at most 107 are possible"), "{error}");
 }

@@ -4,12 +4,12 @@ use super::Driver;
 use super::connections::Listener;
 use crate::process::daemon::StartResult;
 use crate::process::group;
-use crate::process::spawn::{SpawnError, signal_group, signal_leader};
+use crate::process::spawn::{SpawnError, signal_group};
 use crate::reactor::Event;
 use crate::supervise::channel::Heard;
 use crate::supervise::settings::ChildLog;
-use crate::supervise::state::{Cause, Failure, Input, Number, Phase};
-use crate::supervise::worker::{self, StartError};
+use crate::supervise::state::{Cause, Failure, Input, Number, Phase, Word};
+use crate::supervise::worker::{self, Gifts, StartError};
 use crate::supervise::{Source, Stream};
 use log::{debug, info, warn};
 use nix::sys::signal::Signal;
@@ -44,9 +44,16 @@ impl Driver {
         if cause == Some(Cause::Respawn) {
             self.counters.respawns += 1;
         }
+        self.rendezvous.open_missing(&mut self.reactor);
         self.reserve.release();
-        let listeners = self.listeners.iter().filter_map(Listener::lend).collect::<Vec<_>>();
-        let started = worker::start(&mut self.reactor, &self.settings, number, command, &listeners);
+        let gifts = Gifts {
+            listeners: self.listeners.iter().filter_map(Listener::lend).collect(),
+            keys: self.listeners.iter().map(|listener| listener.key.as_str()).collect(),
+            stored: self.store.lend().collect(),
+            notify: self.notify.path(),
+            einhorn: self.einhorn.path(),
+        };
+        let started = worker::start(&mut self.reactor, &self.settings, number, command, &gifts);
         self.reserve.refill();
         match started {
             Ok(started) => {
@@ -84,7 +91,7 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, number: Number) {
+    pub(super) fn hear(&mut self, number: Number) {
         for _ in 0..RECORDS {
             match self.next_word(number) {
                 Heard::Nothing => return self.pass_to_serving(),
@@ -106,14 +113,14 @@ impl Driver {
             return;
         };
         match record {
-            FromChild::Hello { version } if version == VERSION => self.input(Input::Spoke(number)),
+            FromChild::Hello { version } if version == VERSION => self.input(Input::Spoke(number, Word::Channel)),
             FromChild::Hello { version } => {
                 let reason = format!("speaks version {version} of the channel's protocol and not {VERSION}");
                 self.broke(number, &reason);
             }
             FromChild::Ready => {
-                self.input(Input::Spoke(number));
-                self.input(Input::Ready(number));
+                self.input(Input::Spoke(number, Word::Channel));
+                self.input(Input::Ready(number, Word::Channel));
             }
             FromChild::Status(text) => worker.status = Some(text),
             FromChild::OpenConnections(count) => worker.open = Some(count),
@@ -142,8 +149,10 @@ impl Driver {
         }
     }
 
-    /// The leader of a group has exited. What it wrote before is read first, since it may say why.
+    /// The leader of a group has exited. What it wrote before is read first, since it may say why; and what it said by
+    /// sd_notify, since it may have left the work to another.
     pub(super) fn leader_exited(&mut self, number: Number) {
+        self.hear_words();
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.read_output(number, stream);
         }
@@ -156,7 +165,12 @@ impl Driver {
         if worker.exit.replace(exit).is_none() {
             info!("generation {number} (pid {}) {exit}", worker.process.pid());
         }
-        if self.machine.starting() == Some(number) {
+        if let Some(main) = &worker.main {
+            info!("generation {number}: process {}, by which it lives, goes on", main.pid());
+            return;
+        }
+        let known = self.why.as_ref().is_some_and(|(known, _)| *known == number);
+        if self.machine.starting() == Some(number) && !known {
             self.why = Some((number, self.why(number, format!("{exit} before it was ready"))));
         }
         self.check_group(number);
@@ -203,15 +217,27 @@ impl Driver {
             return;
         };
         info!("generation {number} drains");
+        worker.channel.look();
         worker.channel.close();
         worker.reclaim = take_back;
         if signal {
             worker.signalled = true;
-            signal_leader(&worker.process, self.settings.drain_signal);
+            worker.signal_main(self.settings.drain_signal);
         }
         if take_back {
             self.take_back(number);
         }
+    }
+
+    pub(super) fn abort(&mut self, number: Number) {
+        let Some(worker) = self.workers.get(&number) else {
+            return;
+        };
+        warn!("generation {number} hangs: process {} gets SIGABRT", worker.main_pid());
+        worker.signal_main(Signal::SIGABRT);
+        // A stopped process cannot act on it.
+        worker.signal_main(Signal::SIGCONT);
+        self.give_up_on(number);
     }
 
     pub(super) fn terminate(&mut self, number: Number) {
@@ -219,17 +245,18 @@ impl Driver {
             return;
         };
         warn!("generation {number} takes too long to drain: its process group gets SIGTERM");
-        signal_group(&worker.process, Signal::SIGTERM);
+        worker.signal_all(Signal::SIGTERM);
         // A stopped process cannot act on it.
-        signal_group(&worker.process, Signal::SIGCONT);
+        worker.signal_all(Signal::SIGCONT);
     }
 
     pub(super) fn kill(&mut self, number: Number) {
-        let Some(worker) = self.workers.get(&number) else {
+        let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
+        worker.channel.look();
         warn!("generation {number} is killed");
-        signal_group(&worker.process, Signal::SIGKILL);
+        worker.signal_all(Signal::SIGKILL);
         if self.why.as_ref().is_none_or(|(known, _)| *known != number) {
             // Once it is removed nobody could tell what it said last.
             self.why = Some((number, self.not_ready(number)));
@@ -253,6 +280,7 @@ impl Driver {
         let Some(mut worker) = self.workers.remove(&number) else {
             return;
         };
+        self.count_lost(number, worker.channel.lost());
         signal_group(&worker.process, Signal::SIGKILL);
         worker.process.reap();
         self.reactor.set_deadline(Source::Channel(number), None);
@@ -263,7 +291,7 @@ impl Driver {
     }
 
     /// Why a generation that runs, or ran a moment ago, failed.
-    fn why(&self, number: Number, reason: String) -> Why {
+    pub(super) fn why(&self, number: Number, reason: String) -> Why {
         let lines = self.workers.get(&number).map(worker::Worker::last_lines).unwrap_or_default();
         let seen = self.settings.child_log == ChildLog::Inherit;
         let unseen = if seen { Vec::new() } else { lines.clone() };
@@ -276,6 +304,7 @@ impl Driver {
             Some((_, why)) => why,
             None => match failure {
                 Failure::NotReady => self.not_ready(number),
+                Failure::Hung => self.why(number, "said that it hangs".into()),
                 Failure::Spawn | Failure::Exited | Failure::Broke => self.why(number, "failed".into()),
             },
         }

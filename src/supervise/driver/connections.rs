@@ -3,10 +3,11 @@
 use super::Driver;
 use super::lent::Lent;
 use crate::net::endpoint::Listen;
-use crate::net::listener::{Address, Bound, SocketFile};
+use crate::net::listener::{Address, Bound, SocketFile, Traffic};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
+use crate::supervise::conventions::starter_key;
 use crate::supervise::hold::Held;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
@@ -31,6 +32,10 @@ pub(super) struct Listener {
     pub(super) name: String,
     pub(super) endpoint: Listen,
     pub(super) address: Address,
+    /// What Server::Starter would call it.
+    pub(super) key: String,
+    /// Its port, if it is one of TCP.
+    pub(super) tcp_port: Option<u16>,
     pub(super) accepted: u64,
     pub(super) backlog: u32,
     /// The file of a unix socket of ours. Before the socket, so that it is removed while that still works.
@@ -86,6 +91,8 @@ pub(super) fn watch(
         };
         listeners.push(Listener {
             name,
+            key: starter_key(&bound.endpoint, &bound.address),
+            tcp_port: tcp_port(&bound.address, bound.traffic),
             endpoint: bound.endpoint,
             address: bound.address,
             accepted: 0,
@@ -97,6 +104,13 @@ pub(super) fn watch(
         });
     }
     Ok(listeners)
+}
+
+fn tcp_port(address: &Address, traffic: Traffic) -> Option<u16> {
+    match (address, traffic) {
+        (Address::Internet(address), Traffic::Connections) => Some(address.port()),
+        _ => None,
+    }
 }
 
 impl Driver {
@@ -121,6 +135,8 @@ impl Driver {
 
     /// Accepts one connection; false when there is none, or none can be accepted now.
     fn accept_one(&mut self, index: u16) -> bool {
+        // What has come free a moment ago is the reserve's before it is a client's.
+        self.reserve.refill();
         let Some(listener) = self.listeners.get_mut(usize::from(index)) else {
             return false;
         };
@@ -299,8 +315,9 @@ fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.
+/// EOPNOTSUPP is left out: of a socket that can accept nothing it comes every time.
 fn is_the_connections_own(error: &io::Error) -> bool {
-    const OWN: [Errno; 11] = [
+    const OWN: [Errno; 10] = [
         Errno::ECONNABORTED,
         Errno::EINTR,
         Errno::EPERM,
@@ -311,7 +328,6 @@ fn is_the_connections_own(error: &io::Error) -> bool {
         Errno::EHOSTDOWN,
         Errno::EHOSTUNREACH,
         Errno::ENONET,
-        Errno::EOPNOTSUPP,
     ];
     OWN.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }

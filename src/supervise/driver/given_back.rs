@@ -13,16 +13,19 @@ use std::time::Instant;
 impl Driver {
     /// The next record of a child that is not gone.
     pub(super) fn next_word(&mut self, number: Number) -> Heard {
-        let Some(worker) = self.workers.get_mut(&number) else {
-            return Heard::Nothing;
-        };
-        let takes_in = self.hold.has_room_for_state() && self.reserve.lend_one_of_all();
-        let heard = worker.channel.receive(takes_in);
+        let takes_in = self.takes_in_from(number);
+        let heard = self.workers.get_mut(&number).map_or(Heard::Nothing, |worker| worker.channel.receive(takes_in));
         self.reserve.refill();
         heard
     }
 
-    /// A giver has to wait, for descriptors or for room for its state; nothing tells when there is some.
+    /// Whether one more can be taken in from this giver; a descriptor is free for it then.
+    fn takes_in_from(&mut self, giver: Number) -> bool {
+        let has_place = self.machine.place(giver) != Place::Kept || self.hold.has_room_to_keep();
+        has_place && self.hold.has_room_for_state() && self.reserve.lend_one_of_all()
+    }
+
+    /// A giver has to wait, for a switch, for descriptors or for room for its state; nothing tells when there is some.
     pub(super) fn hear_later(&mut self, number: Number) {
         self.reactor.set_deadline(Source::Channel(number), Some(Instant::now() + ACCEPT_RETRY));
     }
@@ -46,10 +49,9 @@ impl Driver {
     pub(super) fn hear_leftovers(&mut self) {
         for index in 0..self.leftovers.len() {
             loop {
-                let (number, channel) = &mut self.leftovers[index];
-                let number = *number;
-                let takes_in = self.hold.has_room_for_state() && self.reserve.lend_one_of_all();
-                let heard = channel.receive(takes_in);
+                let number = self.leftovers[index].0;
+                let takes_in = self.takes_in_from(number);
+                let heard = self.leftovers[index].1.receive(takes_in);
                 self.reserve.refill();
                 match heard {
                     Heard::Nothing => break,

@@ -2,10 +2,10 @@
 
 use super::Driver;
 use super::connections::{Listener, Socket};
-use crate::net::adopt::Inherited;
 use crate::net::listener::{self, Address, Traffic};
 use crate::reactor::{Descriptor, HangUps, READABLE, Reactor, Registered};
 use crate::supervise::Source;
+use crate::supervise::state::Number;
 use log::{error, warn};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,8 +15,19 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(10);
 /// How soon it is tried again when it failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// How soon a reload that has to bring a new listener to a child is asked for again, at first.
+const RELOAD_RETRY: Duration = Duration::from_secs(1);
+/// And at last.
+const RELOAD_RETRY_MOST: Duration = Duration::from_secs(30);
 /// How often it is told.
 const TELL: Duration = Duration::from_secs(1);
+
+/// A listener is newer than what serves.
+pub(super) struct Outdated {
+    /// The newest generation that lacks it.
+    newest: Number,
+    pause: Duration,
+}
 
 /// The socket of a listener that children accept from.
 pub(super) struct Lent {
@@ -121,6 +132,36 @@ impl Driver {
         }
         if renewed == Renewed::Replaced {
             warn!("only a new child can have the new socket of {endpoint}: reloading");
+            self.outdate();
+        }
+    }
+
+    /// Every generation that there is lacks a listener. One that has it shall follow.
+    fn outdate(&mut self) {
+        let newest = self.machine.generations().iter().map(|generation| generation.number).max();
+        self.outdated = newest.map(|newest| Outdated { newest, pause: RELOAD_RETRY });
+        self.reactor.set_deadline(Source::Outdated, Some(Instant::now() + RELOAD_RETRY));
+        self.reload_asked(None, None);
+    }
+
+    /// Asks for a reload again if the one before has failed, since clients wait where nobody accepts.
+    pub(super) fn look_for_outdated(&mut self) {
+        let serving = self.machine.serving();
+        let Some(outdated) = &mut self.outdated else {
+            return;
+        };
+        if self.machine.stopping() || serving.is_some_and(|serving| serving > outdated.newest) {
+            self.outdated = None;
+            return;
+        }
+        // While one starts, it may be the one; and when none serves, one will start by itself.
+        let again = serving.is_some() && self.machine.starting().is_none();
+        if again {
+            outdated.pause = (outdated.pause * 2).min(RELOAD_RETRY_MOST);
+        }
+        self.reactor.set_deadline(Source::Outdated, Some(Instant::now() + outdated.pause));
+        if again {
+            warn!("the generation that serves lacks a listener's new socket: reloading again");
             self.reload_asked(None, None);
         }
     }
@@ -170,7 +211,7 @@ fn renew(listener: &mut Listener) -> Result<Renewed, String> {
         let again = listener::listen_again(lent.socket.as_fd(), &listener.address, listener.backlog);
         return again.map(|()| Renewed::Same).map_err(|error| error.to_string());
     }
-    let bound = listener::bind(&listener.endpoint, &mut Inherited::default(), listener.backlog);
+    let bound = listener::replace(&listener.endpoint, listener.backlog);
     let bound = bound.map_err(|error| crate::chain(&error))?;
     if let Some(Socket::Lent(lent)) = &mut listener.socket {
         lent.socket = bound.socket;

@@ -156,7 +156,7 @@ impl Driver {
             age_seconds: worker.started.elapsed().as_secs(),
             workers: vec![status::Worker {
                 index: 0,
-                pid: worker.process.pid().as_raw(),
+                pid: worker.main_pid().as_raw(),
                 status: worker.status.clone(),
                 connections_passed: worker.passed,
                 connections_open: worker.open.map(u64::from),

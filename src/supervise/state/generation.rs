@@ -93,13 +93,17 @@ pub struct Generation {
     pub phase: Phase,
     /// Whether its child uses the channel.
     pub(super) spoke: bool,
+    /// How often its child must say that it lives.
+    pub(super) watchdog: Option<Duration>,
+    /// When it is taken for hung, while it serves.
+    pub(super) hung_at: Option<Instant>,
 }
 
 impl Generation {
     pub(super) fn new(number: Number, cause: Cause, now: Instant, policy: &Policy, spoken: bool) -> Self {
         let alive = match policy.readiness {
             Readiness::Auto => (!spoken).then_some(ALIVE),
-            Readiness::Channel => None,
+            Readiness::Channel | Readiness::Notify | Readiness::Descriptor | Readiness::Probe => None,
             Readiness::Alive(time) => Some(time),
         };
         let phase = Phase::Starting {
@@ -107,14 +111,14 @@ impl Generation {
             ready_by: now + policy.ready_timeout,
             alive_at: alive.map(|time| now + time),
         };
-        Generation { number, cause, phase, spoke: false }
+        Generation { number, cause, phase, spoke: false, watchdog: policy.watchdog, hung_at: None }
     }
 
     /// When this generation needs [`super::Input::Deadline`].
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Starting { ready_by, alive_at, .. } => earliest(Some(ready_by), alive_at),
-            Phase::Serving { .. } => None,
+            Phase::Serving { .. } => self.hung_at,
             Phase::Parked { until } => Some(until),
             Phase::Draining { drain, check } => earliest(drain.deadline(), check.map(|check| check.at)),
         }

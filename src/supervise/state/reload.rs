@@ -2,7 +2,7 @@
 
 use super::{
     Action, Cause, Check, Drain, Failure, Finish, GOOD_RUN, Generation, Machine, Number, Outcome, Phase, Readiness,
-    Report, Request, SUPERSEDE_AFTER,
+    Report, Request, SUPERSEDE_AFTER, Word,
 };
 use std::time::{Duration, Instant};
 
@@ -49,11 +49,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn spoke(&mut self, number: Number) {
-        self.spoken = true;
+    pub(super) fn spoke(&mut self, number: Number, word: Word) {
+        // A hello promises the word. STATUS and the like do not: many a program that tells by sd_notify what it does
+        // never says that it is ready, and its successors would be waited for in vain.
+        self.spoken |= word == Word::Channel;
         let auto = self.policy.readiness == Readiness::Auto;
         if let Some(generation) = self.generation_mut(number) {
-            generation.spoke = true;
+            generation.spoke |= word == Word::Channel;
             if let Phase::Starting { alive_at, .. } = &mut generation.phase
                 && auto
             {
@@ -62,10 +64,18 @@ impl Machine {
         }
     }
 
-    pub(super) fn said_ready(&mut self, now: Instant, number: Number, actions: &mut Vec<Action>) {
-        match self.policy.readiness {
-            Readiness::Auto | Readiness::Channel => self.ready(now, number, actions),
-            Readiness::Alive(_) => {}
+    pub(super) fn said_ready(&mut self, now: Instant, number: Number, word: Word, actions: &mut Vec<Action>) {
+        let counts = match self.policy.readiness {
+            Readiness::Auto => matches!(word, Word::Channel | Word::Notify | Word::Acknowledge),
+            Readiness::Channel => word == Word::Channel,
+            Readiness::Notify => word == Word::Notify,
+            Readiness::Descriptor => word == Word::Descriptor,
+            Readiness::Probe => word == Word::Probe,
+            Readiness::Alive(_) => false,
+        };
+        if counts {
+            self.spoken = true;
+            self.ready(now, number, actions);
         }
     }
 
@@ -96,6 +106,7 @@ impl Machine {
     fn set_serving(&mut self, now: Instant, number: Number, actions: &mut Vec<Action>) {
         if let Some(generation) = self.generation_mut(number) {
             generation.phase = Phase::Serving { since: now };
+            generation.hung_at = generation.watchdog.map(|every| now + every);
         }
         actions.push(Action::Serve(number));
         actions.push(Action::Pass(number));
@@ -127,7 +138,7 @@ impl Machine {
         match failure {
             Failure::Spawn => self.generations.retain(|generation| generation.number != number),
             Failure::Exited => self.remove(number, actions),
-            Failure::NotReady | Failure::Broke => self.kill(number, actions),
+            Failure::NotReady | Failure::Broke | Failure::Hung => self.kill(number, actions),
         }
         self.superseded = false;
         if !self.served {
@@ -190,7 +201,7 @@ impl Machine {
     }
 
     /// Nothing serves any more.
-    fn crashed(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn crashed(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.failures += 1;
         if self.stopping() {
             self.close_listeners(actions);
@@ -273,7 +284,7 @@ impl Machine {
                 self.ready(now, number, actions);
             }
             Phase::Starting { .. } => self.failed(now, number, Failure::NotReady, actions),
-            Phase::Serving { .. } => {}
+            Phase::Serving { .. } => self.hung(now, number, actions),
             Phase::Parked { .. } => self.drain(now, number, actions),
             Phase::Draining { drain, check } => {
                 if let Some(due) = check.filter(|check| check.at <= now) {

@@ -3,8 +3,9 @@
 mod rules;
 mod table;
 mod walk;
+mod words;
 
-use super::{Action, Input, Machine, Number, Policy, Readiness, Request};
+use super::{Action, Input, Machine, Number, Policy, Readiness, Request, Word};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,6 +20,7 @@ fn policy() -> Policy {
         drain_timeout: Some(20 * SECOND),
         stop_timeout: 30 * SECOND,
         respawn_delay: (100 * MILLISECOND, 30 * SECOND),
+        watchdog: None,
         max_respawns: None,
     }
 }
@@ -40,8 +42,8 @@ impl Bench {
         let mut bench = Bench::new(policy);
         bench.start();
         bench.on(Input::Spawned(Number(1)));
-        bench.on(Input::Spoke(Number(1)));
-        bench.on(Input::Ready(Number(1)));
+        bench.on(Input::Spoke(Number(1), Word::Channel));
+        bench.on(Input::Ready(Number(1), Word::Channel));
         bench.pass(10 * SECOND);
         assert_eq!(bench.machine.serving(), Some(Number(1)));
         bench
@@ -52,7 +54,7 @@ impl Bench {
         let mut bench = Bench::serving(policy);
         bench.reload();
         bench.on(Input::Spawned(Number(2)));
-        bench.on(Input::Spoke(Number(2)));
+        bench.on(Input::Spoke(Number(2), Word::Channel));
         bench
     }
 

@@ -31,7 +31,8 @@ static const char *name_of(int number)
         const char *name;
     } names[] = {{EAGAIN, "EAGAIN"}, {EBADF, "EBADF"}, {EBADMSG, "EBADMSG"}, {ECANCELED, "ECANCELED"},
                  {ECONNREFUSED, "ECONNREFUSED"}, {EINVAL, "EINVAL"}, {EMFILE, "EMFILE"}, {ENOENT, "ENOENT"},
-                 {ENOTSOCK, "ENOTSOCK"}, {EPERM, "EPERM"}, {EPROTOTYPE, "EPROTOTYPE"}, {ESHUTDOWN, "ESHUTDOWN"}};
+                 {ENOTCONN, "ENOTCONN"}, {ENOTSOCK, "ENOTSOCK"}, {EPERM, "EPERM"}, {EPIPE, "EPIPE"},
+                 {EPROTOTYPE, "EPROTOTYPE"}, {ESHUTDOWN, "ESHUTDOWN"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].number == number)
             return names[i].name;
@@ -104,6 +105,14 @@ static void null(void)
     FAILS(socket_protector_accept_from(NULL, &listener), -1, EINVAL);
     assert(listener == 5);
     FAILS(socket_protector_accept_from(NULL, NULL), -1, EINVAL);
+    size_t index = 5, length = 5;
+    char state[5];
+    FAILS(socket_protector_accept_state(NULL, &index, state, sizeof state, &length), -1, EINVAL);
+    assert(index == 5 && length == 5);
+    FAILS(socket_protector_give_back(NULL, 0, 0, state, sizeof state), -1, EINVAL);
+    assert(fcntl(0, F_GETFD) != -1);
+    FAILS(socket_protector_status(NULL, "text"), -1, EINVAL);
+    FAILS(socket_protector_open_connections(NULL, 1), -1, EINVAL);
     FAILS(socket_protector_fd(NULL), -1, EINVAL);
     FAILS(socket_protector_set_nonblocking(NULL, true), -1, EINVAL);
     FAILS(socket_protector_ready(NULL), -1, EINVAL);
@@ -196,6 +205,12 @@ static void original(void)
     say("terminated", socket_protector_is_terminated(p));
     say("draining", socket_protector_is_draining(p));
     assert(socket_protector_ready(p) == 0 && socket_protector_generation(p) < 100);
+    assert(socket_protector_status(p, "ended") == 0 && socket_protector_open_connections(p, 0) == 0);
+    int one = socket(AF_INET, SOCK_STREAM, 0);
+    if (socket_protector_give_back(p, one, 0, NULL, 0) == -1) {
+        say_failure("give back");
+        assert(fcntl(one, F_GETFD) != -1 && close(one) == 0);
+    }
     socket_protector_destroy(p);
 }
 
@@ -351,6 +366,107 @@ static void forked(void)
     socket_protector_destroy(p);
 }
 
+/* A connection without a state. */
+static int accept_new(void)
+{
+    size_t listener = 99, length = 99;
+    int fd = socket_protector_accept_state(p, &listener, NULL, 0, &length);
+    assert(fd != -1 && listener != 99 && length == SOCKET_PROTECTOR_NO_STATE);
+    return fd;
+}
+
+/* New connections and such that were given back, whose states need more and less room. */
+static void states(void)
+{
+    open_here();
+    assert(socket_protector_set_nonblocking(p, true) == 0);
+    char state[8] = "-------";
+    size_t listener = 99, length = 99;
+    serve(accept_new());
+    /* Seven bytes, first without room, then with one byte too few. */
+    FAILS(socket_protector_accept_state(p, &listener, state, 7, NULL), -1, EINVAL);
+    FAILS(socket_protector_accept_state(p, &listener, NULL, 7, &length), -1, EINVAL);
+    assert(length == 99);
+    for (size_t room = 0; room <= 6; room += 6) {
+        length = 99;
+        FAILS(socket_protector_accept_state(p, &listener, room ? state : NULL, room, &length), -1, ERANGE);
+        assert(length == 7 && listener == 99 && strcmp(state, "-------") == 0);
+        readable(1);
+    }
+    /* Nor may it end before somebody has taken that one. */
+    socket_protector_terminate(p);
+    assert(!socket_protector_is_terminated(p));
+    int fd = socket_protector_accept_state(p, &listener, state, 7, &length);
+    assert(length == 7 && listener == 1 && memcmp(state, "a state", 8) == 0);
+    assert(socket_protector_is_terminated(p));
+    serve(fd);
+    socket_protector_destroy(p);
+}
+
+/* An empty state, the longest one, and one that nobody asks for. */
+static void long_states(void)
+{
+    open_here();
+    static char all[SOCKET_PROTECTOR_MAX_STATE];
+    size_t listener = 99, length = 99;
+    int fd = socket_protector_accept_state(p, &listener, NULL, 0, &length);
+    assert(listener == 0 && length == 0);
+    serve(fd);
+    fd = socket_protector_accept_state(p, NULL, all, sizeof all, &length);
+    assert(length == sizeof all);
+    for (size_t i = 0; i < sizeof all; i++)
+        assert(all[i] == 7);
+    serve(fd);
+    serve(socket_protector_accept(p));
+    length = 99;
+    FAILS(socket_protector_accept_state(p, &listener, all, sizeof all, &length), -1, ESHUTDOWN);
+    assert(listener == 0 && length == 99);
+    socket_protector_destroy(p);
+}
+
+/* Gives two of three back, and finds every reason for which it may not be. */
+static void give(void)
+{
+    open_here();
+    static const char state[SOCKET_PROTECTOR_MAX_STATE + 1];
+    int first = accept_new(), second = accept_new(), third = accept_new(), before = open_descriptors();
+    assert(socket_protector_open_connections(p, 3) == 0);
+    assert(socket_protector_status(p, "t\xc3\xa4tig \xff") == 0);
+    FAILS(socket_protector_status(p, NULL), -1, EINVAL);
+    FAILS(socket_protector_give_back(p, first, 1, state, sizeof state), -1, EMSGSIZE);
+    FAILS(socket_protector_give_back(p, first, 1, state, (size_t)-1), -1, EMSGSIZE);
+    FAILS(socket_protector_give_back(p, first, 1, NULL, 1), -1, EINVAL);
+    FAILS(socket_protector_give_back(p, first, 65536, state, 1), -1, EINVAL);
+    FAILS(socket_protector_give_back(p, -1, 1, state, 1), -1, EBADF);
+    FAILS(socket_protector_give_back(p, 444, 1, state, 1), -1, EBADF);
+    assert(open_descriptors() == before);
+    assert(socket_protector_give_back(p, first, 3, "so far", 6) == 0);
+    assert(socket_protector_give_back(p, second, 65535, state, sizeof state - 1) == 0);
+    assert(open_descriptors() == before - 2);
+    FAILS(fcntl(first, F_GETFD), -1, EBADF);
+    say("given", 2);
+    FAILS(socket_protector_accept(p), -1, ESHUTDOWN);
+    FAILS(socket_protector_give_back(p, third, 0, NULL, 0), -1, EPIPE);
+    assert(socket_protector_status(p, "gone") == 0 && socket_protector_open_connections(p, 1) == 0);
+    serve(third);
+    socket_protector_destroy(p);
+}
+
+/* Nobody reads the channel. What never waits says so. */
+static void full(void)
+{
+    open_here();
+    int told = 0;
+    while (socket_protector_open_connections(p, 1) == 0)
+        told++;
+    assert(told > 0 && errno == EAGAIN);
+    FAILS(socket_protector_status(p, "busy"), -1, EAGAIN);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    say("full", 0);
+    assert(socket_protector_give_back(p, fd, 0, NULL, 0) == 0);
+    socket_protector_destroy(p);
+}
+
 /* A listener of its own, standard input. */
 static void standalone(void)
 {
@@ -364,6 +480,10 @@ static void standalone(void)
     unsigned int listener = 99;
     serve(socket_protector_accept_from(p, &listener));
     assert(listener == 0);
+    int fd = accept_new();
+    FAILS(socket_protector_give_back(p, fd, 0, "state", 5), -1, ENOTCONN);
+    assert(socket_protector_status(p, "alone") == 0 && socket_protector_open_connections(p, 1) == 0);
+    serve(fd);
     socket_protector_terminate(p);
     FAILS(socket_protector_accept(p), -1, ECANCELED);
     socket_protector_destroy(p);
@@ -377,7 +497,8 @@ int main(int argc, char *argv[])
         void (*run)(void);
     } roles[] = {{"null", null}, {"nobody", nobody}, {"tell", tell}, {"original", original}, {"blocked", blocked},
                  {"threads", threads}, {"order", order}, {"polled", polled}, {"rung", rung}, {"few", few},
-                 {"forked", forked}, {"standalone", standalone}};
+                 {"forked", forked}, {"standalone", standalone}, {"states", states},
+                 {"long_states", long_states}, {"give", give}, {"full", full}};
     assert(argc == 2);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (strcmp(argv[1], roles[i].name) == 0) {

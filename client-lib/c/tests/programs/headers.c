@@ -14,6 +14,11 @@ int main(void)
     struct PrivSocketProtector *(*open)(void) = socket_protector_open;
     struct PrivSocketProtector *(*standalone)(int) = socket_protector_standalone;
     int (*accept_from)(struct PrivSocketProtector *, unsigned int *) = socket_protector_accept_from;
+    int (*accept_state)(struct PrivSocketProtector *, size_t *, void *, size_t, size_t *) =
+        socket_protector_accept_state;
+    int (*give_back)(struct PrivSocketProtector *, int, size_t, const void *, size_t) = socket_protector_give_back;
+    int (*status)(struct PrivSocketProtector *, const char *) = socket_protector_status;
+    int (*open_connections)(struct PrivSocketProtector *, uint32_t) = socket_protector_open_connections;
     int (*fd)(struct PrivSocketProtector *) = socket_protector_fd;
     int (*set_nonblocking)(struct PrivSocketProtector *, bool) = socket_protector_set_nonblocking;
     int (*ready)(struct PrivSocketProtector *) = socket_protector_ready;
@@ -26,5 +31,6 @@ int main(void)
     const char *(*version)(void) = socket_protector_version;
     return !(create && destroy && terminate && is_terminated && accept && open && standalone && accept_from && fd &&
              set_nonblocking && ready && is_draining && generation && name && listener_count && listener_name &&
-             listener_fd && version && sizeof SOCKET_PROTECTOR_VERSION > 1);
+             listener_fd && version && accept_state && give_back && status && open_connections &&
+             SOCKET_PROTECTOR_NO_STATE > SOCKET_PROTECTOR_MAX_STATE && sizeof SOCKET_PROTECTOR_VERSION > 1);
 }

@@ -2,7 +2,7 @@
 
 use super::{Bench, MILLISECOND, SECOND, policy};
 use crate::supervise::state::{
-    Action, Cause, Failure, Finish, Input, Number, Outcome, Policy, Readiness, Report, Request,
+    Action, Cause, Failure, Finish, Input, Number, Outcome, Policy, Readiness, Report, Request, Word,
 };
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn drain_last(number: u64) -> Action {
 #[test]
 fn a_switch_takes_back_from_the_old_before_the_new_gets_anything() {
     let mut bench = Bench::reloading(policy());
-    let switch = bench.on(Input::Ready(Number(2)));
+    let switch = bench.on(Input::Ready(Number(2), Word::Channel));
     let expected =
         [drain(1), Action::Serve(Number(2)), Action::Pass(Number(2)), report(1, Outcome::Switched(Number(2)))];
     assert_eq!(switch, expected);
@@ -45,9 +45,9 @@ fn being_alive_for_a_second_is_ready_only_until_some_generation_has_spoken() {
     bench.start();
     bench.on(Input::Spawned(Number(1)));
     assert_eq!(bench.machine.deadline(), Some(bench.now + SECOND));
-    bench.on(Input::Spoke(Number(1)));
+    bench.on(Input::Spoke(Number(1), Word::Channel));
     assert_eq!(bench.machine.deadline(), Some(bench.now + 60 * SECOND), "it will say so itself");
-    bench.on(Input::Ready(Number(1)));
+    bench.on(Input::Ready(Number(1), Word::Channel));
     bench.reload();
     bench.on(Input::Spawned(Number(2)));
     assert_eq!(bench.machine.deadline(), Some(bench.now + 60 * SECOND), "and so will its successors");
@@ -58,8 +58,8 @@ fn alive_means_the_time_and_not_the_word() {
     let mut bench = Bench::new(Policy { readiness: Readiness::Alive(3 * SECOND), ..policy() });
     bench.start();
     bench.on(Input::Spawned(Number(1)));
-    bench.on(Input::Spoke(Number(1)));
-    assert_eq!(bench.on(Input::Ready(Number(1))), []);
+    bench.on(Input::Spoke(Number(1), Word::Channel));
+    assert_eq!(bench.on(Input::Ready(Number(1), Word::Channel)), []);
     let start = bench.now;
     assert_eq!(bench.deadline(), [Action::Serve(Number(1)), Action::Pass(Number(1))]);
     assert_eq!(bench.now, start + 3 * SECOND);
@@ -74,7 +74,7 @@ fn requests_coalesce_to_one_in_flight_and_one_pending_and_the_newest_wins() {
     for later in 3..1000 {
         assert_eq!(bench.reload(), [report(later - 1, Outcome::Replaced)]);
     }
-    let switch = bench.on(Input::Ready(Number(2)));
+    let switch = bench.on(Input::Ready(Number(2), Word::Channel));
     assert_eq!(
         switch[2..],
         [Action::Pass(Number(2)), report(1, Outcome::Switched(Number(2))), Action::Spawn(Number(3))]
@@ -154,7 +154,7 @@ fn a_crash_after_a_good_run_is_answered_at_once_and_the_next_ones_with_growing_d
         assert!(actions.contains(&Action::Spawn(Number(number + 1))));
         delays.push((bench.now - crashed).as_millis());
         bench.on(Input::Spawned(Number(number + 1)));
-        bench.on(Input::Ready(Number(number + 1)));
+        bench.on(Input::Ready(Number(number + 1), Word::Channel));
         bench.pass(300 * MILLISECOND);
     }
     assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000]);
@@ -178,7 +178,10 @@ fn respawns_that_fail_to_start_are_retried_and_a_reload_does_not_wait_for_the_de
 fn a_crash_during_a_reload_waits_for_the_new_generation() {
     let mut bench = Bench::reloading(policy());
     assert_eq!(bench.exited(1), [Action::Remove(Number(1))]);
-    assert_eq!(bench.on(Input::Ready(Number(2)))[..2], [Action::Serve(Number(2)), Action::Pass(Number(2))]);
+    assert_eq!(
+        bench.on(Input::Ready(Number(2), Word::Channel))[..2],
+        [Action::Serve(Number(2)), Action::Pass(Number(2))]
+    );
 }
 
 #[test]
@@ -210,11 +213,11 @@ fn stop_first_lets_the_old_one_go_before_the_new_one_comes() {
 #[test]
 fn a_parked_generation_serves_again_when_its_successor_dies_within_the_guard() {
     let mut bench = Bench::reloading(Policy { guard: 5 * SECOND, ..policy() });
-    assert_eq!(bench.on(Input::Ready(Number(2)))[0], Action::Park(Number(1)));
+    assert_eq!(bench.on(Input::Ready(Number(2), Word::Channel))[0], Action::Park(Number(1)));
     let back = bench.exited(2);
     assert_eq!(back, [Action::Remove(Number(2)), Action::Serve(Number(1)), Action::Pass(Number(1))]);
     let mut bench = Bench::reloading(Policy { guard: 5 * SECOND, ..policy() });
-    bench.on(Input::Ready(Number(2)));
+    bench.on(Input::Ready(Number(2), Word::Channel));
     assert_eq!(bench.deadline(), [drain(1)], "the guard is over");
 }
 
@@ -257,7 +260,7 @@ fn a_stop_is_bounded_by_its_timeout_then_term_then_kill() {
 #[test]
 fn a_group_that_outlives_its_drained_leader_has_the_time_of_the_drain() {
     let mut bench = Bench::reloading(policy());
-    bench.on(Input::Ready(Number(2)));
+    bench.on(Input::Ready(Number(2), Word::Channel));
     let start = bench.now;
     let leader_only = Input::Exited { number: Number(1), survivors: true };
     assert_eq!(bench.on(leader_only), []);
@@ -274,17 +277,17 @@ fn a_group_that_outlives_its_drained_leader_has_the_time_of_the_drain() {
 #[test]
 fn without_a_limit_a_drain_takes_as_long_as_it_needs() {
     let mut bench = Bench::reloading(Policy { drain_timeout: None, ..policy() });
-    bench.on(Input::Ready(Number(2)));
+    bench.on(Input::Ready(Number(2), Word::Channel));
     assert_eq!(bench.machine.deadline(), None);
     let mut bench = Bench::reloading(Policy { drain_timeout: Some(Duration::MAX), ..policy() });
-    bench.on(Input::Ready(Number(2)));
+    bench.on(Input::Ready(Number(2), Word::Channel));
     assert_eq!(bench.machine.deadline(), None, "past the end of the clock");
 }
 
 #[test]
 fn a_group_that_is_killed_after_its_leader_has_gone_is_removed_at_the_next_look() {
     let mut bench = Bench::reloading(policy());
-    bench.on(Input::Ready(Number(2)));
+    bench.on(Input::Ready(Number(2), Word::Channel));
     let leader_only = Input::Exited { number: Number(1), survivors: true };
     bench.on(leader_only);
     let mut last = Vec::new();
@@ -310,7 +313,7 @@ fn failures_before_a_good_run_do_not_count_after_it() {
     bench.on(Input::SpawnFailed(Number(2)));
     bench.deadline();
     bench.on(Input::Spawned(Number(3)));
-    bench.on(Input::Ready(Number(3)));
+    bench.on(Input::Ready(Number(3), Word::Channel));
     bench.pass(10 * SECOND);
     bench.reload();
     bench.exited(3);

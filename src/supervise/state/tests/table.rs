@@ -1,7 +1,7 @@
 //! docs/supervise.md prints the table; this walks every cell of it and compares.
 
-use super::{Bench, policy};
-use crate::supervise::state::{Action, Drain, Failure, Finish, Input, Number, Outcome, Phase, Policy};
+use super::{Bench, SECOND, policy};
+use crate::supervise::state::{Action, Drain, Failure, Finish, Input, Number, Outcome, Phase, Policy, Word};
 use std::time::Duration;
 
 const PAGE: &str = include_str!("../../../../docs/supervise.md");
@@ -16,7 +16,7 @@ fn guarded() -> Policy {
 
 fn switched(policy: Policy) -> Bench {
     let mut bench = Bench::reloading(policy);
-    bench.on(Input::Ready(Number(2)));
+    bench.on(Input::Ready(Number(2), Word::Channel));
     bench
 }
 
@@ -68,13 +68,17 @@ const STOPPING: [Column; 5] = [
 
 type Row = (&'static str, fn(&mut Bench, Number) -> Vec<Action>);
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 16] = [
     ("reload", |bench, _| bench.reload()),
     ("stop", |bench, _| bench.on(Input::Stop)),
     ("spawned", |bench, number| bench.on(Input::Spawned(number))),
     ("spawn failed", |bench, number| bench.on(Input::SpawnFailed(number))),
-    ("spoke", |bench, number| bench.on(Input::Spoke(number))),
-    ("ready", |bench, number| bench.on(Input::Ready(number))),
+    ("spoke", |bench, number| bench.on(Input::Spoke(number, Word::Channel))),
+    ("ready", |bench, number| bench.on(Input::Ready(number, Word::Channel))),
+    ("needs longer", |bench, number| bench.on(Input::Extend(number, SECOND))),
+    ("wants a watchdog", |bench, number| bench.on(Input::Watch(number, Some(SECOND)))),
+    ("says it lives", |bench, number| bench.on(Input::Alive(number))),
+    ("says it hangs", |bench, number| bench.on(Input::Hung(number))),
     ("broke the protocol", |bench, number| bench.on(Input::Broke(number))),
     ("exited", |bench, number| bench.on(Input::Exited { number, survivors: false })),
     ("exited, group lives", |bench, number| bench.on(Input::Exited { number, survivors: true })),
@@ -109,6 +113,7 @@ fn word(action: &Action) -> String {
             let rest = if *take_back { "" } else { ", leave it the rest" };
             format!("drain {number}{signal}{rest}")
         }
+        Action::Abort(number) => format!("ABRT {number}"),
         Action::Terminate(number) => format!("TERM {number}"),
         Action::Kill(number) => format!("KILL {number}"),
         Action::CheckGroup(number) => format!("check group {number}"),
@@ -127,6 +132,7 @@ fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Failed(_, Failure::Exited) => "exited",
         Outcome::Failed(_, Failure::NotReady) => "not ready",
         Outcome::Failed(_, Failure::Broke) => "broke",
+        Outcome::Failed(_, Failure::Hung) => "hung",
         Outcome::Replaced => "replaced",
         Outcome::Stopping => "stopping",
     }

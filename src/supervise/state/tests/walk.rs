@@ -2,7 +2,7 @@
 
 use super::{SECOND, policy};
 use crate::supervise::hold::{Held, Hold};
-use crate::supervise::state::{Action, Input, Machine, Number, Phase, Place, Policy, Readiness, Request};
+use crate::supervise::state::{Action, Input, Machine, Number, Phase, Place, Policy, Readiness, Request, Word};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,7 @@ impl World {
             guard: Duration::from_millis(random.below(2) * 700),
             stop_first: random.one_in(4),
             drain_timeout: (!random.one_in(3)).then_some(3 * SECOND),
+            watchdog: random.one_in(4).then_some(9 * SECOND),
             max_respawns: random.one_in(4).then_some(3),
             ..policy()
         };
@@ -112,8 +113,8 @@ impl World {
         let starting = self.machine.starting();
         let mut actions = Vec::new();
         self.machine.on(self.now, input, &mut actions);
-        let failed = matches!(input, Input::SpawnFailed(number) | Input::Broke(number) | Input::Exited { number, .. }
-            if starting == Some(number));
+        let failed = matches!(input, Input::SpawnFailed(number) | Input::Broke(number) | Input::Hung(number)
+            | Input::Exited { number, .. } if starting == Some(number));
         if failed && serving.is_some() {
             assert_eq!(self.machine.serving(), serving, "a failed start touched what serves: {}", self.seed);
         }
@@ -140,6 +141,10 @@ impl World {
                     }
                     self.child(number).told_to_drain = true;
                     self.child(number).keeps_the_rest = !take_back;
+                }
+                Action::Abort(number) => {
+                    self.take_back(number);
+                    self.child(number).told_to_drain = true;
                 }
                 Action::Terminate(number) => assert!(self.child(number).told_to_drain),
                 Action::Kill(number) => {
@@ -299,8 +304,8 @@ impl World {
                     world.feed(Input::ChannelWritable(number));
                 }
             }),
-            7 => self.of_a_child(|world, number| world.feed(Input::Spoke(number))),
-            8 => self.of_a_child(|world, number| world.feed(Input::Ready(number))),
+            7 => self.of_a_child(|world, number| world.feed(Input::Spoke(number, Word::Channel))),
+            8 => self.of_a_child(|world, number| world.feed(Input::Ready(number, Word::Channel))),
             9 if self.random.one_in(20) => self.of_a_child(|world, number| world.feed(Input::Broke(number))),
             10 => self.of_a_child(|world, number| {
                 let wants = world.child(number).told_to_drain || world.child(number).killed || world.random.one_in(25);
@@ -314,6 +319,19 @@ impl World {
             12 => self.of_a_child(|world, number| {
                 world.hear(number);
                 world.pass_to_serving();
+            }),
+            13 => self.of_a_child(|world, number| {
+                let time = Duration::from_millis(world.random.below(3000));
+                let word = match world.random.below(80) {
+                    0 => Input::Hung(number),
+                    1..20 => Input::Watch(number, (time > 2 * SECOND).then_some(4 * time)),
+                    20..40 => Input::Extend(number, time),
+                    40..60 => Input::Spoke(number, Word::Notify),
+                    60.. => Input::Alive(number),
+                };
+                if !world.child(number).exited {
+                    world.feed(word);
+                }
             }),
             _ => {}
         }

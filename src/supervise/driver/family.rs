@@ -1,0 +1,128 @@
+//! Which generation a process belongs to, and which of its processes a generation lives by.
+
+use super::Driver;
+use crate::process::spawn::signal_group;
+use crate::supervise::main_process::MainProcess;
+use crate::supervise::state::Number;
+use crate::supervise::worker::Worker;
+use log::{info, warn};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpgid};
+use socket_protector_client::descriptors::Sender;
+use socket_protector_client::environment::SOCKET_PROTECTOR_GENERATION;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+
+/// How far up from a process its leader is looked for.
+const ANCESTORS: usize = 64;
+/// How much of a process's environment is looked at.
+const ENVIRONMENT: u64 = 256 * 1024;
+
+impl Driver {
+    /// The generation that a process belongs to: by its process group or by descent; or, where it has left both, as
+    /// daemons do, by the environment that it was started with.
+    pub(super) fn generation_of(&self, pid: i32) -> Option<Number> {
+        self.by_descent(pid).or_else(|| self.by_environment(pid))
+    }
+
+    pub(super) fn by_descent(&self, pid: i32) -> Option<Number> {
+        let mut pid = pid;
+        for _ in 0..ANCESTORS {
+            if pid <= 1 {
+                return None;
+            }
+            let group = getpgid(Some(Pid::from_raw(pid))).ok();
+            let found = self.workers.iter().find(|(_, worker)| is_of(worker, Pid::from_raw(pid), group));
+            if let Some((number, _)) = found {
+                return Some(*number);
+            }
+            pid = parent(pid)?;
+        }
+        None
+    }
+
+    /// Nobody can make this true of a process of another user; and what our own user wants to feign it could do itself.
+    fn by_environment(&self, pid: i32) -> Option<Number> {
+        let mut environment = Vec::new();
+        File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRONMENT).read_to_end(&mut environment).ok()?;
+        let value = |name: &str| {
+            let mut variables = environment.split(|byte| *byte == 0);
+            variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        };
+        value("NOTIFY_SOCKET").filter(|path| *path == self.notify.path().as_os_str().as_bytes())?;
+        let number = Number(std::str::from_utf8(value(SOCKET_PROTECTOR_GENERATION)?).ok()?.parse().ok()?);
+        Some(number).filter(|number| self.workers.contains_key(number))
+    }
+
+    /// A generation lives by this process from now on.
+    pub(super) fn follow(&mut self, number: Number, pid: i32, sender: Sender) {
+        let pid = Pid::from_raw(pid);
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        if worker.main.as_ref().is_some_and(|main| main.pid() == pid) {
+            return;
+        }
+        if worker.process.pid() == pid {
+            if worker.exit.is_none() {
+                worker.main = None;
+            }
+            return;
+        }
+        // First the descriptor, which can mean no other process, then what that process is.
+        let main = MainProcess::watch(&mut self.reactor, pid, number);
+        let is_its = self.generation_of(pid.as_raw()) == Some(number) && user(pid) == Some(sender.uid);
+        match main {
+            Ok(main) if is_its && !main.has_ended() => {
+                info!("generation {number} lives by process {pid} from now on");
+                if let Some(worker) = self.workers.get_mut(&number) {
+                    worker.main = Some(main);
+                }
+            }
+            Ok(_) | Err(_) => {
+                if self.notify.worth_telling() {
+                    warn!("generation {number} cannot live by process {pid}, which is none of its own");
+                }
+            }
+        }
+    }
+
+    /// The process that a generation lived by has ended. What is left of it goes, too.
+    pub(super) fn main_ended(&mut self, number: Number) {
+        let Some(worker) = self.workers.get_mut(&number) else {
+            return;
+        };
+        let Some(main) = worker.main.take() else {
+            return;
+        };
+        let leader_has_gone = worker.exit.is_some();
+        info!("generation {number}: process {}, by which it lived, has ended", main.pid());
+        if self.machine.starting() == Some(number) {
+            self.why = Some((number, self.why(number, format!("lost process {} before it was ready", main.pid()))));
+        }
+        if leader_has_gone {
+            self.check_group(number);
+        } else if let Some(worker) = self.workers.get(&number) {
+            // Its end is what tells that the generation is gone.
+            signal_group(&worker.process, Signal::SIGKILL);
+        }
+    }
+}
+
+fn is_of(worker: &Worker, pid: Pid, group: Option<Pid>) -> bool {
+    let is = |leader: Pid| leader == pid || Some(leader) == group;
+    is(worker.process.pid()) || worker.main.as_ref().is_some_and(|main| is(main.pid()) && !main.has_ended())
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; see proc_pid_stat(5).
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The effective user of a process.
+pub(super) fn user(pid: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
+}

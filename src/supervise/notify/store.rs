@@ -1,0 +1,240 @@
+//! Descriptors that children leave with us, for their successors; see FDSTORE in sd_notify(3).
+
+use crate::reactor::{CLOSED, Descriptor, Reactor, Registered};
+use crate::supervise::Source;
+use crate::sys;
+use log::{debug, info, warn};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::fstat;
+use std::fs::read_link;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// More than that are refused: whoever stores without end must not take all that there is.
+const MOST: usize = 512;
+/// Where stored descriptors are put: out of the way of the numbers that children get, so that a start takes no further
+/// descriptor for each of them.
+const ABOVE: usize = 1024;
+
+/// A stored descriptor's number among all that there ever were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoredId(u64);
+
+/// A descriptor that a child gave away. Letting it go waits for nothing.
+#[derive(Debug)]
+pub struct Given(OwnedFd);
+
+#[derive(Debug)]
+struct Stored {
+    id: StoredId,
+    name: String,
+    file: Option<File>,
+    descriptor: Kept,
+}
+
+/// Device and inode.
+type File = (u64, u64);
+
+#[derive(Debug)]
+enum Kept {
+    /// Dropped when it hangs up.
+    Watched(Registered<Descriptor<Given>>),
+    /// Kept whatever happens to it, because that was asked for or because it cannot hang up.
+    Plain(Given),
+}
+
+/// What is stored, oldest first.
+#[derive(Debug)]
+pub struct Store {
+    stored: Vec<Stored>,
+    next: u64,
+    most: usize,
+    above: RawFd,
+}
+
+impl Store {
+    /// An empty one, with as much room as our limit of open files allows.
+    pub fn new() -> Self {
+        let limit =
+            getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+        let above = RawFd::try_from(ABOVE.min(limit / 2)).unwrap_or(0);
+        Store { stored: Vec::new(), next: 0, most: MOST.min(limit / 4), above }
+    }
+
+    /// Keeps descriptors under a name. One that is kept under it already is not kept twice.
+    pub fn keep(&mut self, reactor: &mut Reactor<Source>, name: &str, poll: bool, descriptors: Vec<Given>) {
+        for descriptor in descriptors {
+            let file = file(descriptor.as_fd());
+            if file.is_some() && self.stored.iter().any(|stored| stored.name == name && stored.file == file) {
+                continue;
+            }
+            if self.stored.len() >= self.most {
+                warn!("descriptors named {name} are not stored: there are {} already", self.most);
+                return;
+            }
+            let id = StoredId(self.next);
+            self.next += 1;
+            debug!("a descriptor named {name} is stored");
+            let descriptor = self.out_of_the_way(descriptor);
+            let descriptor = if poll { self.watched(reactor, id, descriptor) } else { Kept::Plain(descriptor) };
+            self.stored.push(Stored { id, name: name.into(), file, descriptor });
+        }
+    }
+
+    fn out_of_the_way(&self, descriptor: Given) -> Given {
+        sys::duplicate_above(descriptor.as_fd(), self.above).map_or(descriptor, Given)
+    }
+
+    /// A file cannot be watched, and cannot hang up either.
+    fn watched(&self, reactor: &mut Reactor<Source>, id: StoredId, descriptor: Given) -> Kept {
+        match sys::duplicate_above(descriptor.as_fd(), self.above) {
+            Ok(duplicate) => match reactor.register(Descriptor(descriptor), Source::Stored(id), CLOSED) {
+                Ok(descriptor) => Kept::Watched(descriptor),
+                Err(_) => Kept::Plain(Given(duplicate)),
+            },
+            Err(_) => Kept::Plain(descriptor),
+        }
+    }
+
+    /// Drops those of a name.
+    pub fn remove(&mut self, name: &str) {
+        self.stored.retain(|stored| stored.name != name);
+    }
+
+    /// Drops one that has hung up.
+    pub fn hung_up(&mut self, id: StoredId) {
+        if let Some(place) = self.stored.iter().position(|stored| stored.id == id) {
+            let stored = self.stored.remove(place);
+            info!("a stored descriptor named {} has hung up and is dropped", stored.name);
+        }
+    }
+
+    /// All of them, with their names.
+    pub fn lend(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.stored.iter().map(|stored| (stored.name.as_str(), stored.as_fd()))
+    }
+}
+
+impl Stored {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.descriptor {
+            Kept::Watched(descriptor) => descriptor.as_fd(),
+            Kept::Plain(descriptor) => descriptor.as_fd(),
+        }
+    }
+}
+
+impl From<OwnedFd> for Given {
+    fn from(descriptor: OwnedFd) -> Given {
+        Given(descriptor)
+    }
+}
+
+impl AsFd for Given {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Given {
+    /// close(2) waits for a socket's unread bytes under SO_LINGER, even for a non-blocking one. What is no socket has
+    /// no such option, and that it has none is all that this call then finds out.
+    fn drop(&mut self) {
+        let socket = socket2::SockRef::from(&self.0);
+        if socket.linger().is_ok_and(|linger| linger.is_some_and(|time| !time.is_zero())) {
+            let _ = socket.set_linger(None);
+        }
+    }
+}
+
+/// By what a descriptor is known again; anonymous ones cannot be told apart, so they never are.
+fn file(descriptor: BorrowedFd<'_>) -> Option<File> {
+    let anonymous = read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
+        .is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"anon_inode:"));
+    fstat(descriptor).ok().filter(|_| !anonymous).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Given, MOST, Store, StoredId};
+    use crate::reactor::Reactor;
+    use crate::supervise::Source;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::time::{Duration, Instant};
+
+    fn given(descriptor: impl Into<OwnedFd>) -> Given {
+        Given(descriptor.into())
+    }
+
+    fn file() -> Given {
+        given(tempfile::tempfile().unwrap())
+    }
+
+    fn names(store: &Store) -> Vec<&str> {
+        store.lend().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn descriptors_are_kept_in_order_once_and_go_by_name() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new();
+        let one = file();
+        let again = given(one.0.try_clone().unwrap());
+        store.keep(&mut reactor, "a", true, vec![one, file()]);
+        store.keep(&mut reactor, "b", true, vec![file()]);
+        store.keep(&mut reactor, "a", true, vec![again]);
+        assert_eq!(names(&store), ["a", "a", "b"]);
+        store.remove("a");
+        assert_eq!(names(&store), ["b"]);
+    }
+
+    #[test]
+    fn one_that_hangs_up_is_told_of_and_one_that_shall_stay_is_not() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (kept, its_peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        store.keep(&mut reactor, "polled", true, vec![given(ours)]);
+        store.keep(&mut reactor, "kept", false, vec![given(kept)]);
+        drop((theirs, its_peer));
+        let mut events = Vec::new();
+        reactor.wait(&mut events).unwrap();
+        assert_eq!(events.iter().map(|event| event.key).collect::<Vec<_>>(), [Source::Stored(StoredId(0))]);
+        store.hung_up(StoredId(0));
+        assert_eq!(names(&store), ["kept"]);
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_stored() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new();
+        for _ in 0..MOST + 3 {
+            store.keep(&mut reactor, "x", false, vec![file()]);
+        }
+        assert_eq!(store.lend().count(), MOST);
+    }
+
+    #[test]
+    fn what_is_stored_is_out_of_the_way_of_the_numbers_that_children_get() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new();
+        store.keep(&mut reactor, "x", true, vec![file()]);
+        let (above, room) = (store.above, store.most);
+        assert!(store.lend().all(|(_, descriptor)| descriptor.as_raw_fd() >= above));
+        assert!(above as usize > room + 100 || room < 100, "{above} {room}");
+    }
+
+    #[test]
+    fn letting_go_waits_for_no_peer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_there, _) = listener.accept().unwrap();
+        here.set_nonblocking(true).unwrap();
+        while here.write(&[0; 65536]).is_ok() {}
+        socket2::SockRef::from(&here).set_linger(Some(Duration::from_secs(5))).unwrap();
+        let begin = Instant::now();
+        drop(given(here));
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    }
+}
