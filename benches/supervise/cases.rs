@@ -72,7 +72,7 @@ struct Rate {
 
 impl Rate {
     fn measure(&mut self, plan: &Plan, subject: &Subject, pinned: bool, loads: usize) -> Result<()> {
-        let running = Running::start(subject, Duration::ZERO, pinned)?;
+        let running = Running::start(plan, subject, Duration::ZERO, pinned)?;
         let before = running.cpu()?;
         let order = Order { port: running.port, pace: Pace::Loop(OPEN), seconds: plan.seconds, hold: 0 };
         let loads = (0..loads).map(|_| Loading::start(&order, pinned)).collect::<Result<Vec<_>>>()?;
@@ -137,7 +137,7 @@ impl Reload {
     fn measure(&mut self, plan: &Plan, subject: &Subject) -> Result<()> {
         let gap = subject.gap.unwrap_or_default();
         let count = plan.reloads / plan.repetitions;
-        let running = Running::start(subject, Duration::ZERO, false)?;
+        let running = Running::start(plan, subject, Duration::ZERO, false)?;
         let time = gap.as_secs_f64() * count as f64 + 1.0;
         let load = Loading::start(&Order { port: running.port, pace: PACE, seconds: time, hold: HOLD }, false)?;
         wait(seconds(0.5));
@@ -200,7 +200,7 @@ pub fn stall(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     for subject in interleaved(plan, subjects) {
         for (title, start, time, trouble) in TROUBLES {
             eprintln!("stall, {title}: {}", subject.name);
-            let mut running = Running::start(subject, start, false)?;
+            let mut running = Running::start(plan, subject, start, false)?;
             wait(seconds(0.7));
             let load = Loading::start(&Order { port: running.port, pace: PACE, seconds: time, hold: HOLD }, false)?;
             wait(seconds(0.7));
@@ -226,7 +226,7 @@ pub fn stall(plan: &Plan, subjects: &[Subject]) -> Result<()> {
 }
 
 /// Memory and system calls of the supervisor.
-pub fn cost(_: &Plan, subjects: &[Subject]) -> Result<()> {
+pub fn cost(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !strace {
         eprintln!("NOTE: strace is not installed: SYSTEM CALLS ARE NOT COUNTED");
@@ -234,7 +234,7 @@ pub fn cost(_: &Plan, subjects: &[Subject]) -> Result<()> {
     let mut table = Table::new(&["", "RSS KiB", "PSS KiB", "RSS after load", "one by one", "64 at a time", "by call"]);
     for subject in subjects {
         eprintln!("cost: {}", subject.name);
-        let running = Running::start(subject, Duration::ZERO, false)?;
+        let running = Running::start(plan, subject, Duration::ZERO, false)?;
         wait(seconds(1.0));
         let (rss, pss) = running.memory()?;
         let mut cells = Vec::new();

@@ -1,7 +1,8 @@
 //! Measures supervision side by side: `cargo bench --bench supervise [-- CASE…] [name=value…]`.
 //!
 //! The cases are rate, reload, stall and cost; all of them when none is named. `repetitions=5`, `seconds=2`,
-//! `reloads=50` and `only=alone,listener` change what is done. This program is also the daemon that is supervised and
+//! `reloads=50` and `only=alone,listener` change what is done. Before each measurement it waits at most `patience=30`
+//! seconds until the machine has nothing else to do. This program is also the daemon that is supervised and
 //! the load, each in a process of its own. `docs/performance.md` says what the figures mean.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures, and what is under way")]
 
@@ -16,6 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::ClockId;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use subject::{ALONE, FEW_FILES, LIBRARY, Subject};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -26,6 +28,7 @@ struct Plan {
     repetitions: usize,
     seconds: f64,
     reloads: usize,
+    patience: Duration,
     only: Option<Vec<String>>,
 }
 
@@ -48,12 +51,20 @@ fn main() -> Result<()> {
 
 impl Plan {
     fn read(words: &[&str]) -> Result<Plan> {
-        let mut plan = Plan { cases: Vec::new(), repetitions: 5, seconds: 2.0, reloads: 50, only: None };
+        let mut plan = Plan {
+            cases: Vec::new(),
+            repetitions: 5,
+            seconds: 2.0,
+            reloads: 50,
+            patience: Duration::from_secs(30),
+            only: None,
+        };
         for word in words {
             match word.split_once('=') {
                 Some(("repetitions", value)) => plan.repetitions = value.parse::<usize>()?.max(1),
                 Some(("seconds", value)) => plan.seconds = value.parse()?,
                 Some(("reloads", value)) => plan.reloads = value.parse()?,
+                Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
                 Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
                 None if ["rate", "reload", "stall", "cost"].contains(word) => plan.cases.push((*word).into()),
                 None if *word == "--bench" => {}
@@ -108,9 +119,34 @@ fn machine(when: &str) {
     println!("\n{when}: {count} x {cpu}, Linux {}, load average {load}", read("/proc/sys/kernel/osrelease").trim());
 }
 
+/// Waits until nobody else uses the cpus, but not for ever; false if somebody still does.
+fn wait_until_idle(patience: Duration) -> bool {
+    // user nice system idle iowait …, in ticks since the start of the machine.
+    let ticks = || -> Option<(u64, u64)> {
+        let text = std::fs::read_to_string("/proc/stat").ok()?;
+        let ticks = text.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok());
+        let ticks = ticks.take(8).collect::<Vec<u64>>();
+        Some((ticks.get(3)? + ticks.get(4)?, ticks.iter().sum()))
+    };
+    let began = Instant::now();
+    while let Some((idle, all)) = ticks() {
+        std::thread::sleep(Duration::from_millis(500));
+        let Some((idle_now, all_now)) = ticks() else {
+            break;
+        };
+        if (idle_now - idle) as f64 >= 0.95 * (all_now - all) as f64 {
+            return true;
+        }
+        if began.elapsed() > patience {
+            return false;
+        }
+    }
+    true
+}
+
 /// The monotonic clock, which is the same in every process, in nanoseconds.
 fn now() -> u64 {
-    let now = ClockId::CLOCK_MONOTONIC.now().map(std::time::Duration::from).unwrap_or_default();
+    let now = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
     now.as_nanos() as u64
 }
 

@@ -2,7 +2,7 @@
 
 use crate::daemon::{FAIL_FILE, START_MS};
 use crate::load::{Order, Outcome};
-use crate::{Result, own_path};
+use crate::{Plan, Result, own_path, wait_until_idle};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -97,7 +97,10 @@ pub struct Running {
 
 impl Running {
     /// Starts it, on cpu 0 alone if `pinned`, with a daemon that needs `start` until it can serve.
-    pub fn start(subject: &Subject, start: Duration, pinned: bool) -> Result<Running> {
+    pub fn start(plan: &Plan, subject: &Subject, start: Duration, pinned: bool) -> Result<Running> {
+        if !wait_until_idle(plan.patience) {
+            eprintln!("    THE MACHINE IS BUSY: this measurement is disturbed");
+        }
         let port = TcpListener::bind("0.0.0.0:0")?.local_addr()?.port();
         let folder = tempfile::tempdir()?;
         let fail_file = folder.path().join("fail");
