@@ -97,7 +97,7 @@ bool socket_protector_is_terminated(struct PrivSocketProtector *p);
  *                 not enough descriptors or memory. Connections wait where they are; go on when some were closed
  *   ECONNABORTED  connections were lost, since this process ran out of descriptors while it received them
  *   EBADMSG       the supervisor sent a record that is none; it was skipped, and accepting may go on
- *   EINVAL        p is NULL, or a listener does not listen any more
+ *   EINVAL        p is NULL, or the listener of a standalone p does not listen any more
  */
 int socket_protector_accept(struct PrivSocketProtector *p);
 

@@ -13,10 +13,15 @@ use nix::sys::socket::{MsgFlags, recv};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::Duration;
 
 /// So many numbers below the limit descriptors count as nearly used up: a few records, and what a daemon opens for
 /// each of their connections.
 const NEARLY: RawFd = 8 * MAX_CONNECTIONS as RawFd;
+
+/// How long a listener that does not listen at the moment is left alone.
+const SHUT_DOWN: Duration = Duration::from_millis(10);
 
 /// A connection that came in, and is this process's alone until it is taken.
 #[derive(Debug)]
@@ -100,7 +105,7 @@ impl Intake {
         };
         let answered = |index: usize| answers.get(index).is_some_and(|answer| answer.revents != 0);
         for index in (self.first..listeners.len()).chain(0..self.first) {
-            if answered(index) && self.accept(index, &listeners[index])? {
+            if answered(index) && self.accept(index, &listeners[index], channel.is_some())? {
                 self.first = (index + 1) % listeners.len();
                 break;
             }
@@ -108,13 +113,19 @@ impl Intake {
         Ok(())
     }
 
-    fn accept(&mut self, index: usize, listener: &OwnedFd) -> Result<bool, Error> {
+    fn accept(&mut self, index: usize, listener: &OwnedFd, supervised: bool) -> Result<bool, Error> {
         match sys::accept(listener.as_fd()) {
             Ok(socket) => {
                 self.queue.push_back(Waiting { socket: Unshared::new(socket), listener: index, state: None });
                 Ok(true)
             }
             Err(error) if is_of_the_client(&error) => Ok(false),
+            Err(error) if supervised && error.raw_os_error() == Some(libc::EINVAL) => {
+                // Another process that has it shut it down, and the supervisor is making it listen again. Nothing
+                // tells when it does, and until then poll answers at once.
+                thread::sleep(SHUT_DOWN);
+                Ok(false)
+            }
             Err(source) => Err(Error::Accept { listener: index, source }),
         }
     }

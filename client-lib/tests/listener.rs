@@ -125,14 +125,24 @@ fn nonblocking_means_the_listener_and_not_its_connections() {
 }
 
 #[test]
-fn a_listener_that_was_shut_down_is_an_error_with_its_number() {
+fn a_listener_that_another_process_shut_down_is_waited_for() {
     let (listener, _) = listener();
-    let kept = listener.try_clone().unwrap();
-    let (_supervisor, protector) = Supervisor::with(vec![listener.into()]);
-    shutdown(kept.as_raw_fd(), Shutdown::Both).unwrap();
-    let error = protector.accept().unwrap_err();
-    assert_eq!(error.to_string(), "cannot accept a connection from listener 0");
-    assert!(std::error::Error::source(&error).is_some());
+    let (_supervisor, protector) = Supervisor::with(vec![listener.try_clone().unwrap().into()]);
+    shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
+    let waiting = asleep(move || protector.accept());
+    // As the supervisor does.
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(16).unwrap()).unwrap();
+    // A port that the kernel had chosen is another one now.
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    answers(waiting.join().unwrap().unwrap().unwrap(), &mut client);
+}
+
+#[test]
+fn a_listener_of_ones_own_that_was_shut_down_is_an_error_with_its_number() {
+    let (listener, _) = listener();
+    let protector = Protector::standalone(listener.try_clone().unwrap()).unwrap();
+    shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
+    assert_eq!(protector.accept().unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
 #[test]
