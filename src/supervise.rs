@@ -3,6 +3,7 @@
 //! `state` decides and `hold` keeps order, both without a system call; `driver` turns what happens into the inputs of
 //! `state` and does what it says; `channel`, `worker` and `output` are what the driver has of each child.
 
+mod address;
 mod channel;
 mod conventions;
 mod driver;
