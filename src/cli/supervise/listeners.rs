@@ -14,6 +14,11 @@ pub(super) fn take(options: &Options) -> Result<Inherited, Failure> {
     let endpoints = || options.listen.iter().map(|named| &named.listen);
     let inherited = Inherited::take(endpoints()).map_err(|error| failure(&error))?;
     let only_connections = options.pass == PassOption::Connections;
+    if options.ready.1.is_some() && endpoints().all(|endpoint| is_for_datagrams(endpoint, &inherited)) {
+        let text = "--ready tcp and http:PATH need a listener that takes connections, and there is none";
+        let hint = "--ready notify waits for the child's word, --ready alive:TIME for a time";
+        return Err(Failure::usage(text).hint(hint));
+    }
     match endpoints().find(|endpoint| only_connections && is_for_datagrams(endpoint, &inherited)) {
         Some(endpoint) => {
             let text = format!("{endpoint} receives datagrams, which are no connections; it needs --pass listener");

@@ -1,0 +1,110 @@
+//! Which processes there are below another, and which of them has a socket. From /proc; see proc_pid_fd(5).
+
+use nix::unistd::{Pid, getpgid};
+use std::fs;
+use std::io;
+
+/// More processes than that are not looked for below one.
+const MOST: usize = 4096;
+
+/// A process with all its descendants, itself first. Where the kernel does not tell who they are, itself alone.
+pub fn tree(root: Pid) -> Vec<Pid> {
+    let mut all = vec![root];
+    let mut next = 0;
+    while let Some(pid) = all.get(next).copied() {
+        next += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children = children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw);
+            all.extend(children.take(MOST.saturating_sub(all.len())));
+        }
+    }
+    all
+}
+
+/// All processes of a process group.
+pub fn group(leader: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+    pids.filter(|pid| getpgid(Some(*pid)) == Ok(leader)).take(MOST).collect()
+}
+
+/// What a search for a socket has found.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// The inode that was found first.
+    pub found: Option<u64>,
+    /// A process whose descriptors we could not read, and why.
+    pub unreadable: Option<(Pid, io::Error)>,
+}
+
+/// Looks whether one of these processes has a socket with one of these inodes.
+pub fn search(pids: &[Pid], inodes: &[u64]) -> Search {
+    let mut search = Search::default();
+    for pid in pids {
+        match held_by(*pid, inodes) {
+            Ok(None) => {}
+            Ok(found) => return Search { found, unreadable: None },
+            // It has ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => search.unreadable = Some((*pid, error)),
+        }
+    }
+    search
+}
+
+fn held_by(pid: Pid, inodes: &[u64]) -> io::Result<Option<u64>> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // A descriptor may be closed while we look.
+        let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path())) else {
+            continue;
+        };
+        let inode = target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
+            return Ok(Some(inode));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{group, search, tree};
+    use nix::sys::stat::fstat;
+    use nix::unistd::{Pid, getpgrp, getpid};
+    use std::io::{BufRead, BufReader};
+    use std::net::UdpSocket;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_socket_is_found_with_whoever_has_it() {
+        let sockets = [0; 2].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let [one, other] = sockets.each_ref().map(|socket| fstat(socket).unwrap().st_ino);
+        let absent = one + 1_000_000_000;
+        assert_eq!(search(&[getpid()], &[absent, other]).found, Some(other));
+        assert_eq!(search(&[Pid::from_raw(i32::MAX), getpid()], &[one]).found, Some(one));
+        let none = search(&[getpid()], &[absent]);
+        assert!(none.found.is_none() && none.unreadable.is_none());
+        assert!(search(&[Pid::from_raw(i32::MAX)], &[one]).unreadable.is_none(), "one that has ended has nothing");
+    }
+
+    #[test]
+    fn grandchildren_are_below_and_in_the_group() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sh -c 'echo $$; read line'; true"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let grandchild = Pid::from_raw(line.trim().parse().unwrap());
+        let below = tree(Pid::from_raw(child.id() as i32));
+        assert_eq!(below, [Pid::from_raw(child.id() as i32), grandchild]);
+        let all = group(getpgrp());
+        assert!(all.contains(&getpid()) && all.contains(&grandchild));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!group(getpgrp()).contains(&grandchild));
+    }
+}
