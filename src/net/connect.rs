@@ -36,8 +36,14 @@ pub fn reachable(address: &Address) -> Vec<Address> {
 /// # Errors
 /// The last refusal; see connect(2). `WouldBlock`: the queue of a unix listener is full.
 pub fn connect(addresses: &[Address]) -> io::Result<Socket> {
-    let nowhere = io::Error::new(io::ErrorKind::AddrNotAvailable, "nobody could find it");
-    addresses.iter().fold(Err(nowhere), |before, address| before.or_else(|_| connect_to(address)))
+    let mut refusal = io::Error::new(io::ErrorKind::AddrNotAvailable, "nobody could find it");
+    for address in addresses {
+        match connect_to(address) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
 }
 
 fn connect_to(address: &Address) -> io::Result<Socket> {

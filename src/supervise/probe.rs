@@ -16,6 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// And at the most, after it was doubled with each try.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The same after a try that says nothing of the generation, since another was quicker.
+const LONGEST_PAUSE_MISSED: Duration = Duration::from_millis(250);
 /// From the first look at who has a connection to the second.
 const LOOK: Duration = Duration::from_millis(1);
 /// And at the most, after it was doubled with each look.
@@ -58,6 +60,17 @@ enum Outcome {
     Endless,
     Ended,
     Unanswered,
+}
+
+impl Outcome {
+    /// Whether it is by what the generation did that it came to this.
+    fn is_its_own(&self) -> bool {
+        match self {
+            Outcome::Answered(_) | Outcome::Garbage | Outcome::Endless | Outcome::Ended | Outcome::Unanswered => true,
+            Outcome::Unopened(_) | Outcome::NotTaken | Outcome::Another(_) => false,
+            Outcome::Stranger | Outcome::Unseen | Outcome::Blind(_) => false,
+        }
+    }
 }
 
 /// Who has the connections of a try.
@@ -293,7 +306,13 @@ impl Probe {
         if self.way == Way::Shared {
             self.width = (self.width * 2).min(WIDEST);
         }
-        self.fail(now, outcome)
+        // What the generation itself has answered before says more of it.
+        if !self.last.as_ref().is_some_and(Outcome::is_its_own) {
+            self.last = Some(outcome);
+        }
+        self.pause = self.pause.min(LONGEST_PAUSE_MISSED);
+        self.wait(now);
+        Some(Step::Close)
     }
 
     fn fail(&mut self, now: Instant, outcome: Outcome) -> Option<Step> {
@@ -307,11 +326,13 @@ impl Probe {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// How it stands when no try has come to an end.
-    fn so_far(&self) -> Outcome {
-        match self.phase {
-            Phase::Asking { .. } => Outcome::Unanswered,
-            Phase::Waiting { .. } | Phase::Looking { .. } | Phase::Answered { .. } | Phase::Done => Outcome::NotTaken,
+    /// The last result, unless what goes on says more of the generation.
+    fn standing(&self) -> &Outcome {
+        match (&self.last, self.phase) {
+            (Some(last), _) if last.is_its_own() => last,
+            (_, Phase::Asking { .. }) => &Outcome::Unanswered,
+            (Some(last), _) => last,
+            (None, _) => &Outcome::NotTaken,
         }
     }
 }
@@ -320,7 +341,7 @@ impl Probe {
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the probe of {} ", self.path().unwrap_or(&self.to))?;
-        match self.last.as_ref().unwrap_or(&self.so_far()) {
+        match self.standing() {
             Outcome::Unopened(reason) => write!(f, "could not connect: {reason}"),
             Outcome::NotTaken if self.way == Way::Channel => f.write_str("was not read from the channel"),
             Outcome::NotTaken => f.write_str("was accepted by nobody"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::client::{Client, ask};
+use crate::harness::client::ask;
 use crate::harness::load::Load;
 use crate::harness::process::{Exit, processor_time};
 use crate::harness::{Ran, Setup, Supervisor, eventually, trials};

@@ -1,4 +1,7 @@
-use super::{Input, LONGEST_LOOK, LONGEST_PAUSE, PATIENCE, PAUSE, Probe, Question, REST, REST_TIME, Seen, Step, Way};
+use super::{
+    Input, LONGEST_LOOK, LONGEST_PAUSE, LONGEST_PAUSE_MISSED, PATIENCE, PAUSE, Probe, Question, REST, REST_TIME, Seen,
+    Step, Way,
+};
 use crate::supervise::state::Number;
 use std::time::{Duration, Instant};
 
@@ -122,6 +125,7 @@ fn where_another_is_quicker_more_are_opened_at_once_up_to_a_bound() {
         width
     });
     assert_eq!(widths, [1, 2, 4, 8, 8, 8]);
+    assert_eq!(bench.probe.deadline().unwrap() - bench.now, LONGEST_PAUSE_MISSED, "that it waits is not its fault");
     assert_eq!(bench.says(), "the probe of 127.0.0.1:80 was accepted by generation 3");
     for (seen, says) in [
         (Seen::Unseen, "was closed before it could be seen who had accepted it"),
@@ -155,6 +159,27 @@ fn an_answer_counts_by_its_status() {
         assert_eq!(bench.open(), 1);
         assert_eq!(bench.says(), format!("the probe of /healthz was answered {status}"), "until the next result");
     }
+}
+
+#[test]
+fn what_it_answered_says_more_than_that_another_was_quicker() {
+    let mut bench = Bench::asking();
+    bench.on(Input::Answered(503));
+    bench.on(Input::Ended);
+    for seen in [Seen::Another(Number(1)), Seen::Unseen] {
+        bench.open();
+        assert_eq!(bench.seen(seen), Some(Step::Close));
+        assert_eq!(bench.says(), "the probe of /healthz was answered 503");
+    }
+    let mut asked = Bench::http();
+    asked.open();
+    asked.seen(Seen::Another(Number(1)));
+    asked.open();
+    asked.seen(Seen::Ours);
+    assert_eq!(asked.says(), "the probe of /healthz was not answered", "it has it now, and is silent");
+    bench.due();
+    bench.on(Input::Unopened("refused".into()));
+    assert_eq!(bench.says(), "the probe of /healthz could not connect: refused");
 }
 
 #[test]
