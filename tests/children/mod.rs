@@ -79,6 +79,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probe", file] => probe::run(file.as_ref()),
         ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
         ["probed_second"] => probed::second(),
+        ["probed_opaque"] => probed::opaque(),
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_worker"] => probed::by_worker(),
         ["wrap", ..] => wrap::run(&words[1..]),

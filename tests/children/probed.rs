@@ -30,6 +30,12 @@ pub(super) fn second() -> ExitCode {
     run_on(&listeners()[1..], Duration::ZERO, "200", Duration::ZERO)
 }
 
+/// The same, and nobody but root may see what it has open.
+pub(super) fn opaque() -> ExitCode {
+    nix::sys::prctl::set_dumpable(false).unwrap();
+    run(Duration::ZERO, "200", Duration::ZERO)
+}
+
 fn run_on(listeners: &[OwnedFd], late: Duration, what: &str, until: Duration) -> ExitCode {
     let start = Instant::now();
     let what = what.to_owned();

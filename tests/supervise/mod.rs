@@ -44,7 +44,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         original::all(),
         quick_start::trials(),
         readiness::trials(),
-        ready_by_probe::trials(),
+        ready_by_probe::all(),
         requests::trials(),
         stop::trials(),
         surroundings::trials(),

@@ -13,7 +13,9 @@ use serde_json::Value;
 use crate::harness::client::ask;
 use crate::harness::load::Load;
 use crate::harness::process::{Exit, processor_time};
-use crate::harness::{Ran, Setup, Supervisor, eventually, trials};
+use crate::harness::{Ran, Setup, Supervisor, eventually, trials, trials_of_root};
+
+use super::limits::of_user;
 
 trials![
     a_child_that_accepts_is_ready_by_tcp,
@@ -28,6 +30,8 @@ trials![
     a_child_that_reads_no_channel_ends_us_with_the_reason,
     odd_answers_are_told_and_hold_nobody_up,
     a_slow_answer_is_an_answer,
+    a_crash_is_answered_by_one_that_passes_its_probe,
+    one_starts_in_place_of_the_old_one_by_its_probe,
     a_word_on_the_channel_does_not_stand_for_the_probe,
     unix_listeners_are_probed_in_both_ways,
     all_addresses_are_probed_by_loopback,
@@ -41,6 +45,13 @@ trials![
     a_server_of_pythons_is_ready_by_http,
     wrong_use_is_refused,
 ];
+
+trials_of_root![what_cannot_be_seen_is_told];
+
+/// Trials that need another user, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    trials().into_iter().chain(trials_of_root()).collect()
+}
 
 const WAYS: [&str; 2] = ["listener", "connections"];
 
@@ -181,27 +192,63 @@ fn a_child_that_reads_no_channel_ends_us_with_the_reason() {
     }
 }
 
+const ODD: [(&str, &str); 6] = [
+    ("garbage", "was answered with what is no HTTP/1"),
+    ("closes", "was closed without an answer"),
+    ("silent", "was not answered"),
+    ("endless", "was answered with a head that has no end"),
+    ("endless_body", "was answered 503"),
+    ("404", "was answered 404"),
+];
+
 fn odd_answers_are_told_and_hold_nobody_up() {
-    for pass in WAYS {
-        let mut supervisor = setup(pass, "http:/healthz").with("--ready-timeout 1500ms").start();
-        for (what, why) in [
-            ("garbage", "was answered with what is no HTTP/1"),
-            ("closes", "was closed without an answer"),
-            ("silent", "was not answered"),
-            ("endless", "was answered with a head that has no end"),
-            ("endless_body", "was answered 503"),
-            ("404", "was answered 404"),
-        ] {
-            supervisor.scene.role(&format!("probed 0 {what} 3600000"));
-            let before = processor_time(supervisor.pid());
-            is_not_ready(&supervisor, why);
-            let used = processor_time(supervisor.pid()) - before;
-            assert!(used < Duration::from_secs(1), "{what}: {used:?} of work for one failed start");
-            assert_eq!(ask(supervisor.address()).generation, 1);
+    let mut supervisor = setup("connections", "http:/healthz").with("--ready-timeout 1500ms").start();
+    for (what, why) in ODD {
+        supervisor.scene.role(&format!("probed 0 {what} 3600000"));
+        let before = processor_time(supervisor.pid());
+        let mut reload = supervisor.begin_reload();
+        while reload.runs() {
+            assert_eq!(ask(supervisor.address()).generation, 1, "{what}");
         }
-        supervisor.signal(Signal::SIGTERM);
-        assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+        reload.finish(Duration::from_secs(20)).expect(1).complains().says("was not ready within").says(why);
+        let used = processor_time(supervisor.pid()) - before;
+        assert!(used < Duration::from_secs(1), "{what}: {used:?} of work for one failed start");
     }
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.wait_exit(), Exit::Code(0));
+    for (what, why) in ODD {
+        let first = setup("listener", "http:/healthz").role(&format!("probed 0 {what} 3600000"));
+        first.with("--ready-timeout 700ms").run().expect(1).complains().says(why);
+    }
+}
+
+fn a_crash_is_answered_by_one_that_passes_its_probe() {
+    for pass in WAYS {
+        let supervisor = setup(pass, "http:/healthz").start();
+        crate::harness::process::send(supervisor.serving_pid(), Signal::SIGKILL);
+        assert_eq!(ask(supervisor.address()).generation, 2);
+        supervisor.wait_settled();
+        assert_eq!(log(&supervisor).matches("has passed its probe").count(), 2);
+    }
+}
+
+fn one_starts_in_place_of_the_old_one_by_its_probe() {
+    for pass in WAYS {
+        let supervisor = setup(pass, "http:/healthz").with("--stop-first").start();
+        let load = Load::on(supervisor.address());
+        supervisor.reload().expect(0);
+        load.finish().expect_nothing_noticed();
+    }
+}
+
+/// Only where sockets are shared it has to be seen who accepts.
+fn what_cannot_be_seen_is_told() {
+    let setup = |pass: &str| of_user(61_236, "umask 022").with("--pass").with(pass).role("probed_opaque");
+    let blind = setup("listener").with("--ready tcp --ready-timeout 1s").run();
+    let blind = blind.expect(1).complains().says("could not be followed: the descriptors of process");
+    blind.says("cannot be read: permission denied");
+    let supervisor = setup("connections").with("--ready tcp").start();
+    supervisor.reload().expect(0);
 }
 
 fn a_slow_answer_is_an_answer() {

@@ -47,7 +47,7 @@ pub(super) fn bind(options: &Options, mut inherited: Inherited) -> Result<Vec<(S
     Ok(listeners)
 }
 
-/// What a manager called a socket that we found by that name; else what its address is called by.
+/// What an outer manager called a socket that we found by that name; else what its address is called by.
 fn default_name(bound: &Bound) -> String {
     match &bound.endpoint {
         Listen::Adopt(Adopt::Systemd { which: Which::Name(name), .. }) => listener::name_from(name),
