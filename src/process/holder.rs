@@ -38,11 +38,12 @@ pub struct Search {
     pub unreadable: Option<(Pid, io::Error)>,
 }
 
-/// Looks whether one of these processes has a socket with one of these inodes.
-pub fn search(pids: &[Pid], inodes: &[u64]) -> Search {
+/// Looks whether one of these processes has a socket with one of these inodes, among the first `most` descriptors of
+/// each.
+pub fn search(pids: &[Pid], inodes: &[u64], most: usize) -> Search {
     let mut search = Search::default();
     for pid in pids {
-        match held_by(*pid, inodes) {
+        match held_by(*pid, inodes, most) {
             Ok(None) => {}
             Ok(found) => return Search { found, unreadable: None },
             // It has ended meanwhile.
@@ -53,8 +54,8 @@ pub fn search(pids: &[Pid], inodes: &[u64]) -> Search {
     search
 }
 
-fn held_by(pid: Pid, inodes: &[u64]) -> io::Result<Option<u64>> {
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+fn held_by(pid: Pid, inodes: &[u64], most: usize) -> io::Result<Option<u64>> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.take(most) {
         // A descriptor may be closed while we look.
         let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path())) else {
             continue;
@@ -81,11 +82,13 @@ mod tests {
         let sockets = [0; 2].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
         let [one, other] = sockets.each_ref().map(|socket| fstat(socket).unwrap().st_ino);
         let absent = one + 1_000_000_000;
-        assert_eq!(search(&[getpid()], &[absent, other]).found, Some(other));
-        assert_eq!(search(&[Pid::from_raw(i32::MAX), getpid()], &[one]).found, Some(one));
-        let none = search(&[getpid()], &[absent]);
+        let all = |pids: &[Pid], inodes: &[u64]| search(pids, inodes, usize::MAX);
+        assert_eq!(all(&[getpid()], &[absent, other]).found, Some(other));
+        assert_eq!(all(&[Pid::from_raw(i32::MAX), getpid()], &[one]).found, Some(one));
+        let none = all(&[getpid()], &[absent]);
         assert!(none.found.is_none() && none.unreadable.is_none());
-        assert!(search(&[Pid::from_raw(i32::MAX)], &[one]).unreadable.is_none(), "one that has ended has nothing");
+        assert!(all(&[Pid::from_raw(i32::MAX)], &[one]).unreadable.is_none(), "one that has ended has nothing");
+        assert_eq!(search(&[getpid()], &[one, other], 1).found, None, "the first is no socket of these");
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed_second"] => probed::second(),
         ["probed_opaque"] => probed::opaque(),
         ["probed_deaf"] => probed::deaf(),
+        ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

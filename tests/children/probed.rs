@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -104,4 +104,14 @@ pub(super) fn by_worker() -> ExitCode {
     worker.args(["--wait", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
     let status = worker.status().expect("setsid of util-linux");
     ExitCode::from(u8::from(!status.success()))
+}
+
+/// The same, but the process in between has gone: the worker is in the leader's group still, and nobody's child.
+pub(super) fn by_orphan() -> ExitCode {
+    let script = "sh -c 'LISTEN_PID=$$ exec \"$0\" child probed 0 200 0' \"$0\" &";
+    let mut between = Command::new("sh");
+    between.args(["-c", script]).arg(std::env::current_exe().unwrap()).stdout(Stdio::piped());
+    // Until the worker has closed its output, which is at its end.
+    let output = between.output().unwrap();
+    ExitCode::from(u8::from(!output.status.success()))
 }

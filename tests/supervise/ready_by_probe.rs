@@ -313,8 +313,9 @@ fn the_first_listener_for_connections_is_probed() {
 }
 
 fn a_worker_of_the_child_may_answer() {
-    for pass in WAYS {
-        let supervisor = setup(pass, "http:/").role("probed_by_worker").start();
+    let roles = ["probed_by_worker", "probed_by_orphan"];
+    for (pass, role) in WAYS.into_iter().flat_map(|pass| roles.map(|role| (pass, role))) {
+        let supervisor = setup(pass, "http:/").role(role).start();
         supervisor.reload().expect(0);
         supervisor.wait_settled();
         assert_eq!(ask(supervisor.address()).generation, 2);

@@ -22,6 +22,9 @@ use std::time::Instant;
 
 /// How many times an answer is read before others have their turn.
 const READS: usize = 16;
+/// Of how many descriptors of another generation's process it is looked whether a probe is among them: it only serves
+/// the reason, and one that serves may have many.
+const LOOKED_THROUGH: usize = 4096;
 /// What is read at a time.
 const PIECE: usize = 4096;
 
@@ -279,7 +282,11 @@ impl Probing {
                 }
                 Ok(FarEnd::Held(inode)) => held.push((inode, socket)),
                 Ok(FarEnd::Closed) => let_go(socket),
-                Err(error) => return Happened::Seen(Seen::Blind(error.to_string())),
+                Err(error) => {
+                    return Happened::Seen(Seen::Blind(format!(
+                        "the kernel does not tell who has accepted it: {error}"
+                    )));
+                }
             }
         }
         let seen = if held.is_empty() { Seen::Unseen } else { self.sort_out(held, ours, others) };
@@ -293,15 +300,15 @@ impl Probing {
     fn sort_out(&mut self, held: Vec<(u64, Socket)>, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> Seen {
         let inodes = held.iter().map(|(inode, _)| *inode).collect::<Vec<_>>();
         let all = |roots: &[Pid]| roots.iter().flat_map(|root| holder::tree(*root)).collect::<Vec<_>>();
-        let mut search = holder::search(&all(ours), &inodes);
-        let another = match search.found {
-            Some(_) => None,
-            None => others.iter().find(|(_, roots)| holder::search(&all(roots), &inodes).found.is_some()),
-        };
+        let below = all(ours);
+        let mut search = holder::search(&below, &inodes, usize::MAX);
+        let has_one = |roots: &[Pid]| holder::search(&all(roots), &inodes, LOOKED_THROUGH).found.is_some();
+        let another = others.iter().find(|(_, roots)| search.found.is_none() && has_one(roots));
         if search.found.is_none() && another.is_none() {
             // A process whose parent has gone is below nobody, but in the group still.
-            let group = ours.iter().flat_map(|root| holder::group(*root)).collect::<Vec<_>>();
-            search.found = holder::search(&group, &inodes).found;
+            let mut group = ours.iter().flat_map(|root| holder::group(*root)).collect::<Vec<_>>();
+            group.retain(|pid| !below.contains(pid));
+            search.found = holder::search(&group, &inodes, usize::MAX).found;
         }
         let mut ours = None;
         for (inode, socket) in held {
