@@ -6,6 +6,8 @@ use std::io;
 
 /// More processes than that are not looked for below one.
 const MOST: usize = 4096;
+/// Of all processes together no more descriptors than that are looked at.
+const MOST_DESCRIPTORS: usize = 32_768;
 
 /// A process with all its descendants, itself first. Where the kernel does not tell who they are, itself alone.
 pub fn tree(root: Pid) -> Vec<Pid> {
@@ -24,9 +26,27 @@ pub fn tree(root: Pid) -> Vec<Pid> {
 
 /// All processes of a process group.
 pub fn group(leader: Pid) -> Vec<Pid> {
+    all().filter(|pid| getpgid(Some(*pid)) == Ok(leader)).take(MOST).collect()
+}
+
+fn all() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
-    pids.filter(|pid| getpgid(Some(*pid)) == Ok(leader)).take(MOST).collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw)
+}
+
+/// Whether no process but these has the socket with this inode, as far as we may look. False also when there is too
+/// much to look at.
+pub fn nobody_else_has(inode: u64, these: &[Pid]) -> bool {
+    let mut left = MOST_DESCRIPTORS;
+    for pid in all().filter(|pid| !these.contains(pid)) {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            if left == 0 || socket_at(&entry) == Some(inode) {
+                return false;
+            }
+            left -= 1;
+        }
+    }
+    true
 }
 
 /// What a search for a socket has found.
@@ -56,11 +76,7 @@ pub fn search(pids: &[Pid], inodes: &[u64], most: usize) -> Search {
 
 fn held_by(pid: Pid, inodes: &[u64], most: usize) -> io::Result<Option<u64>> {
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.take(most) {
-        // A descriptor may be closed while we look.
-        let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path())) else {
-            continue;
-        };
-        let inode = target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        let inode = entry.ok().as_ref().and_then(socket_at);
         if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
             return Ok(Some(inode));
         }
@@ -68,9 +84,15 @@ fn held_by(pid: Pid, inodes: &[u64], most: usize) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
+/// The inode of the socket that a descriptor is for; none if it is for something else, or was closed while we looked.
+fn socket_at(descriptor: &fs::DirEntry) -> Option<u64> {
+    let target = fs::read_link(descriptor.path()).ok()?;
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{group, search, tree};
+    use super::{group, nobody_else_has, search, tree};
     use nix::sys::stat::fstat;
     use nix::unistd::{Pid, getpgrp, getpid};
     use std::io::{BufRead, BufReader};
@@ -89,6 +111,20 @@ mod tests {
         assert!(none.found.is_none() && none.unreadable.is_none());
         assert!(all(&[Pid::from_raw(i32::MAX)], &[one]).unreadable.is_none(), "one that has ended has nothing");
         assert_eq!(search(&[getpid()], &[one, other], 1).found, None, "the first is no socket of these");
+    }
+
+    #[test]
+    fn it_is_told_whether_another_has_a_socket_too() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = fstat(&socket).unwrap().st_ino;
+        assert!(nobody_else_has(inode, &[getpid()]));
+        assert!(!nobody_else_has(inode, &[]), "we have it");
+        let other = std::os::fd::OwnedFd::from(socket.try_clone().unwrap());
+        let mut child = Command::new("sleep").arg("1000").stdin(other).spawn().unwrap();
+        assert!(!nobody_else_has(inode, &[getpid()]));
+        assert!(nobody_else_has(inode, &[getpid(), Pid::from_raw(child.id() as i32)]));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
         ["probed_second"] => probed::second(),
         ["probed_opaque"] => probed::opaque(),
+        ["probed_greets"] => probed::greets(),
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),

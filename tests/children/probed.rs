@@ -97,6 +97,19 @@ pub(super) fn deaf() -> ExitCode {
     }
 }
 
+/// Says a word to whoever comes and closes at once; only the first generation does.
+pub(super) fn greets() -> ExitCode {
+    if generation() > 1 && std::env::var_os("ALL_GREET").is_none() {
+        park();
+    }
+    let channel = channel();
+    let greet = |connection| {
+        let _ = writeln!(TcpStream::from(connection), "{}", generation());
+    };
+    serve(&channel, &listeners(), greet);
+    ExitCode::SUCCESS
+}
+
 /// Its leader only waits; a process below it, in a group of its own, does the work.
 pub(super) fn by_worker() -> ExitCode {
     let script = "LISTEN_PID=$$ exec \"$0\" child probed 0 200 0";

@@ -30,6 +30,8 @@ trials![
     a_child_that_reads_no_channel_ends_us_with_the_reason,
     odd_answers_are_told_and_hold_nobody_up,
     a_slow_answer_is_an_answer,
+    one_that_closes_at_once_is_ready_where_nobody_else_accepts,
+    one_that_closes_at_once_is_not_mistaken_either,
     a_crash_is_answered_by_one_that_passes_its_probe,
     one_starts_in_place_of_the_old_one_by_its_probe,
     a_word_on_the_channel_does_not_stand_for_the_probe,
@@ -220,6 +222,36 @@ fn odd_answers_are_told_and_hold_nobody_up() {
         let first = setup("listener", "http:/healthz").role(&format!("probed 0 {what} 3600000"));
         first.with("--ready-timeout 700ms").run().expect(1).complains().says(why);
     }
+}
+
+/// What a child says that closes at once.
+fn greeting(supervisor: &Supervisor) -> String {
+    let mut word = String::new();
+    TcpStream::connect(supervisor.address()).unwrap().read_to_string(&mut word).unwrap();
+    word
+}
+
+fn one_that_closes_at_once_is_ready_where_nobody_else_accepts() {
+    for pass in WAYS {
+        let setup = setup(pass, "tcp").role("probed_greets").env("ALL_GREET", "1").with("--stop-first");
+        let supervisor = setup.start();
+        assert_eq!(greeting(&supervisor), "1\n");
+        supervisor.reload().expect(0);
+        assert_eq!(greeting(&supervisor), "2\n");
+        crate::harness::process::send(supervisor.serving_pid(), Signal::SIGKILL);
+        supervisor.wait_status("the next one serves", |status| {
+            let generations = status["generations"].as_array().unwrap();
+            generations.iter().any(|one| one["number"] == 3 && one["phase"] == "serving")
+        });
+    }
+}
+
+fn one_that_closes_at_once_is_not_mistaken_either() {
+    let supervisor = setup("listener", "tcp").role("probed_greets").with("--ready-timeout 2s").start();
+    let ran = is_not_ready(&supervisor, "the probe of 127.0.0.1:");
+    let right = ["was accepted by generation 1", "was closed before it could be seen"];
+    assert!(right.iter().any(|right| ran.err.contains(right)), "{ran:?}");
+    assert_eq!(greeting(&supervisor), "1\n");
 }
 
 fn a_crash_is_answered_by_one_that_passes_its_probe() {

@@ -1,6 +1,7 @@
 //! Probing those that start: the hands of `supervise/probe.rs`.
 
 use super::Driver;
+use super::connections::Listener;
 use crate::net::connect::{Coming, connect, is_connected, pair, reachable};
 use crate::net::far_end::{self, FarEnd};
 use crate::net::listener::Address;
@@ -216,7 +217,13 @@ impl Driver {
         let others = self.workers.iter().filter(|(other, _)| **other != number);
         let others = others.map(|(other, worker)| (*other, roots(worker))).collect::<Vec<_>>();
         let ours = roots(self.workers.get(&number)?);
-        Some(self.probes.get_mut(&number)?.look(&ours, &others))
+        let happened = self.probes.get_mut(&number)?.look(&ours, &others);
+        let probing = self.probes.get(&number)?;
+        let unseen = happened == Happened::Seen(Seen::Unseen) && probing.probe.path().is_none();
+        let listener = self.listeners.get(usize::from(probing.listener)).and_then(Listener::inode);
+        // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
+        let alone = listener.filter(|_| unseen).is_some_and(|listener| is_alone(listener, &ours, &others));
+        Some(if alone { Happened::Seen(Seen::Ours) } else { happened })
     }
 
     /// Sends the request over the connection that the generation has.
@@ -350,6 +357,19 @@ impl Probing {
         self.tried.drain(..).for_each(let_go);
         (self.coming, self.asked) = (None, None);
     }
+}
+
+/// Whether a generation alone, besides ourselves, has this listener.
+fn is_alone(listener: u64, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> bool {
+    let below = |roots: &[Pid]| roots.iter().flat_map(|root| holder::tree(*root)).collect::<Vec<_>>();
+    // Those who most likely have it first, since looking at all processes takes a while.
+    if others.iter().any(|(_, roots)| holder::search(&below(roots), &[listener], LOOKED_THROUGH).found.is_some()) {
+        return false;
+    }
+    let mut family = below(ours);
+    family.extend(ours.iter().flat_map(|leader| holder::group(*leader)));
+    family.push(Pid::this());
+    holder::nobody_else_has(listener, &family)
 }
 
 /// The processes that a generation is made of, each with its descendants.
