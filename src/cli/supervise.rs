@@ -57,9 +57,11 @@ pub(super) struct Options {
     /// passes our probe), or alive:TIME
     ///
     /// auto: when it says so on its channel or by sd_notify(3); a child that says nothing, when it has lived for a
-    /// second, unless an earlier child of this instance did speak. fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
+    /// second, unless an earlier child of this instance did speak. channel, notify: when it says so on its channel, by
+    /// READY=1 of sd_notify(3). fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
     /// tcp: when it accepts a connection to the first listener (TCP or unix). http:/healthz: when it answers a GET of
-    /// that path with a status from 200 to 399, without TLS. Only what the new child itself does counts.
+    /// that path with a status from 200 to 399, without TLS. Only what the new child itself does counts. alive:TIME:
+    /// when it has lived for that long.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     ready: ReadyOption,
     /// A child that is not ready by then has failed
