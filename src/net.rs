@@ -1,5 +1,9 @@
-//! Addresses and the sockets made from them. What travels over a socket is the business of others.
+//! Addresses and the sockets made from them. What travels over a socket is the business of others, but for the first
+//! line of an answer.
 
 pub mod adopt;
+pub mod connect;
 pub mod endpoint;
+pub mod far_end;
 pub mod listener;
+pub mod status_line;

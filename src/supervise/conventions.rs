@@ -20,7 +20,7 @@ const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const SERVER_STARTER_PORT: &str = "SERVER_STARTER_PORT";
 const SERVER_STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
-/// Variables by which a manager tells a program what it was given. One that an outer manager told *us* would mislead
+/// Variables by which whoever starts a program tells it what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
 const MANAGERS: [&str; 16] = [
     "FDSTORE",

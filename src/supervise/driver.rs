@@ -1,7 +1,7 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
 //! `children` starts and ends them, `connections` accepts and passes, `lent` keeps listeners alive that children accept
-//! from, `given_back` takes in what children give back, `requests` answers whoever asks.
+//! from, `given_back` takes in what children give back, `probes` asks those that start, `requests` answers whoever asks.
 
 mod children;
 mod connections;
@@ -9,6 +9,7 @@ mod family;
 mod given_back;
 mod lent;
 mod names;
+mod probes;
 mod requests;
 mod words;
 
@@ -36,6 +37,7 @@ use lent::Outdated;
 use log::{debug, error, info, warn};
 use names::TurnedAway;
 use nix::sys::signal::Signal;
+use probes::Probing;
 use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -109,6 +111,7 @@ pub struct Driver {
     hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
+    probes: BTreeMap<Number, Probing>,
     /// Channels of generations that are gone from which not everything could be taken back, or taken in, yet.
     leftovers: Vec<(Number, Channel)>,
     /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
@@ -167,6 +170,7 @@ impl Driver {
             outdated: None,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
+            probes: BTreeMap::new(),
             leftovers: Vec::new(),
             behind: false,
             why: None,
@@ -230,6 +234,7 @@ impl Driver {
             Source::Output(number, stream) => self.read_output(number, stream),
             Source::Main(number) => self.main_ended(number),
             Source::ReadyLine(number) => self.read_ready_line(number),
+            Source::Probe(number) => self.probe_event(number, event),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
             Source::Notify => self.hear_words(),

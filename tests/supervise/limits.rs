@@ -109,7 +109,7 @@ fn a_reload_while_short_of_descriptors_loses_nothing() {
 }
 
 /// A supervisor to be of a user without rights, from copies of both programs that this user may execute.
-fn of_user(user: u32, surroundings: &str) -> Setup {
+pub(super) fn of_user(user: u32, surroundings: &str) -> Setup {
     let scene = Scene::new();
     scene.open_to_all();
     chown(scene.path("run"), Some(user), Some(user)).unwrap();

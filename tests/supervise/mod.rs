@@ -18,6 +18,7 @@ mod notify;
 mod original;
 mod quick_start;
 mod readiness;
+mod ready_by_probe;
 mod requests;
 mod stop;
 mod surroundings;
@@ -43,6 +44,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         original::all(),
         quick_start::trials(),
         readiness::trials(),
+        ready_by_probe::all(),
         requests::trials(),
         stop::trials(),
         surroundings::trials(),

@@ -67,6 +67,15 @@ impl Listener {
 }
 
 impl Listener {
+    /// Whether clients connect to it, and it is open.
+    pub(super) fn takes_connections(&self) -> bool {
+        match &self.socket {
+            Some(Socket::Lent(lent)) => lent.takes_connections(),
+            Some(Socket::Watched(_)) => true,
+            None => false,
+        }
+    }
+
     /// The inode of its socket, by which it is known in another process.
     pub(super) fn inode(&self) -> Option<u64> {
         let (_, socket) = self.lend()?;

@@ -45,6 +45,11 @@ impl Lent {
         Lent { socket, traffic, again: None, told: None, untold: 0 }
     }
 
+    /// Whether clients connect to it.
+    pub(super) fn takes_connections(&self) -> bool {
+        self.traffic == Traffic::Connections
+    }
+
     /// What to say of one more time, if anything: a line a second at the most.
     fn tell(&mut self, now: Instant) -> Option<String> {
         if self.told.is_some_and(|told| now < told + TELL) {
