@@ -212,7 +212,7 @@ fn values_survive_being_written_and_read() {
 fn any_text_is_read_or_refused_and_what_is_read_survives() {
     let mut seeded = Seeded(0xbad_5eed);
     let (mut listens, mut connects) = (0, 0);
-    for _ in 0..50_000 {
+    for _ in 0..25_000 {
         let start = STARTS[usize::try_from(seeded.below(24)).unwrap_or(0)];
         let text = format!("{start}{}", seeded.text(r"0189:=\[]%.a-é port@/", 9));
         match text.parse::<Listen>() {
@@ -253,7 +253,7 @@ fn survives(text: &str) {
 #[test]
 fn bytes_at_random_do_no_harm() {
     let mut seeded = Seeded(0xb17e5);
-    for _ in 0..20_000 {
+    for _ in 0..8000 {
         let bytes: Vec<u8> = (0..seeded.below(40)).map(|_| u8::try_from(seeded.below(256)).unwrap_or(0)).collect();
         survives(&String::from_utf8_lossy(&bytes));
         // Characters of every length, and the longest of texts.
@@ -268,7 +268,7 @@ fn bytes_at_random_do_no_harm() {
 #[test]
 fn a_letter_more_or_less_does_no_harm() {
     let mut seeded = Seeded(0x0dd);
-    for _ in 0..5000 {
+    for _ in 0..2000 {
         let listen = seeded.listen();
         let texts = [seeded.with_header(listen).to_string(), seeded.connect().to_string()];
         for text in texts {
