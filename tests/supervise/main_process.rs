@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use crate::harness::client::ask;
 use crate::harness::load::Load;
-use crate::harness::process::{self, Exit, alive, children};
+use crate::harness::process::{self, Exit, alive, children, stopped};
 use crate::harness::supervisor::worker_pid;
 use crate::harness::{Setup, Supervisor, eventually, trials};
 
@@ -16,6 +16,7 @@ trials![
     a_daemon_that_names_itself_is_followed,
     the_drain_signal_goes_to_the_main_process,
     the_end_of_the_main_process_is_the_end_of_the_generation,
+    a_main_process_may_hand_over_and_end_at_once,
     a_main_process_that_dies_before_it_is_ready_has_failed,
     a_watchdog_aborts_the_main_process,
     a_kill_reaches_a_daemon_in_its_own_session,
@@ -95,6 +96,26 @@ fn the_end_of_the_main_process_is_the_end_of_the_generation() {
         supervisor.wait_settled();
         eventually("nothing is left of the first", || supervisor.scene.processes().len() <= 3);
     }
+}
+
+/// Its last word and its end come to us together, and its end is not that of the one that it has named.
+fn a_main_process_may_hand_over_and_end_at_once() {
+    let setup = Setup::alone().connections().with("--respawn-delay 10ms..1s");
+    let go = setup.scene().path("go");
+    let first = format!("mainpid.self+say.READY=1+until.{}+fork.session.serve+mainpid.last+exit.0", go.display());
+    let supervisor = setup.role(&format!("notifies fork:session:{first}")).start();
+    let old = supervisor.serving_pid();
+    supervisor.signal(Signal::SIGSTOP);
+    eventually("we sleep", || stopped(supervisor.pid()));
+    std::fs::write(go, "").unwrap();
+    eventually("it has ended", || !alive(old));
+    supervisor.signal(Signal::SIGCONT);
+    supervisor.wait_status("its successor is known", |status| {
+        crate::harness::supervisor::serving(status).is_some_and(|serving| worker_pid(serving) != old)
+    });
+    let answer = ask(supervisor.address());
+    assert_eq!((answer.generation, answer.pid), (1, supervisor.serving_pid().as_raw()));
+    assert_eq!(supervisor.status()["counters"]["respawns"], 0);
 }
 
 fn a_main_process_that_dies_before_it_is_ready_has_failed() {

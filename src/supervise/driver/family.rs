@@ -72,7 +72,8 @@ impl Driver {
         }
         // First the descriptor, which can mean no other process, then what that process is.
         let main = MainProcess::watch(&mut self.reactor, pid, number);
-        let is_its = self.generation_of(pid.as_raw()) == Some(number) && user(pid) == Some(sender.uid);
+        // Its user first: how long it takes to read another user's environment is for that user to decide.
+        let is_its = user(pid) == Some(sender.uid) && self.generation_of(pid.as_raw()) == Some(number);
         match main {
             Ok(main) if is_its && !main.has_ended() => {
                 info!("generation {number} lives by process {pid} from now on");
@@ -88,12 +89,14 @@ impl Driver {
         }
     }
 
-    /// The process that a generation lived by has ended. What is left of it goes, too.
+    /// The process that a generation lived by has ended. What is left of it goes, too; unless another process was named
+    /// in its place, be it by a word that comes with its end.
     pub(super) fn main_ended(&mut self, number: Number) {
+        self.hear_words();
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
-        let Some(main) = worker.main.take() else {
+        let Some(main) = worker.main.take_if(|main| main.has_ended()) else {
             return;
         };
         let leader_has_gone = worker.exit.is_some();
