@@ -13,6 +13,7 @@ mod notify;
 mod output;
 mod ready_line;
 mod rendezvous;
+mod seldom;
 mod settings;
 pub mod state;
 pub mod status;

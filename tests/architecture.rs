@@ -29,10 +29,11 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 1] = ["sys"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
+    "supervise/seldom.rs",
     "forward/state.rs",
     "session/state.rs",
     "session/replay.rs",

@@ -80,6 +80,17 @@ impl Reserve {
         self.kept.len() == RESERVED && self.kept.pop().is_some()
     }
 
+    /// Frees what one record takes if nothing of the reserve is missing; true when it is free. What is received may stay,
+    /// and what is left is enough for a start and for requests.
+    pub fn lend_record_of_all(&mut self) -> bool {
+        self.refill();
+        let whole = self.kept.len() == RESERVED;
+        if whole {
+            self.kept.truncate(RESERVED - FOR_A_RECORD);
+        }
+        whole
+    }
+
     /// Frees one for a request, unless it is needed otherwise; true when it is free.
     pub fn lend_spare(&mut self) -> bool {
         self.kept.len() > FOR_A_START + FOR_A_RECORD && self.kept.pop().is_some()
@@ -112,6 +123,8 @@ mod tests {
         assert!(reserve.lend_one_of_all(), "there are more descriptors here");
         assert_eq!(reserve.kept.len(), RESERVED - 1);
         assert!(reserve.lend_record(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
+        assert!(reserve.lend_record_of_all(), "there are more descriptors here");
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
         reserve.release();
         assert!(reserve.kept.is_empty());

@@ -5,6 +5,7 @@ use super::conventions::Given;
 use super::main_process::MainProcess;
 use super::output::{Output, Sink};
 use super::ready_line::ReadyLine;
+use super::seldom::Seldom;
 use super::settings::{ChildLog, Pass, Settings};
 use super::state::{Number, Readiness};
 use super::{Source, Stream};
@@ -68,6 +69,10 @@ pub struct Worker {
     pub ready: Option<ReadyLine>,
     /// What it says of itself.
     pub status: Option<String>,
+    /// That it says that it reloads,
+    pub reloads_told: Seldom,
+    /// and that it stops.
+    pub stops_told: Seldom,
     /// How many connections it says that it has open.
     pub open: Option<u32>,
     /// The last lines of its standard error, where it passes through us.
@@ -191,6 +196,8 @@ fn watch(
                 reclaim: false,
                 passed: 0,
                 status: None,
+                reloads_told: Seldom::default(),
+                stops_told: Seldom::default(),
                 ready,
                 open: None,
                 tail: Tail::default(),

@@ -70,6 +70,16 @@ fn notify(words: &[&str]) {
                 }
             });
         }
+        ["flood_store"] => {
+            thread::spawn(|| {
+                for number in 0_u64.. {
+                    let (kept, gone) = UnixStream::pair().unwrap();
+                    drop(gone);
+                    say("FDSTORE=1;FDNAME=gone", &[kept.into()]);
+                    say("FDSTORE=1;FDNAME=more", &[memory(&number.to_string())]);
+                }
+            });
+        }
         ["barrier", file] => barrier(file.as_ref()),
         ["store", name, content] => say(&format!("FDSTORE=1;FDNAME={name}"), &[memory(content)]),
         ["store_many", name, count, times] => {

@@ -7,12 +7,13 @@ use crate::supervise::state::Number;
 use crate::supervise::worker::Worker;
 use log::{info, warn};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpgid};
+use nix::unistd::{Pid, Uid, getpgid};
 use socket_protector_client::descriptors::Sender;
 use socket_protector_client::environment::SOCKET_PROTECTOR_GENERATION;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
 
 /// How far up from a process its leader is looked for.
 const ANCESTORS: usize = 64;
@@ -20,9 +21,16 @@ const ANCESTORS: usize = 64;
 const ENVIRONMENT: u64 = 256 * 1024;
 
 impl Driver {
+    /// The generation whose words a process speaks: only our own user and root are listened to. Others are not even
+    /// looked at, since how long it takes to read their environment is for them to decide.
+    pub(super) fn generation_that_speaks(&self, pid: i32, uid: u32) -> Option<Number> {
+        let uid = Uid::from_raw(uid);
+        if uid.is_root() || uid == Uid::effective() { self.generation_of(pid) } else { None }
+    }
+
     /// The generation that a process belongs to: by its process group or by descent; or, where it has left both, as
     /// daemons do, by the environment that it was started with.
-    pub(super) fn generation_of(&self, pid: i32) -> Option<Number> {
+    fn generation_of(&self, pid: i32) -> Option<Number> {
         self.by_descent(pid).or_else(|| self.by_environment(pid))
     }
 
@@ -72,7 +80,7 @@ impl Driver {
         }
         // First the descriptor, which can mean no other process, then what that process is.
         let main = MainProcess::watch(&mut self.reactor, pid, number);
-        // Its user first: how long it takes to read another user's environment is for that user to decide.
+        // Its user first, as above.
         let is_its = user(pid) == Some(sender.uid) && self.generation_of(pid.as_raw()) == Some(number);
         match main {
             Ok(main) if is_its && !main.has_ended() => {
@@ -82,8 +90,8 @@ impl Driver {
                 }
             }
             Ok(_) | Err(_) => {
-                if self.notify.worth_telling() {
-                    warn!("generation {number} cannot live by process {pid}, which is none of its own");
+                if let Some(more) = self.not_followed.tell(Instant::now()) {
+                    warn!("generation {number} cannot live by process {pid}, which is none of its own{more}");
                 }
             }
         }
