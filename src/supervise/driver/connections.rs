@@ -11,11 +11,11 @@ use crate::supervise::conventions::starter_key;
 use crate::supervise::hold::Held;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
+use crate::sys;
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
-use socket2::SockRef;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -143,7 +143,7 @@ impl Driver {
         let Some(Socket::Watched(socket)) = &listener.socket else {
             return false;
         };
-        let error = match accept_from(socket.as_fd()) {
+        let error = match sys::accept(socket.as_fd()) {
             Ok(connection) => {
                 listener.accepted += 1;
                 listener.short = false;
@@ -297,12 +297,6 @@ fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::R
         }
     }
     all
-}
-
-/// The next connection, close-on-exec and in blocking mode.
-fn accept_from(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let (connection, _) = SockRef::from(&socket).accept()?;
-    Ok(connection.into())
 }
 
 /// One that was passed to us may be so already, and its flags are not only ours.
