@@ -56,6 +56,7 @@ pub(super) fn run(steps: &[&str]) -> ExitCode {
 fn notify(words: &[&str]) {
     match words[..] {
         ["say", text] => say(text, &[]),
+        ["say_many", text, count] => (0..count.parse().unwrap()).for_each(|_: u32| say(text, &[])),
         ["mainpid", "self"] => say(&format!("MAINPID={}", std::process::id()), &[]),
         ["mainpid", "last"] => say(&format!("MAINPID={}", LAST.load(Ordering::Relaxed)), &[]),
         ["mainpid", pid] => say(&format!("MAINPID={pid}"), &[]),

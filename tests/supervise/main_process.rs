@@ -9,7 +9,8 @@ use crate::harness::client::ask;
 use crate::harness::load::Load;
 use crate::harness::process::{self, Exit, alive, children, stopped};
 use crate::harness::supervisor::worker_pid;
-use crate::harness::{Setup, Supervisor, eventually, trials};
+use crate::harness::unix::{ask_unix, unix};
+use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_of_root};
 
 trials![
     a_daemon_that_leaves_its_starter_is_followed,
@@ -22,6 +23,13 @@ trials![
     a_kill_reaches_a_daemon_in_its_own_session,
     only_a_process_of_ones_own_can_be_named,
 ];
+
+trials_of_root![what_a_starter_said_is_heard_before_its_end];
+
+/// Trials that need a network of their own, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    trials().into_iter().chain(trials_of_root()).collect()
+}
 
 /// The starter has gone, and is kept as a zombie: its number is that of the process group.
 #[track_caller]
@@ -174,4 +182,24 @@ fn only_a_process_of_ones_own_can_be_named() {
     assert!(alive(Pid::from_raw(std::process::id().cast_signed())));
     let log = supervisor.scene.read("stderr");
     assert!(log.contains("which is none of its own"), "{log}");
+}
+
+/// Although there is more to hear than is heard at once.
+fn what_a_starter_said_is_heard_before_its_end() {
+    let setup = Setup::alone().connections().wrap("queue 512").with("--ready notify");
+    let (go, endpoint) = (setup.scene().path("go"), unix(setup.scene(), "s"));
+    let supervisor = setup.listen(&[&endpoint]).role("notifies say:READY=1 serve").start();
+    let old = supervisor.serving_pid();
+    let said = "say_many:STATUS=starting:300 mainpid:last say:READY=1 exit:0";
+    supervisor.scene.role(&format!("notifies until:{} fork:session:serve {said}", go.display()));
+    let reload = supervisor.begin_reload();
+    let starter = || children(supervisor.pid()).into_iter().find(|child| *child != old);
+    eventually("the starter runs", || starter().is_some());
+    supervisor.signal(Signal::SIGSTOP);
+    eventually("we sleep", || stopped(supervisor.pid()));
+    std::fs::write(go, "").unwrap();
+    eventually("the starter has ended", || starter().is_none());
+    supervisor.signal(Signal::SIGCONT);
+    reload.finish(PATIENCE).expect(0);
+    assert_eq!(ask_unix(&endpoint), 2);
 }

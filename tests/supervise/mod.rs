@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         limits::all(),
         listeners::trials(),
         load::trials(),
-        main_process::trials(),
+        main_process::all(),
         notify::all(),
         original::all(),
         quick_start::trials(),

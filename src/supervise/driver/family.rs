@@ -100,7 +100,7 @@ impl Driver {
     /// The process that a generation lived by has ended. What is left of it goes, too; unless another process was named
     /// in its place, be it by a word that comes with its end.
     pub(super) fn main_ended(&mut self, number: Number) {
-        self.hear_words();
+        self.hear_last_words();
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };

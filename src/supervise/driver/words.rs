@@ -15,10 +15,21 @@ use std::time::{Duration, Instant};
 
 /// How many words are taken in before others have their turn.
 const WORDS: usize = 16;
+/// No more wait in the socket, unless an administrator has wished for it (`max_dgram_qlen`, 10 or 512 as a rule).
+const QUEUE: usize = 1024;
 
 impl Driver {
     pub(super) fn hear_words(&mut self) {
-        for _ in 0..WORDS {
+        self.hear_up_to(WORDS);
+    }
+
+    /// All that was said before now: whoever has ended may have said last what is to come after it.
+    pub(super) fn hear_last_words(&mut self) {
+        self.hear_up_to(QUEUE);
+    }
+
+    fn hear_up_to(&mut self, most: usize) {
+        for _ in 0..most {
             match self.receive_word() {
                 None => return,
                 Some(Err(what)) => self.leave_out(format_args!("it {what}")),
