@@ -15,6 +15,7 @@ use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_of_
 trials![
     a_daemon_that_leaves_its_starter_is_followed,
     a_daemon_that_names_itself_is_followed,
+    a_starter_that_names_itself_again_is_followed,
     the_drain_signal_goes_to_the_main_process,
     the_end_of_the_main_process_is_the_end_of_the_generation,
     a_main_process_may_hand_over_and_end_at_once,
@@ -76,6 +77,21 @@ fn a_daemon_that_names_itself_is_followed() {
         supervisor.reload().expect(0);
         supervisor.wait_settled();
     }
+}
+
+fn a_starter_that_names_itself_again_is_followed() {
+    let setup = Setup::alone().connections().with("--respawn-delay 10ms..1s");
+    let go = setup.scene().path("go");
+    let daemon = format!("until.{}+exit.0", go.display());
+    let supervisor =
+        setup.role(&format!("notifies fork:group:{daemon} mainpid:last mainpid:self say:READY=1 serve")).start();
+    let starter = supervisor.serving_pid();
+    assert!(children(supervisor.pid()).contains(&starter));
+    std::fs::write(go, "").unwrap();
+    eventually("the other one has ended", || !children(starter).into_iter().any(alive));
+    assert_eq!(ask(supervisor.address()).pid, starter.as_raw());
+    assert_eq!(supervisor.serving_pid(), starter);
+    assert!(supervisor.scene.read("stderr").contains("from now on"));
 }
 
 fn the_drain_signal_goes_to_the_main_process() {

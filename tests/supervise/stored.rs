@@ -22,6 +22,7 @@ trials![
     what_is_stored_can_be_removed,
     what_has_hung_up_is_not_kept_unless_asked_for,
     there_is_an_end_to_what_is_stored,
+    a_child_has_descriptors_left_whatever_was_stored,
     there_is_room_to_store_when_held_connections_have_taken_all,
 ];
 
@@ -126,6 +127,10 @@ fn what_has_hung_up_is_not_kept_unless_asked_for() {
     assert!(seen.starts_with("kept \nnames ") && seen.ends_with(":kept\n"), "{seen}");
 }
 
+fn kept(supervisor: &Supervisor) -> usize {
+    descriptors_of(supervisor.pid()).values().filter(|target| target.starts_with("/memfd:stored")).count()
+}
+
 fn there_is_an_end_to_what_is_stored() {
     let setup = Setup::alone();
     let seen = setup.scene().path("seen");
@@ -135,9 +140,6 @@ fn there_is_an_end_to_what_is_stored() {
     supervisor.scene.role("notifies store_many:x:253:4 say:READY=1 serve");
     supervisor.reload().expect(0);
     supervisor.wait_settled();
-    let kept = |supervisor: &Supervisor| {
-        descriptors_of(supervisor.pid()).values().filter(|target| target.starts_with("/memfd:stored")).count()
-    };
     assert_eq!(kept(&supervisor), 512);
     supervisor.scene.role(&format!("notifies stored:{} say:READY=1 serve", seen.display()));
     let load = Load::on(supervisor.address());
@@ -154,6 +156,18 @@ fn there_is_an_end_to_what_is_stored() {
     assert_eq!(supervisor.census(), before);
     let log = supervisor.scene.read("stderr");
     assert!(log.contains("are not stored: there are 512 already"), "{log}");
+}
+
+fn a_child_has_descriptors_left_whatever_was_stored() {
+    let setup = Setup::alone().wrap("nofile_soft 64").role("notifies store_many:x:20:4 say:READY=1 serve");
+    let supervisor = setup.start();
+    eventually("all that may be is stored", || kept(&supervisor) == 32);
+    supervisor.scene.role("notifies say:READY=1 serve");
+    for _ in 0..2 {
+        supervisor.reload().expect(0);
+        ask(supervisor.address());
+    }
+    assert_eq!(kept(&supervisor), 32);
 }
 
 fn there_is_room_to_store_when_held_connections_have_taken_all() {

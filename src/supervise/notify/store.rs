@@ -251,6 +251,16 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_file_of_its_own_is_kept_as_often_as_it_comes() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new(u64::MAX);
+        let one: OwnedFd = nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).unwrap().0;
+        let again = given(one.try_clone().unwrap());
+        store.keep(&mut reactor, "loop", false, vec![given(one), again]);
+        assert_eq!(names(&store), ["loop", "loop"]);
+    }
+
+    #[test]
     fn there_is_an_end_to_what_is_stored() {
         let mut reactor = Reactor::new().unwrap();
         let mut store = Store::new(u64::MAX);
