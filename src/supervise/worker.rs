@@ -69,7 +69,9 @@ pub struct Worker {
     pub ready: Option<ReadyLine>,
     /// What it says of itself.
     pub status: Option<String>,
-    /// That it says that it reloads,
+    /// What is told of it: that it lives by another process,
+    pub main_told: Seldom,
+    /// that it reloads,
     pub reloads_told: Seldom,
     /// and that it stops.
     pub stops_told: Seldom,
@@ -196,6 +198,7 @@ fn watch(
                 reclaim: false,
                 passed: 0,
                 status: None,
+                main_told: Seldom::default(),
                 reloads_told: Seldom::default(),
                 stops_told: Seldom::default(),
                 ready,

@@ -60,6 +60,12 @@ fn notify(words: &[&str]) {
         ["mainpid", "self"] => say(&format!("MAINPID={}", std::process::id()), &[]),
         ["mainpid", "last"] => say(&format!("MAINPID={}", LAST.load(Ordering::Relaxed)), &[]),
         ["mainpid", pid] => say(&format!("MAINPID={pid}"), &[]),
+        ["mainpid_many", count] => {
+            for turn in 0..count.parse::<u32>().unwrap() {
+                let pid = if turn % 2 == 0 { LAST.load(Ordering::Relaxed) } else { std::process::id() };
+                say(&format!("MAINPID={pid}"), &[]);
+            }
+        }
         ["hex", digits] => say_bytes(&hex(digits), &[]),
         ["long", count] => say_bytes(&vec![b'x'; count.parse().unwrap()], &[]),
         ["ping", ms, count] => ping(super::milliseconds(ms), count.parse().unwrap()),

@@ -16,6 +16,7 @@ trials![
     a_daemon_that_leaves_its_starter_is_followed,
     a_daemon_that_names_itself_is_followed,
     a_starter_that_names_itself_again_is_followed,
+    naming_one_again_and_again_fills_no_log,
     the_drain_signal_goes_to_the_main_process,
     the_end_of_the_main_process_is_the_end_of_the_generation,
     a_main_process_may_hand_over_and_end_at_once,
@@ -92,6 +93,15 @@ fn a_starter_that_names_itself_again_is_followed() {
     assert_eq!(ask(supervisor.address()).pid, starter.as_raw());
     assert_eq!(supervisor.serving_pid(), starter);
     assert!(supervisor.scene.read("stderr").contains("from now on"));
+}
+
+fn naming_one_again_and_again_fills_no_log() {
+    let role = "notifies fork:group:after.100000 mainpid_many:2000 say:STATUS=done;READY=1 serve";
+    let supervisor = Setup::alone().with("--ready notify").role(role).start();
+    ask(supervisor.address());
+    let log = supervisor.scene.read("stderr");
+    let told = log.matches("from now on").count();
+    assert!((1..20).contains(&told), "told {told} times");
 }
 
 fn the_drain_signal_goes_to_the_main_process() {

@@ -84,9 +84,11 @@ impl Driver {
         let is_its = user(pid) == Some(sender.uid) && self.generation_of(pid.as_raw()) == Some(number);
         match main {
             Ok(main) if is_its && !main.has_ended() => {
-                info!("generation {number} lives by process {pid} from now on");
                 if let Some(worker) = self.workers.get_mut(&number) {
                     worker.main = Some(main);
+                    if let Some(more) = worker.main_told.tell(Instant::now()) {
+                        info!("generation {number} lives by process {pid} from now on{more}");
+                    }
                 }
             }
             Ok(_) | Err(_) => {
