@@ -80,15 +80,10 @@ impl Reserve {
         self.kept.len() == RESERVED && self.kept.pop().is_some()
     }
 
-    /// Frees what one record takes if nothing of the reserve is missing; true when it is free. What is received may stay,
-    /// and what is left is enough for a start and for requests.
-    pub fn lend_record_of_all(&mut self) -> bool {
+    /// Frees what a start and requests leave. What is received may stay.
+    pub fn lend_rest(&mut self) {
         self.refill();
-        let whole = self.kept.len() == RESERVED;
-        if whole {
-            self.kept.truncate(RESERVED - FOR_A_RECORD);
-        }
-        whole
+        self.kept.truncate(FOR_A_START + FOR_REQUESTS);
     }
 
     /// Frees one for a request, unless it is needed otherwise; true when it is free.
@@ -124,7 +119,7 @@ mod tests {
         assert_eq!(reserve.kept.len(), RESERVED - 1);
         assert!(reserve.lend_record(), "there are more descriptors here");
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
-        assert!(reserve.lend_record_of_all(), "there are more descriptors here");
+        reserve.lend_rest();
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
         reserve.release();
         assert!(reserve.kept.is_empty());

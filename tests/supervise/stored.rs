@@ -171,21 +171,33 @@ fn a_child_has_descriptors_left_whatever_was_stored() {
 }
 
 fn there_is_room_to_store_when_held_connections_have_taken_all() {
-    let setup = Setup::alone().connections().wrap("nofile 64").with("--ready notify --respawn-delay 10ms..1s");
+    let setup = Setup::alone().connections().wrap("nofile 128").with("--ready notify --respawn-delay 10ms..1s");
     let (go, seen) = (setup.scene().path("go"), setup.scene().path("seen"));
     let supervisor = setup.role("notifies say:READY=1 serve").start();
-    supervisor.scene.role(&format!("notifies until:{} store:state:first say:READY=1 serve", go.display()));
+    let store = "store:state:first store_hung_up:gone:1 store_many:more:10:1";
+    supervisor.scene.role(&format!("notifies until:{} {store} say:READY=1 serve", go.display()));
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
-    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(supervisor.address()).unwrap()).collect();
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(supervisor.address()).unwrap()).collect();
     clients.iter_mut().for_each(|client| client.send(Duration::ZERO, "held").unwrap());
     eventually("no descriptor is free", || supervisor.scene.read("stderr").contains("cannot accept on tcp:"));
-    fs::write(go, "").unwrap();
+    fs::write(&go, "").unwrap();
     while !clients.is_empty() {
         clients.remove(0).receive("held").unwrap();
     }
+    assert_eq!(kept(&supervisor), 11);
+    eventually("it is told of", || supervisor.scene.read("stderr").contains("named gone has hung up"));
     supervisor.scene.role(&format!("notifies stored:{} say:READY=1 serve", seen.display()));
     supervisor.reload().expect(0);
     assert!(supervisor.scene.read("seen").starts_with("state first\n"), "{}", supervisor.scene.read("seen"));
-    ask(supervisor.address());
+    // And there is room to start another one.
+    supervisor.scene.role(&format!("notifies until:{} say:READY=1 serve", go.display()));
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(supervisor.address()).unwrap()).collect();
+    clients.iter_mut().for_each(|client| client.send(Duration::ZERO, "held").unwrap());
+    fs::write(&go, "").unwrap();
+    while !clients.is_empty() {
+        clients.remove(0).receive("held").unwrap();
+    }
 }

@@ -30,25 +30,25 @@ impl Driver {
 
     fn hear_up_to(&mut self, most: usize) {
         for _ in 0..most {
-            match self.receive_word() {
-                None => return,
+            // Held connections may have taken every descriptor, and the kernel closes those of a word that find no room.
+            // One more is needed to put them where they are kept.
+            let held = self.hold.len();
+            if held > 0 {
+                self.reserve.lend_rest();
+            }
+            let received = self.notify.receive();
+            let all = received.is_none();
+            match received {
+                None => {}
                 Some(Err(what)) => self.leave_out(format_args!("it {what}")),
                 Some(Ok(received)) => self.word(received),
             }
+            self.reserve.refill();
+            if all {
+                return;
+            }
         }
         self.reactor.again(Source::Notify);
-    }
-
-    /// The next word. Held connections may have taken every descriptor, and the kernel closes those of a word that find
-    /// no room.
-    fn receive_word(&mut self) -> Option<Result<Received, &'static str>> {
-        let held = self.hold.len();
-        let lent = held > 0 && self.reserve.lend_record_of_all();
-        let received = self.notify.receive();
-        if lent {
-            self.reserve.refill();
-        }
-        received
     }
 
     fn leave_out(&mut self, why: fmt::Arguments<'_>) {

@@ -15,6 +15,8 @@ use std::time::Instant;
 
 /// More than that are refused: whoever stores without end must not take all that there is.
 const MOST: usize = 512;
+/// So many are ours, the reserve among them. What is stored is a part of the rest, of which clients need the most.
+const OURS: usize = 64;
 /// Where stored descriptors are put: out of the way of the numbers that children get, so that a start takes no further
 /// descriptor for each of them.
 const ABOVE: usize = 1024;
@@ -64,7 +66,7 @@ impl Store {
         let limit =
             getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let above = RawFd::try_from(ABOVE.min(limit / 2)).unwrap_or(0);
-        let most = MOST.min(limit / 4).min(usize::try_from(children / 2).unwrap_or(MOST));
+        let most = most(limit, usize::try_from(children).unwrap_or(usize::MAX));
         Store { stored: Vec::new(), next: 0, most, above, refused: Seldom::default(), dropped: Seldom::default() }
     }
 
@@ -96,7 +98,9 @@ impl Store {
 
     /// A file cannot be watched, and cannot hang up either.
     fn watched(&self, reactor: &mut Reactor<Source>, id: StoredId, descriptor: Given) -> Kept {
-        match sys::duplicate_above(descriptor.as_fd(), self.above) {
+        // When none is free up there, one below does as well.
+        let duplicate = |above| sys::duplicate_above(descriptor.as_fd(), above);
+        match duplicate(self.above).or_else(|_| duplicate(0)) {
             Ok(duplicate) => match reactor.register(Descriptor(descriptor), Source::Stored(id), CLOSED) {
                 Ok(descriptor) => Kept::Watched(descriptor),
                 Err(_) => Kept::Plain(Given(duplicate)),
@@ -159,6 +163,11 @@ impl Drop for Given {
     }
 }
 
+/// How many may be stored, by our limit of open files and the children's.
+fn most(ours: usize, children: usize) -> usize {
+    MOST.min(ours.saturating_sub(OURS) / 4).min(children / 2)
+}
+
 /// By what a descriptor is known again; anonymous ones cannot be told apart, so they never are.
 fn file(descriptor: BorrowedFd<'_>) -> Option<File> {
     let anonymous = read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
@@ -175,7 +184,7 @@ fn has_hung_up(descriptor: BorrowedFd<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Given, MOST, Store, StoredId};
+    use super::{Given, MOST, Store, StoredId, most};
     use crate::reactor::Reactor;
     use crate::supervise::Source;
     use std::io::Write;
@@ -268,9 +277,10 @@ mod tests {
             store.keep(&mut reactor, "x", false, vec![file()]);
         }
         assert_eq!(store.lend().count(), MOST);
-        let mut store = Store::new(9);
-        store.keep(&mut reactor, "x", false, (0..6).map(|_| file()).collect());
-        assert_eq!(store.lend().count(), 4, "half of what a child may have open");
+        assert_eq!(most(usize::MAX, usize::MAX), MOST);
+        assert_eq!(most(164, 1024), 25, "three quarters of what we need not ourselves are for clients");
+        assert_eq!(most(20_000, 64), 32, "half of what a child may have open is its own");
+        assert_eq!(most(20, 64), 0);
     }
 
     #[test]
