@@ -9,6 +9,7 @@ use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
 use crate::supervise::conventions::starter_key;
 use crate::supervise::hold::Held;
+use crate::supervise::seldom::Seldom;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
 use crate::sys;
@@ -43,8 +44,10 @@ pub(super) struct Listener {
     pub(super) socket: Option<Socket>,
     /// As much is held as may be; the rest waits in the kernel's backlog.
     full: bool,
-    /// No descriptor was free, and that has been said.
+    /// No descriptor was free, and that has been said;
     short: bool,
+    /// it may come and go with every connection.
+    told: Seldom,
 }
 
 pub(super) enum Socket {
@@ -101,6 +104,7 @@ pub(super) fn watch(
             socket: Some(socket),
             full: false,
             short: false,
+            told: Seldom::default(),
         });
     }
     Ok(listeners)
@@ -159,10 +163,13 @@ impl Driver {
         if is_the_connections_own(&error) {
             return true;
         }
-        if !std::mem::replace(&mut listener.short, true) {
-            warn!("cannot accept on {}: {error}; trying again until it works", listener.endpoint);
+        let now = Instant::now();
+        if !std::mem::replace(&mut listener.short, true)
+            && let Some(more) = listener.told.tell(now)
+        {
+            warn!("cannot accept on {}: {error}; trying again until it works{more}", listener.endpoint);
         }
-        self.reactor.set_deadline(Source::Listener(index), Some(Instant::now() + ACCEPT_RETRY));
+        self.reactor.set_deadline(Source::Listener(index), Some(now + ACCEPT_RETRY));
         false
     }
 
