@@ -13,6 +13,7 @@ use socket_protector_client::environment::SOCKET_PROTECTOR_GENERATION;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::str::FromStr;
 use std::time::Instant;
 
 /// How far up from a process its leader is looked for.
@@ -63,6 +64,13 @@ impl Driver {
         Some(number).filter(|number| self.workers.contains_key(number))
     }
 
+    /// Whether a process that one of this generation has named may belong to it. One that is just executing its program
+    /// has no environment yet, and may have lost its parent, so that it cannot be told.
+    fn belongs(&self, number: Number, pid: i32) -> bool {
+        let is_its = || self.generation_of(pid) == Some(number);
+        is_its() || is_executing(pid) || is_its()
+    }
+
     /// A generation lives by this process from now on.
     pub(super) fn follow(&mut self, number: Number, pid: i32, sender: Sender) {
         let pid = Pid::from_raw(pid);
@@ -81,7 +89,7 @@ impl Driver {
         // First the descriptor, which can mean no other process, then what that process is.
         let main = MainProcess::watch(&mut self.reactor, pid, number);
         // Its user first, as above.
-        let is_its = user(pid) == Some(sender.uid) && self.generation_of(pid.as_raw()) == Some(number);
+        let is_its = user(pid) == Some(sender.uid) && self.belongs(number, pid.as_raw());
         match main {
             Ok(main) if is_its && !main.has_ended() => {
                 if let Some(worker) = self.workers.get_mut(&number) {
@@ -128,14 +136,64 @@ fn is_of(worker: &Worker, pid: Pid, group: Option<Pid>) -> bool {
     is(worker.process.pid()) || worker.main.as_ref().is_some_and(|main| is(main.pid()) && !main.has_ended())
 }
 
+/// A field of proc_pid_stat(5), by its number there.
+fn field<T: FromStr>(stat: &str, number: usize) -> Option<T> {
+    // The second, a name in brackets, may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+}
+
 fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything; see proc_pid_stat(5).
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    field(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, 4)
+}
+
+/// Whether a process that we may look into is in the middle of execve(2).
+fn is_executing(pid: i32) -> bool {
+    let mut first = [0];
+    // That it can be opened tells that we may, and that the zeros in `stat` are no refusal.
+    let empty = File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read(&mut first));
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    empty.is_ok_and(|bytes| bytes == 0) && stat.is_ok_and(|stat| has_no_environment_yet(&stat))
+}
+
+/// It has memory, which no thread of the kernel has, and no place in it for an environment, be it an empty one.
+fn has_no_environment_yet(stat: &str) -> bool {
+    field(stat, 23).is_some_and(|size: u64| size > 0) && field(stat, 51) == Some(0_u64)
 }
 
 /// The effective user of a process.
 pub(super) fn user(pid: Pid) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{field, has_no_environment_yet, is_executing};
+
+    /// A line of `stat` with the size of the memory and the end of the environment.
+    fn stat(size: u64, environment_end: u64) -> String {
+        let fields = (3..=52).map(|number| match number {
+            23 => size,
+            51 => environment_end,
+            _ => number,
+        });
+        let fields: Vec<String> = fields.map(|value| value.to_string()).collect();
+        format!("7 (a ) b) {}", fields.join(" "))
+    }
+
+    #[test]
+    fn a_field_is_found_whatever_the_name_is() {
+        assert_eq!(field(&stat(1, 2), 4), Some(4));
+        assert_eq!(field(&stat(1, 2), 51), Some(2));
+        assert_eq!(field::<u64>("7 (x) S", 51), None);
+    }
+
+    #[test]
+    fn a_process_in_the_middle_of_its_execution_is_known() {
+        assert!(has_no_environment_yet(&stat(4096, 0)));
+        assert!(!has_no_environment_yet(&stat(4096, 7)), "it runs, with an empty environment or not");
+        assert!(!has_no_environment_yet(&stat(0, 0)), "a thread of the kernel");
+        assert!(!is_executing(std::process::id().cast_signed()));
+        assert!(!is_executing(2));
+    }
 }
