@@ -29,11 +29,12 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 13] = [
+const PURE: &[&str] = &[
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
     "supervise/probe.rs",
+    "supervise/seldom.rs",
     "net/status_line.rs",
     "net/connecting/attempts.rs",
     "net/resolve/queue.rs",
