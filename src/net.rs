@@ -3,7 +3,9 @@
 
 pub mod adopt;
 pub mod connect;
+pub mod connecting;
 pub mod endpoint;
 pub mod far_end;
 pub mod listener;
+pub mod resolve;
 pub mod status_line;

@@ -15,6 +15,7 @@ mod output;
 pub mod probe;
 mod ready_line;
 mod rendezvous;
+mod seldom;
 mod settings;
 pub mod state;
 pub mod status;

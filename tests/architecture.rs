@@ -26,15 +26,18 @@ const LAYERS: [&[&str]; 4] = [
 ];
 
 /// Used by everybody: it uses nobody.
-const FLOOR: [&str; 1] = ["sys"];
+const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 11] = [
+const PURE: &[&str] = &[
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
     "supervise/probe.rs",
+    "supervise/seldom.rs",
     "net/status_line.rs",
+    "net/connecting/attempts.rs",
+    "net/resolve/queue.rs",
     "forward/state.rs",
     "session/state.rs",
     "session/replay.rs",

@@ -22,7 +22,7 @@ const SERVER_STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
 /// Variables by which whoever starts a program tells it what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
-const MANAGERS: [&str; 16] = [
+const MANAGERS: [&str; 17] = [
     "FDSTORE",
     LISTEN_FDNAMES,
     LISTEN_FDS,
@@ -30,6 +30,7 @@ const MANAGERS: [&str; 16] = [
     LISTEN_PID,
     "LISTEN_PIDFDID",
     "MAINPID",
+    "MAINPIDFDID",
     NOTIFY_FD,
     NOTIFY_SOCKET,
     SERVER_STARTER_GENERATION,
@@ -59,8 +60,9 @@ fn is_a_managers(name: &OsStr) -> bool {
 pub fn starter_key(listen: &Listen, address: &Address) -> String {
     let interface = match listen {
         Listen::Tcp(tcp) => Some(&tcp.interface),
+        Listen::Tls(tls) => Some(&tls.tcp.interface),
         Listen::Udp(udp) => Some(&udp.interface),
-        Listen::Unix(_) | Listen::Adopt(_) => None,
+        Listen::Unix(_) | Listen::Adopt(_) | Listen::Proxied(_) => None,
     };
     match (address, interface) {
         (Address::Internet(address), Some(interface)) => of_interface(interface, address.port()),
@@ -203,6 +205,7 @@ mod tests {
         let outer = pairs(&[
             ("LISTEN_FDS", "2"),
             ("LISTEN_PIDFDID", "7"),
+            ("MAINPIDFDID", "7"),
             ("NOTIFY_SOCKET", "/run/x"),
             ("WATCHDOG_PID", "1"),
             ("EINHORN_FD_0", "7"),

@@ -20,6 +20,7 @@ use super::notify::store::Store;
 use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
 use super::rendezvous::Rendezvous;
+use super::seldom::Seldom;
 use super::settings::Settings;
 use super::state::{Action, Finish, Input, Machine, Number};
 use super::status::{Counters, LastReload};
@@ -35,7 +36,6 @@ use children::Why;
 use connections::Listener;
 use lent::Outdated;
 use log::{debug, error, info, warn};
-use names::TurnedAway;
 use nix::sys::signal::Signal;
 use probes::Probing;
 use requests::Asked;
@@ -128,7 +128,12 @@ pub struct Driver {
     einhorn: EinhornServer,
     notify: NotifyServer,
     rendezvous: Rendezvous,
-    turned_away: TurnedAway,
+    /// Who comes to a name and is none of our children.
+    turned_away: Seldom,
+    /// Words by sd_notify that are left out.
+    left_out: Seldom,
+    /// Processes that a generation cannot live by.
+    not_followed: Seldom,
     store: Store,
     control: Server<Source>,
     signals: Registered<Signals>,
@@ -182,8 +187,10 @@ impl Driver {
             einhorn,
             notify,
             rendezvous,
-            turned_away: TurnedAway::default(),
-            store: Store::new(),
+            turned_away: Seldom::default(),
+            left_out: Seldom::default(),
+            not_followed: Seldom::default(),
+            store: Store::new(settings.open_files.0),
             control,
             signals,
             starter,
@@ -241,7 +248,7 @@ impl Driver {
             Source::Einhorn => self.einhorns_workers(),
             Source::EinhornClient(id) => self.einhorns_worker(id, event),
             Source::Rendezvous(index) => self.rendezvous_event(index),
-            Source::Stored(id) => self.store.hung_up(id),
+            Source::Stored(id) => self.store.look(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::process::Command;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -52,11 +52,14 @@ fn short_of_descriptors_it_waits_and_goes_on() {
     supervisor.scene.role("one_by_one 3000");
     process::send(supervisor.serving_pid(), Signal::SIGKILL);
     supervisor.wait_status("nothing serves", |status| crate::harness::supervisor::serving(status).is_none());
-    let before = processor_time(supervisor.pid());
+    let (begin, before) = (Instant::now(), processor_time(supervisor.pid()));
     // Whoever waits for the slow start waits for a supervisor that has no descriptors left.
     all_answered(crowd(address, 150, Duration::ZERO));
     let used = processor_time(supervisor.pid()) - before;
     assert!(used < Duration::from_millis(800), "it spins: {used:?} of processor time");
+    let (log, seconds) = (supervisor.scene.read("stderr"), begin.elapsed().as_secs());
+    let told = log.matches("cannot accept on tcp:").count() as u64;
+    assert!((1..=seconds + 1).contains(&told), "told {told} times in {seconds} s");
     supervisor.scene.role("echo");
     supervisor.reload().expect(0);
     ask(address);

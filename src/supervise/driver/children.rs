@@ -153,7 +153,7 @@ impl Driver {
     /// The leader of a group has exited. What it wrote before is read first, since it may say why; and what it said by
     /// sd_notify, since it may have left the work to another.
     pub(super) fn leader_exited(&mut self, number: Number) {
-        self.hear_words();
+        self.hear_last_words();
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.read_output(number, stream);
         }
