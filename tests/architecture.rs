@@ -26,13 +26,15 @@ const LAYERS: [&[&str]; 4] = [
 ];
 
 /// Used by everybody: it uses nobody.
-const FLOOR: [&str; 1] = ["sys"];
+const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
+    "net/connecting/attempts.rs",
+    "net/resolve/queue.rs",
     "forward/state.rs",
     "session/state.rs",
     "session/replay.rs",

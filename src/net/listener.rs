@@ -149,11 +149,13 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
         });
         bound.map_err(|refusal| refusal.about(listen))
     };
-    match listen {
-        Listen::Tcp(Tcp { interface, port, backlog }) => {
-            let backlog = backlog.unwrap_or(default_backlog);
-            bound(open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
-        }
+    let connections = |Tcp { interface, port, backlog }: &Tcp| {
+        let backlog = backlog.unwrap_or(default_backlog);
+        bound(open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
+    };
+    match listen.socket() {
+        Listen::Tcp(tcp) => connections(tcp),
+        Listen::Tls(tls) => connections(&tls.tcp),
         Listen::Udp(Udp { interface, port }) => bound(open(interface, *port, None), Traffic::Datagrams, 0),
         Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::None),
         Listen::Adopt(adopt) => {
@@ -161,6 +163,7 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
                 inherited.give(adopt).map_err(|source| Refusal::Adopt(source).about(listen))?;
             Ok(Bound { endpoint: listen.clone(), address, traffic, backlog: default_backlog, file: None, socket })
         }
+        Listen::Proxied(_) => Err(Refusal::Kernel(io::ErrorKind::Unsupported.into()).about(listen)),
     }
 }
 
@@ -169,9 +172,9 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
 /// # Errors
 /// Those of [`bind`]; `Unsupported` for other sockets.
 pub fn replace(listen: &Listen, default_backlog: u32) -> Result<Bound, ListenError> {
-    match listen {
+    match listen.socket() {
         Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::Loop),
-        Listen::Tcp(_) | Listen::Udp(_) | Listen::Adopt(_) => {
+        Listen::Tcp(_) | Listen::Tls(_) | Listen::Udp(_) | Listen::Adopt(_) | Listen::Proxied(_) => {
             Err(Refusal::Kernel(io::ErrorKind::Unsupported.into()).about(listen))
         }
     }
@@ -253,7 +256,7 @@ fn open(interface: &Interface, port: u16, backlog: Option<u32>) -> Result<Socket
         Interface::V4(address) => open_one((*address, port).into(), backlog),
         // Whether `::` takes IPv4 as well stays as the host is set up.
         Interface::V6 { address, zone } => {
-            let scope = zone.as_deref().map_or(Ok(0), scope_id)?;
+            let scope = zone.as_deref().map_or(Ok(0), scope_id).map_err(Refusal::Zone)?;
             open_one(SocketAddrV6::new(*address, port, 0, scope).into(), backlog)
         }
     };
@@ -313,10 +316,10 @@ fn look_up(name: &str, port: u16) -> Result<SocketAddr, Refusal> {
 }
 
 /// A zone is the number of a network interface or its name.
-fn scope_id(zone: &str) -> Result<u32, Refusal> {
+pub(super) fn scope_id(zone: &str) -> io::Result<u32> {
     match zone.parse() {
         Ok(number) => Ok(number),
-        Err(_) => if_nametoindex(zone).map_err(|errno| Refusal::Zone(errno.into())),
+        Err(_) => Ok(if_nametoindex(zone)?),
     }
 }
 
