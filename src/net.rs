@@ -4,3 +4,4 @@ pub mod adopt;
 pub mod endpoint;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod tls;

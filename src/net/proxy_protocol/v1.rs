@@ -1,6 +1,6 @@
 //! Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 1025 80`, carriage return, line feed.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::Header;
@@ -39,7 +39,7 @@ fn fields(line: &[u8]) -> Result<Header, HeaderError> {
 
 fn addresses<'a, A>(protocol: &'static str, mut fields: impl Iterator<Item = &'a [u8]>) -> Result<Header, HeaderError>
 where
-    A: FromStr + Into<std::net::IpAddr>,
+    A: FromStr + Into<IpAddr>,
 {
     let mut field = || fields.next().ok_or(HeaderError::Fields);
     let [from, to, from_port, to_port] = [field()?, field()?, field()?, field()?];

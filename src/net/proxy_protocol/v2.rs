@@ -1,7 +1,7 @@
 //! Version 2: a signature, version and command, family and transport, a length, and that many bytes: the addresses,
 //! and records that we skip.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::error::HeaderError;
 use super::{Header, UnixName};
@@ -42,8 +42,8 @@ impl Shape {
         match self {
             Self::Local => Header::Local,
             Self::Unknown => Header::Unknown,
-            Self::V4 => inet::<4>(addresses, |octets| Ipv4Addr::from(octets).into()),
-            Self::V6 => inet::<16>(addresses, |octets| Ipv6Addr::from(octets).into()),
+            Self::V4 => addressed::<4>(addresses, |octets| Ipv4Addr::from(octets).into()),
+            Self::V6 => addressed::<16>(addresses, |octets| Ipv6Addr::from(octets).into()),
             Self::Unix => {
                 let (source, destination) = addresses.split_at(UnixName::MAX);
                 let name = |bytes| UnixName::new(bytes).unwrap_or_default();
@@ -54,7 +54,7 @@ impl Shape {
 }
 
 /// Both addresses, then both ports.
-fn inet<const N: usize>(bytes: &[u8], address: fn([u8; N]) -> std::net::IpAddr) -> Header {
+fn addressed<const N: usize>(bytes: &[u8], address: fn([u8; N]) -> IpAddr) -> Header {
     let octets = |from: usize| std::array::from_fn(|index| bytes[from + index]);
     let port = |from: usize| u16::from_be_bytes([bytes[from], bytes[from + 1]]);
     let source = SocketAddr::new(address(octets(0)), port(2 * N));
