@@ -4,6 +4,8 @@ pub mod adopt;
 pub mod connecting;
 pub mod endpoint;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod resolve;
 pub mod stream;
+pub mod tls;
