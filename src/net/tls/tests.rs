@@ -4,6 +4,7 @@ mod files;
 mod handshake;
 mod keys;
 mod names;
+mod openssl;
 mod rotation;
 mod stream;
 mod walk;
@@ -153,6 +154,8 @@ struct End {
 struct Portioned {
     socket: UnixStream,
     most: usize,
+    /// Bytes that it has taken.
+    written: usize,
 }
 
 impl Read for Portioned {
@@ -164,7 +167,9 @@ impl Read for Portioned {
 
 impl Write for Portioned {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.socket.write(&buffer[..self.most.min(buffer.len())])
+        let count = self.socket.write(&buffer[..self.most.min(buffer.len())])?;
+        self.written += count;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -211,7 +216,7 @@ fn shake(server: &mut End, client: &mut End) -> (Result<(), SessionError>, Resul
 
 impl End {
     fn new(session: Session, socket: UnixStream) -> Self {
-        Self { session, socket: Portioned { socket, most: usize::MAX }, scratch: vec![0; 20_000] }
+        Self { session, socket: Portioned { socket, most: usize::MAX, written: 0 }, scratch: vec![0; 20_000] }
     }
 
     fn step(&mut self, result: &mut Option<Result<(), SessionError>>) {

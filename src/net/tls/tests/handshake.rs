@@ -63,7 +63,7 @@ fn what_comes_right_behind_the_handshake_is_read_without_the_socket() {
     assert!(client.close_notify());
     // One read takes the end of the handshake, all of the text, and its end.
     assert_eq!(go(&mut server), Handshake::Done);
-    let mut nothing = Portioned { socket: sockets().0, most: usize::MAX };
+    let mut nothing = Portioned { socket: sockets().0, most: usize::MAX, written: 0 };
     let mut plain = [0; 1000];
     let mut all: Vec<u8> = Vec::new();
     loop {
@@ -199,6 +199,19 @@ fn the_reason_of_a_peer_that_is_gone_is_heard() {
     drop(here);
     let error = client.session.handshake(&mut client.socket, &mut client.scratch).unwrap_err();
     assert_eq!(said(&error), "the TLS handshake failed: received fatal alert: HandshakeFailure");
+}
+
+/// An end by the book, which anybody on the way could have sent.
+#[test]
+fn an_end_within_the_handshake_is_no_session() {
+    let folder = Folder::new();
+    let (mut here, there) = sockets();
+    let mut client = End::new(folder.client().session().unwrap(), there);
+    here.write_all(b"\x15\x03\x03\x00\x02\x01\x00").unwrap();
+    let mut go = || client.session.handshake(&mut client.socket, &mut client.scratch);
+    assert_eq!(go().unwrap(), Handshake::Blocked);
+    here.shutdown(Shutdown::Write).unwrap();
+    assert!(matches!(go(), Err(SessionError::Left)));
 }
 
 #[test]

@@ -42,6 +42,14 @@ fn each_side_ends_its_own_direction() {
 }
 
 #[test]
+fn nothing_is_written_behind_our_own_end() {
+    let folder = Folder::new();
+    let (mut server, _client) = connected(&folder.server(), &folder.client());
+    assert!(server.close_notify());
+    assert_eq!(said(&server.write(b"late").unwrap_err()), "the connection failed: broken pipe");
+}
+
+#[test]
 fn an_end_is_told_once_and_sent_once() {
     let folder = Folder::new();
     let (mut server, mut client) = connected(&folder.server(), &folder.client());
