@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 
-/// Writes a new pair over the files.
+/// Writes another key and certificate over the files.
 fn replace(files: &ServerFiles, made: &Made) {
     fs::write(&files.private_key, &made.key).unwrap();
     fs::write(files.cert_key.as_ref().unwrap(), &made.certificate).unwrap();
@@ -31,7 +31,7 @@ fn files_that_stay_are_not_loaded_again() {
 }
 
 #[test]
-fn a_changed_pair_is_for_new_connections_and_running_ones_go_on() {
+fn a_changed_certificate_is_for_new_connections_and_running_ones_go_on() {
     let folder = Folder::new();
     let files = folder.server_files();
     let server = ServerIdentity::load(&files).unwrap();
@@ -57,13 +57,13 @@ fn a_changed_pair_is_for_new_connections_and_running_ones_go_on() {
 }
 
 #[test]
-fn half_of_a_pair_changes_nothing_and_is_told_once() {
+fn half_of_a_change_changes_nothing_and_is_told_once() {
     let folder = Folder::new();
     let files = folder.server_files();
     let server = ServerIdentity::load(&files).unwrap();
     let made = folder.authority.make("second");
     fs::write(files.cert_key.as_ref().unwrap(), &made.certificate).unwrap();
-    let Refresh::Kept(error) = server.refresh() else { panic!("half a pair was taken") };
+    let Refresh::Kept(error) = server.refresh() else { panic!("half a change was taken") };
     assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
     assert!(matches!(server.refresh(), Refresh::Unchanged));
     assert!(is_for(&folder, &server, "localhost"));
