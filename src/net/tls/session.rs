@@ -45,7 +45,7 @@ pub enum Got {
 /// The TLS state of one connection, server's or client's.
 #[derive(Debug)]
 pub struct Session {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Ciphertext that was read from the socket while the plaintext of what came before had no room. Mostly empty, and
     /// then without memory.
     pub(super) ahead: Vec<u8>,

@@ -144,6 +144,16 @@ fn client_of(tls: &ClientTls, host: &str) -> Result<ClientIdentity, LoadError> {
     ClientIdentity::load(tls, &Peer::Tcp(HostPort { host, port: 443, bind_address: None, prefer: None }))
 }
 
+/// A client of plain rustls with these versions and protocols, that believes our authority.
+fn other_client(folder: &Folder, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]) -> Session {
+    let builder = rustls::ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+    let store = roots::at(Path::new(&folder.path("authorities"))).unwrap().store;
+    let mut config = builder.with_root_certificates(store).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = "localhost".try_into().unwrap();
+    Session::new(rustls::ClientConnection::new(Arc::new(config), name).unwrap().into())
+}
+
 /// One end: a session and its socket, which passes at most so many bytes at a time.
 struct End {
     session: Session,

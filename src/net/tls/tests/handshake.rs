@@ -2,16 +2,6 @@
 
 use super::*;
 
-/// A client of plain rustls with these versions and protocols, that believes our authority.
-fn other_client(folder: &Folder, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]) -> Session {
-    let builder = rustls::ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-    let store = roots::at(Path::new(&folder.path("authorities"))).unwrap().store;
-    let mut config = builder.with_root_certificates(store).with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let name = "localhost".try_into().unwrap();
-    Session::new(rustls::ClientConnection::new(Arc::new(config), name).unwrap().into())
-}
-
 #[test]
 fn a_handshake_may_come_byte_by_byte() {
     let folder = Folder::new();

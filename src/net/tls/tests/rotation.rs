@@ -96,6 +96,27 @@ fn whatever_cannot_be_used_changes_nothing() {
     assert!(is_for(&folder, &server, "second"));
 }
 
+/// What is read while a file is written may be of both; it is looked at again.
+#[test]
+fn files_that_change_while_they_are_read_are_read_again() {
+    let folder = Folder::new();
+    let path = folder.write("one", "1");
+    let read = || Ok(fs::read_to_string(&path).unwrap());
+    let value = crate::net::tls::rotation::Rotating::load(vec![path.clone().into()], read).unwrap();
+    assert_eq!(*value.current(), "1");
+    folder.write("one", "2");
+    let while_written = || {
+        let text = read();
+        folder.write("one", "3");
+        text
+    };
+    assert!(value.refresh(while_written).is_none());
+    assert_eq!(*value.current(), "1");
+    assert_eq!(*value.refresh(read).unwrap().unwrap(), "3");
+    assert_eq!(*value.current(), "3");
+    assert!(value.refresh(read).is_none());
+}
+
 /// As certificate tools and cluster secrets do it: a link that leads elsewhere at once.
 #[test]
 fn a_link_that_leads_elsewhere_is_a_change() {
@@ -154,6 +175,8 @@ fn a_session_is_not_resumed_past_a_change() {
     let (mut here, mut there) = connected(&server, &client);
     here.write(b"a ticket comes along").unwrap();
     there.read_all().unwrap();
+    let (again, _client) = connected(&server, &client);
+    assert_eq!(again.session.connection.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
 
     folder.write("clients/root.pem", &Authority::new("another").pem);
     assert!(matches!(server.refresh(), Refresh::Swapped { .. }));

@@ -24,7 +24,17 @@ impl Write for Shut {
 #[test]
 fn each_side_ends_its_own_direction() {
     let folder = Folder::new();
-    let (mut server, mut client) = connected(&folder.server(), &folder.client());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (here, there) = sockets();
+        let server = End::new(folder.server().session().unwrap(), here);
+        ends_one_by_one(server, End::new(other_client(&folder, &[version], &[]), there));
+    }
+}
+
+fn ends_one_by_one(mut server: End, mut client: End) {
+    let (one, other) = shake(&mut server, &mut client);
+    one.unwrap();
+    other.unwrap();
     assert_eq!(client.write(b"request").unwrap(), 7);
     assert!(client.close_notify());
     client.socket.socket.shutdown(Shutdown::Write).unwrap();
