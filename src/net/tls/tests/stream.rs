@@ -206,4 +206,9 @@ fn a_blocked_read_and_an_empty_socket_are_told() {
     server.write(b"hello").unwrap();
     assert_eq!(client.read(&mut plain).unwrap(), Got::Plain { length: 5, more: false });
     assert_eq!(client.read(&mut plain).unwrap(), Got::Blocked);
+    // The end came along: there will be no other event to read it at.
+    server.write(b"bye").unwrap();
+    server.close_notify();
+    assert_eq!(client.read(&mut plain).unwrap(), Got::Plain { length: 3, more: true });
+    assert_eq!(client.read(&mut plain).unwrap(), Got::Closed);
 }
