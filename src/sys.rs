@@ -8,6 +8,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+mod sockets;
+pub(crate) use sockets::{Mode, accept, splice};
+
 /// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {
     /// The paths to try, in order.
@@ -217,22 +220,6 @@ pub(crate) fn default_signals(signals: &[c_int]) {
     for &signal in signals {
         // SAFETY: the default disposition needs no handler.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-}
-
-/// The next connection of a listener, close-on-exec and in blocking mode whatever the listener's own mode is. Whose it is
-/// is not asked: the child that serves it can ask, and here it would only be copied.
-///
-/// # Errors
-/// Those of accept4(2).
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // SAFETY: no address is asked for, so the kernel writes nowhere; on success the result is a new descriptor, which
-    // nobody else owns.
-    unsafe {
-        match libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), libc::SOCK_CLOEXEC) {
-            -1 => Err(io::Error::last_os_error()),
-            number => Ok(OwnedFd::from_raw_fd(number)),
-        }
     }
 }
 

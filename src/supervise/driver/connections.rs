@@ -156,7 +156,7 @@ impl Driver {
         let Some(Socket::Watched(socket)) = &listener.socket else {
             return false;
         };
-        let error = match sys::accept(socket.as_fd()) {
+        let error = match sys::accept(socket.as_fd(), sys::Mode::Blocking) {
             Ok(connection) => {
                 listener.accepted += 1;
                 listener.short = false;
