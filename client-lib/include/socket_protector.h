@@ -95,7 +95,8 @@ bool socket_protector_is_terminated(struct PrivSocketProtector *p);
  *   EAGAIN        there is none now (only after socket_protector_set_nonblocking)
  *   EMFILE, ENFILE, ENOBUFS, ENOMEM
  *                 not enough descriptors or memory. Connections wait where they are; go on when some were closed
- *   ECONNABORTED  connections were lost, since this process ran out of descriptors while it received them
+ *   ECONNABORTED  connections were lost: another thread took the last descriptors, or another process with the same
+ *                 channel read from it, in the moment in which they were received. One thread by itself loses none
  *   EBADMSG       the supervisor sent a record that is none; it was skipped, and accepting may go on
  *   EINVAL        p is NULL, or the listener of a standalone p does not listen any more
  */

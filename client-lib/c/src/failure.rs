@@ -116,7 +116,7 @@ fn number_of_client(error: &Error) -> i32 {
         Error::StateTooLong { .. } => libc::EMSGSIZE,
         Error::NoListener { .. } => libc::EINVAL,
         Error::NoRoom { .. } => libc::ERANGE,
-        Error::Record { .. } | Error::Surplus { .. } => libc::EBADMSG,
+        Error::Record { .. } | Error::Count { .. } => libc::EBADMSG,
         Error::Inherited { source, .. }
         | Error::Flags { source, .. }
         | Error::ParentDeath { source }
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(of(Error::Accept { listener: 0, source: emfile() }), libc::EMFILE);
         assert_eq!(of(Error::NoDescriptors { connections: 3, source: emfile() }), libc::EMFILE);
         assert_eq!(of(Error::Lost { count: 1 }), libc::ECONNABORTED);
-        assert_eq!(of(Error::Surplus { expected: 1, found: 2 }), libc::EBADMSG);
+        assert_eq!(of(Error::Count { expected: 1, found: 2 }), libc::EBADMSG);
         // A cause with the kind of a state is not taken for the state.
         let busy = io::Error::from_raw_os_error(libc::EAGAIN);
         assert_eq!(of(Error::Accept { listener: 0, source: busy }), libc::EAGAIN);
