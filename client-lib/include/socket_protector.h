@@ -59,7 +59,8 @@ typedef struct PrivSocketProtector PrivSocketProtector;
  * is trusted only if it belongs to root or to the user of this process.
  *
  * NULL on failure, with the reason in syslog(3) and in errno: ECONNREFUSED, neither supervisor is there; EACCES, the
- * name belongs to a process of another user; else see socket_protector_open.
+ * name belongs to a process of another user; EBUSY, what our supervisor passed was taken already; else see
+ * socket_protector_open.
  */
 struct PrivSocketProtector *socket_protector_create(uint16_t port);
 
@@ -114,7 +115,9 @@ int socket_protector_accept(struct PrivSocketProtector *p);
  * Listening sockets that were passed are made non-blocking, which all processes share that have them.
  *
  * NULL on failure, with the reason in syslog(3), except for ENOENT, and in errno:
- *   ENOENT        there is no supervisor, or what it passed has been taken already
+ *   ENOENT        there is no supervisor
+ *   EBUSY         what it passed was taken already: by an earlier socket_protector_open or _create of this process, or of
+ *                 the one that it was forked from, be it destroyed or not
  *   EINVAL        a variable is missing or says what cannot be
  *   EPERM         what was passed is meant for another process: a wrapper has to exec the daemon
  *   EBADF, ENOTSOCK, EPROTOTYPE, ...

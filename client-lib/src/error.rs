@@ -35,6 +35,9 @@ pub enum Error {
         /// This process.
         own: u32,
     },
+    /// What the supervisor passed was taken before by this process, or by the one that it was forked from.
+    #[error("what the supervisor passed to this process has been taken already; it can be taken once")]
+    Taken,
     /// A descriptor is not open, or is something else than the environment claims.
     #[error("descriptor {descriptor} is not {expected}")]
     Inherited {
@@ -163,6 +166,7 @@ impl From<Error> for io::Error {
             | Error::NoListener { .. }
             | Error::NoRoom { .. } => io::ErrorKind::InvalidInput,
             Error::NoSupervisor => io::ErrorKind::NotConnected,
+            Error::Taken => io::ErrorKind::ResourceBusy,
             Error::OtherProcess { .. } => io::ErrorKind::PermissionDenied,
             Error::Inherited { source, .. }
             | Error::Flags { source, .. }

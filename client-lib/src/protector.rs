@@ -59,7 +59,8 @@ struct State {
 }
 
 impl Protector {
-    /// Takes what the supervisor passed to this process; `None` if there is no supervisor, or if it was taken before.
+    /// Takes what the supervisor passed to this process; `None` if there is no supervisor. It can be taken once: later
+    /// calls are the error [`Error::Taken`], also after the `Protector` was dropped, and in a process that was forked.
     ///
     /// To be called at the start of `main`, before there are other threads: it then also removes the variables, so
     /// that the daemon's own children do not mistake them for theirs. (With other threads running they stay, because
@@ -70,11 +71,15 @@ impl Protector {
     /// it is told to drain. The parent-death signal is switched off, because the end of the channel replaces it.
     /// The supervisor is told hello, and from then on waits for [`ready`](Protector::ready).
     pub fn from_env() -> Result<Option<Protector>, Error> {
+        // First, because the variables are gone then, or are those of a parent.
+        if TAKEN.load(Ordering::Acquire) {
+            return Err(Error::Taken);
+        }
         let Some(claims) = Claims::read(std::env::var_os, std::process::id())? else {
             return Ok(None);
         };
         if TAKEN.swap(true, Ordering::AcqRel) {
-            return Ok(None);
+            return Err(Error::Taken);
         }
         // On an error nothing was taken, and asking again gives the same error.
         let inherited = claims.take().inspect_err(|_| TAKEN.store(false, Ordering::Release))?;

@@ -110,6 +110,7 @@ impl Failure {
 fn number_of_client(error: &Error) -> i32 {
     match error {
         Error::Missing { .. } | Error::Variable { .. } => libc::EINVAL,
+        Error::Taken => libc::EBUSY,
         Error::OtherProcess { .. } => libc::EPERM,
         Error::Lost { .. } => libc::ECONNABORTED,
         Error::NoSupervisor => libc::ENOTCONN,
@@ -132,11 +133,7 @@ fn number_of_client(error: &Error) -> i32 {
 }
 
 fn number(error: &io::Error) -> i32 {
-    match error.kind() {
-        // Made by the client library, after a wait of its own.
-        io::ErrorKind::TimedOut => libc::ETIMEDOUT,
-        _ => error.raw_os_error().unwrap_or(libc::EIO),
-    }
+    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 #[cfg(test)]
@@ -168,7 +165,7 @@ mod tests {
         assert_eq!(of(Error::NoSupervisor), libc::ENOTCONN);
         assert_eq!(of(Error::StateTooLong { length: 65_537 }), libc::EMSGSIZE);
         assert_eq!(of(Error::NoListener { listener: 65_536 }), libc::EINVAL);
-        assert_eq!(send(io::ErrorKind::TimedOut.into()), libc::ETIMEDOUT);
+        assert_eq!(send(io::Error::from_raw_os_error(libc::ETIMEDOUT)), libc::ETIMEDOUT);
         assert_eq!(send(io::Error::from_raw_os_error(libc::EPIPE)), libc::EPIPE);
         assert_eq!(send(io::Error::from_raw_os_error(libc::EAGAIN)), libc::EAGAIN);
         assert_eq!(Failure::of_accept(Error::NoRoom { length: 9 }.into()).errno(), libc::ERANGE);

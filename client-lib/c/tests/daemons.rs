@@ -377,6 +377,14 @@ fn with_a_full_channel_only_giving_back_waits() {
     }
 }
 
+#[test]
+fn a_supervisor_that_never_reads_is_a_timeout_with_its_number() {
+    for program in in_c().into_iter().take(1) {
+        let (_supervisor, channel) = Supervisor::new();
+        Daemon::on(channel, &program, "stuck").ends("done\n");
+    }
+}
+
 /// The original's supervisor, on a port for each test: the name is the whole machine's.
 struct Original {
     socket: OwnedFd,

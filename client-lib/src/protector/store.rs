@@ -1,7 +1,7 @@
 //! Descriptors that outlive this process: what earlier generations stored, and what is stored for later ones.
 
 use super::Protector;
-use super::tell::{PATIENCE, send_patiently};
+use super::tell::{PATIENCE, send_patiently, timed_out};
 use crate::error::Error;
 use crate::sys;
 use std::io;
@@ -72,7 +72,7 @@ fn wait_for_end(pipe: BorrowedFd<'_>) -> io::Result<()> {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             // The end is all that there ever is to be read.
             Ok(()) if watched[0].revents != 0 => return Ok(()),
-            Ok(()) | Err(_) if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(()) | Err(_) if left.is_zero() => return Err(timed_out()),
             Ok(()) | Err(_) => {}
         }
     }

@@ -94,6 +94,11 @@ impl Protector {
     }
 }
 
+/// The error of a wait that was too long, with its number, which C is told.
+pub(super) fn timed_out() -> io::Error {
+    io::Error::from_raw_os_error(libc::ETIMEDOUT)
+}
+
 /// A way of sending a record with descriptors.
 type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
 
@@ -111,7 +116,7 @@ pub(super) fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(timed_out());
         }
         // A wait that failed, be it by a signal, is made up for by trying again.
         if !full || sys::wait_for_room(channel, left.as_millis() as i32 + 1).is_err() {

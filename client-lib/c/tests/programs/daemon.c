@@ -152,7 +152,8 @@ static void tell(void)
     int before = open_descriptors();
     open_here();
     assert(!getenv("SOCKET_PROTECTOR_CHANNEL") && !getenv("LISTEN_FDS"));
-    FAILS(socket_protector_open(), NULL, ENOENT);
+    FAILS(socket_protector_open(), NULL, EBUSY);
+    FAILS(socket_protector_create(1), NULL, EBUSY);
     fprintf(stderr, "%s %d", socket_protector_name(p), (int)socket_protector_generation(p));
     size_t listeners = socket_protector_listener_count(p);
     for (size_t i = 0; i < listeners; i++) {
@@ -186,6 +187,7 @@ static void tell(void)
     socket_protector_destroy(p);
     /* What was passed has been closed, and nothing left behind. */
     say("closed", before - open_descriptors());
+    FAILS(socket_protector_create(1), NULL, EBUSY);
 }
 
 /* By the original's functions alone, whichever supervisor is there. */
@@ -467,6 +469,18 @@ static void full(void)
     socket_protector_destroy(p);
 }
 
+/* Nobody ever reads the channel. What waits gives up, and the connection is as it was. */
+static void stuck(void)
+{
+    open_here();
+    while (socket_protector_open_connections(p, 1) == 0)
+        ;
+    int fd = socket(AF_INET, SOCK_STREAM, 0), before = open_descriptors();
+    FAILS(socket_protector_give_back(p, fd, 0, NULL, 0), -1, ETIMEDOUT);
+    assert(open_descriptors() == before && close(fd) == 0);
+    socket_protector_destroy(p);
+}
+
 /* A listener of its own, standard input. */
 static void standalone(void)
 {
@@ -498,7 +512,8 @@ int main(int argc, char *argv[])
     } roles[] = {{"null", null}, {"nobody", nobody}, {"tell", tell}, {"original", original}, {"blocked", blocked},
                  {"threads", threads}, {"order", order}, {"polled", polled}, {"rung", rung}, {"few", few},
                  {"forked", forked}, {"standalone", standalone}, {"states", states},
-                 {"long_states", long_states}, {"give", give}, {"full", full}};
+                 {"long_states", long_states}, {"give", give}, {"full", full},
+                 {"stuck", stuck}};
     assert(argc == 2);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (strcmp(argv[1], roles[i].name) == 0) {
