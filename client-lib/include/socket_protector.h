@@ -24,8 +24,18 @@
  *
  * THREADS. All functions may be called from several threads at a time with the same `p`, except that
  * socket_protector_destroy must be the last, and socket_protector_open and _create should be called before there are
- * other threads (see there). Only socket_protector_terminate may be called in a signal handler. After a fork(2) the
- * child may go on to use the `p` of its parent, also to accept, at the same time as its parent and its siblings.
+ * other threads (see there). Only socket_protector_terminate may be called in a signal handler.
+ *
+ * FORK. After a fork(2) the child may go on to use the `p` of its parent, also to accept, at the same time as its parent
+ * and its siblings. The connections that the library had read and not yet returned stay the parent's, and are closed in
+ * the child before fork returns. For that:
+ *   - Do not fork while another thread is inside a function of the same `p`. The child could hold a lock that nobody
+ *     opens, and a connection that was just being received, which its client would see end only with the child. A child
+ *     that does nothing but exec is safe at any time.
+ *   - Use fork(2) of the C library. What makes a process without it (clone(2), _Fork(3), vfork(2)) skips the closing.
+ *   - There is room for 256 such connections, of all `p` of the process; one `p` has never more than 16. What is beyond
+ *     is not closed in the child.
+ *   - An epoll instance of the parent is the parent's: make a new one, and ask for socket_protector_fd again.
  */
 
 #ifndef SOCKET_PROTECTOR_H
@@ -140,7 +150,7 @@ struct PrivSocketProtector *socket_protector_standalone(int listener);
  * socket_protector_accept that also tells to which listener the client came, by its index, in the order of the
  * supervisor's command line. `listener` may be NULL. It is written to only with a connection.
  */
-int socket_protector_accept_from(struct PrivSocketProtector *p, unsigned int *listener);
+int socket_protector_accept_from(struct PrivSocketProtector *p, size_t *listener);
 
 /* ---------------------------------------------------------------------------------------------------------------------
  * Connections that outlive a generation: given back by one with the daemon's own state, and taken on by the next.
@@ -196,7 +206,8 @@ int socket_protector_give_back(struct PrivSocketProtector *p, int fd, size_t lis
 /*
  * A descriptor for poll(2), epoll(7), select(2), kept until socket_protector_destroy: readable whenever an accept would
  * not wait, be it for a connection, for a drain or for socket_protector_terminate. It is level-triggered; a loop that
- * watches it edge-triggered accepts until EAGAIN. To be asked for in the process that uses it, that is after a fork.
+ * watches it edge-triggered accepts until EAGAIN. After a fork the child asks for it again: the number is the same, but
+ * only then it is the child's own. Until then it tells of what concerns the parent.
  *
  * -1 with errno: EMFILE, ENFILE, ENOMEM, ENOSPC.
  */
@@ -264,6 +275,51 @@ const char *socket_protector_listener_name(const struct PrivSocketProtector *p, 
  * that index.
  */
 int socket_protector_listener_fd(const struct PrivSocketProtector *p, size_t index);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Descriptors that outlive a generation: left with the supervisor, which gives them to each later generation, after a
+ * reload and after a crash. docs/notify.md tells what becomes of them.
+ */
+
+/*
+ * Leaves duplicates of `count` descriptors, 1 to 253, with the supervisor under this name: ASCII without control
+ * characters and colons, 1 to 255 long. They come to every generation that starts from now on, until they are removed.
+ * The descriptors stay open and the caller's.
+ *
+ * Waits until the supervisor has dealt with it, non-blocking or not, for ten seconds at the most. It keeps a limited
+ * number; what is beyond that it tells in its log.
+ *
+ * 0, or -1 with errno:
+ *   ENOTCONN      there is no supervisor that stores: standalone, or the original's
+ *   EINVAL        a pointer is NULL, the count is none of 1 to 253, or the name can be nobody's
+ *   EBADF         one of `fds` is not open; nothing is stored
+ *   ETIMEDOUT     the supervisor did not answer for ten seconds
+ *   ECONNREFUSED, ENOENT, ...
+ *                 the supervisor is gone; see connect(2) and sendmsg(2)
+ */
+int socket_protector_store(struct PrivSocketProtector *p, const char *name, const int *fds, size_t count);
+
+/*
+ * Removes what is stored under this name. What was taken of it is not closed by that. Waits as socket_protector_store.
+ *
+ * 0, or -1 with errno as socket_protector_store. That nothing is stored is no error.
+ */
+int socket_protector_unstore(struct PrivSocketProtector *p, const char *name);
+
+/*
+ * Takes one of the descriptors that earlier generations stored under this name, in the order in which they were stored.
+ * It is close-on-exec and the caller's, who closes it; it stays stored, for the case that this process dies, until it is
+ * removed. After a fork parent and child have each their own to take.
+ *
+ * -1 with errno: ENOENT, there is none, or all were taken; EINVAL, a pointer is NULL.
+ */
+int socket_protector_take_stored(struct PrivSocketProtector *p, const char *name);
+
+/* How many descriptors earlier generations stored, whether they were taken meanwhile or not; 0 for NULL. */
+size_t socket_protector_stored_count(const struct PrivSocketProtector *p);
+
+/* The name of the descriptor with that index; several may have the same. NULL with EINVAL if there is none. */
+const char *socket_protector_stored_name(const struct PrivSocketProtector *p, size_t index);
 
 /* The version of the library, a constant. */
 const char *socket_protector_version(void);

@@ -19,12 +19,16 @@ use std::time::Duration;
 /// One at a time, because a forked process has copies of what the other tests have open.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// After so many seconds a process that still waits is killed: what it waits for would never come.
+const TOO_LONG: u32 = 25;
+
 /// Another process that does this, and is well if that does not panic.
 fn forked(work: impl FnOnce()) -> Pid {
     // SAFETY: the new process does what the library is made for, and no more than it; then it ends without cleaning up.
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
+            nix::unistd::alarm::set(TOO_LONG);
             let failed = catch_unwind(AssertUnwindSafe(work)).is_err();
             // SAFETY: it has no conditions.
             unsafe { nix::libc::_exit(i32::from(failed)) }

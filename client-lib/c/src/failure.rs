@@ -12,6 +12,9 @@ pub(crate) enum Failure {
     /// The environment tells of no supervisor.
     #[error("there is no supervisor")]
     NoSupervisor,
+    /// No descriptor is left of those that were stored under a name.
+    #[error("nothing is stored under that name, or all of it was taken")]
+    NothingStored,
     /// Nothing to take at the moment.
     #[error("no connection waits")]
     Nothing,
@@ -85,7 +88,7 @@ impl Failure {
     pub(crate) fn errno(&self) -> i32 {
         match self {
             Failure::Argument => libc::EINVAL,
-            Failure::NoSupervisor => libc::ENOENT,
+            Failure::NoSupervisor | Failure::NothingStored => libc::ENOENT,
             Failure::Nothing => libc::EAGAIN,
             Failure::Drained => libc::ESHUTDOWN,
             Failure::Terminated => libc::ECANCELED,
@@ -115,7 +118,7 @@ fn number_of_client(error: &Error) -> i32 {
         Error::Lost { .. } => libc::ECONNABORTED,
         Error::NoSupervisor => libc::ENOTCONN,
         Error::StateTooLong { .. } => libc::EMSGSIZE,
-        Error::NoListener { .. } => libc::EINVAL,
+        Error::NoListener { .. } | Error::StoredName { .. } => libc::EINVAL,
         Error::NoRoom { .. } => libc::ERANGE,
         Error::Record { .. } | Error::Count { .. } => libc::EBADMSG,
         Error::Inherited { source, .. }

@@ -28,6 +28,14 @@ impl Protector {
         stored.extract_if(.., |(known, _)| known == name).map(|(_, descriptor)| descriptor).collect()
     }
 
+    /// One of what [`take_stored`](Protector::take_stored) takes, in the same order.
+    #[doc(hidden)]
+    pub fn take_next_stored(&self, name: &str) -> Option<OwnedFd> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = stored.iter().position(|(known, _)| known == name)?;
+        Some(stored.remove(place).1)
+    }
+
     /// Leaves duplicates of up to [`MAX_DESCRIPTORS`](crate::descriptors::MAX_DESCRIPTORS) descriptors with the
     /// supervisor, for this name: sockets, pipes, files, memory. They come to every generation that starts from now on,
     /// also after a crash of this one, until they are removed. What hangs up is dropped before that.
