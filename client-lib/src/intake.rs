@@ -12,11 +12,6 @@ use nix::sys::socket::{MsgFlags, recv};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::thread;
-use std::time::Duration;
-
-/// How long a listener that does not listen at the moment is left alone.
-const SHUT_DOWN: Duration = Duration::from_millis(10);
 
 /// A connection that came in, and is this process's alone until it is taken.
 #[derive(Debug)]
@@ -36,6 +31,8 @@ pub(crate) struct Intake {
     ended: bool,
     /// The listener to ask first, so that a busy one does not starve the others.
     first: usize,
+    /// Listeners that were found not to listen, and of which that was not yet told.
+    shut_down: Vec<usize>,
     arrived: Vec<OwnedFd>,
     /// Room for the longest record, from the first one on.
     record: Vec<u8>,
@@ -43,8 +40,8 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new() -> Intake {
-        let (queue, arrived, record) = (VecDeque::new(), Vec::new(), Vec::new());
-        Intake { queue, lost: 0, ended: false, first: 0, arrived, record }
+        let (queue, shut_down, arrived, record) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
+        Intake { queue, lost: 0, ended: false, first: 0, shut_down, arrived, record }
     }
 
     /// What there is to take without looking at a source; `None` if a source has to be asked. A connection with more
@@ -69,6 +66,7 @@ impl Intake {
     pub(crate) fn forget(&mut self) {
         self.queue.clear();
         self.lost = 0;
+        self.shut_down.clear();
     }
 
     /// Whether there is something to take that the kernel knows nothing of.
@@ -79,6 +77,11 @@ impl Intake {
     /// How many connections there are to take without looking at a source.
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// The listeners that were found not to listen. They are to be left out for a moment.
+    pub(crate) fn take_shut_down(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.shut_down)
     }
 
     /// Asks the sources for which poll has answered. Finding nothing is no error: somebody else was faster.
@@ -112,9 +115,8 @@ impl Intake {
             }
             Err(error) if is_of_the_client(&error) => Ok(false),
             Err(error) if supervised && error.raw_os_error() == Some(libc::EINVAL) => {
-                // Another process that has it shut it down, and the supervisor is making it listen again. Nothing
-                // tells when it does, and until then poll answers at once.
-                thread::sleep(SHUT_DOWN);
+                // Another process that has it shut it down, and the supervisor is making it listen again.
+                self.shut_down.push(index);
                 Ok(false)
             }
             Err(source) => Err(Error::Accept { listener: index, source }),

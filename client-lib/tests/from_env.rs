@@ -75,7 +75,10 @@ fn daemon() {
 
 fn is_taken() {
     let error = Protector::from_env().unwrap_err();
-    assert_eq!(error.to_string(), "what the supervisor passed to this process has been taken already; it can be taken once");
+    assert_eq!(
+        error.to_string(),
+        "what the supervisor passed to this process has been taken already; it can be taken once"
+    );
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::ResourceBusy);
 }
 
