@@ -2,8 +2,8 @@
 
 mod events;
 mod rest;
-mod store;
-mod tell;
+pub(crate) mod store;
+pub(crate) mod tell;
 
 use self::rest::Rest;
 use crate::connection::Connection;
@@ -167,14 +167,7 @@ impl Protector {
     /// only a daemon that accepts elsewhere, that is ready earlier, or that waits in an event loop before it accepts,
     /// has to call it. Said once, however often called.
     pub fn ready(&self) -> Result<(), Error> {
-        if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let told = self.say_ready();
-        if told.is_err() {
-            self.ready.store(false, Ordering::Release);
-        }
-        told
+        self.say_ready(tell::send_patiently)
     }
 
     /// Waits for the next connection and takes it; `None` when it is time to drain and nothing is left to take: finish

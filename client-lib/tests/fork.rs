@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Supervisor, asleep, clients, is_readable, listener};
+use common::{Supervisor, asleep, clients, eventually, is_readable, listener};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use socket_protector_client::{Connection, Protector};
@@ -83,14 +83,14 @@ fn each_connection_is_served_by_one_process() {
         }
         assert!(!is_readable(&protector));
     });
-    // If that one fails, its end is the end of the pipe.
+    // It looks while the queue here is full. If it fails, its end is the end of the pipe.
     drop(tell);
+    told.read_exact(&mut [0]).unwrap();
     assert_eq!(protector.queued(), 7);
     assert!(is_readable(&protector));
     (0..7).for_each(|_| serve(protector.accept().unwrap().unwrap()));
     assert!(!is_readable(&protector) && would_wait(&protector));
     waiting.into_iter().for_each(is_answered);
-    told.read_exact(&mut [0]).unwrap();
     let more = pass(&supervisor, clients(3));
     is_well(child);
     more.into_iter().for_each(is_answered);
@@ -141,6 +141,9 @@ fn a_thread_that_waits_does_not_keep_a_forked_process_from_accepting() {
     let child = forked(|| {
         protector.set_nonblocking(true).unwrap();
         assert!(would_wait(&protector));
+        // The thread takes one of them at the most.
+        let _clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+        eventually(|| matches!(protector.accept(), Ok(Some(_))));
     });
     is_well(child);
     drop(TcpStream::connect(address).unwrap());
