@@ -272,7 +272,7 @@ fn taken_away_from_the_runtime_it_keeps_what_was_not_returned() {
 /// A runtime with one thread, which must not wait for the supervisor.
 fn run_alone<T>(test: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { timeout(Duration::from_secs(60), test).await.unwrap() })
+    runtime.block_on(async { timeout(Duration::from_secs(20), test).await.unwrap() })
 }
 
 /// Says so much that the channel has room for nothing more.
