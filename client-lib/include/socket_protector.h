@@ -109,6 +109,8 @@ bool socket_protector_is_terminated(struct PrivSocketProtector *p);
  *   ECONNABORTED  connections were lost: another thread took the last descriptors, or another process with the same
  *                 channel read from it, in the moment in which they were received. One thread by itself loses none
  *   EBADMSG       the supervisor sent a record that is none; it was skipped, and accepting may go on
+ *   ETIMEDOUT     the first call could not tell that the daemon is ready: the supervisor did not read for ten seconds.
+ *                 So long it waits, non-blocking or not; accepting may go on, and then tells it
  *   EINVAL        p is NULL, or the listener of a standalone p does not listen any more
  */
 int socket_protector_accept(struct PrivSocketProtector *p);
@@ -230,7 +232,8 @@ int socket_protector_set_nonblocking(struct PrivSocketProtector *p, bool nonbloc
  * Tells the supervisor that the daemon can serve. The first accept says it by itself, so this is for a daemon that
  * polls before it accepts, or that accepts elsewhere. Said once, however often called. Without a supervisor, nothing.
  *
- * 0, or -1 with errno of sendmsg(2). That the supervisor is gone is no error: accepting tells.
+ * 0, or -1 with errno: ETIMEDOUT, the supervisor did not read for ten seconds, for so long it waits; else see
+ * sendmsg(2). That the supervisor is gone is no error: accepting tells.
  */
 int socket_protector_ready(struct PrivSocketProtector *p);
 

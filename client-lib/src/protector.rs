@@ -166,6 +166,9 @@ impl Protector {
     /// Tells the supervisor that the daemon can serve. The first [`accept`](Protector::accept) says it by itself, so
     /// only a daemon that accepts elsewhere, that is ready earlier, or that waits in an event loop before it accepts,
     /// has to call it. Said once, however often called.
+    ///
+    /// Waits while the supervisor does not get to read, non-blocking or not, but no longer than ten seconds; then the
+    /// error has the kind [`io::ErrorKind::TimedOut`], and it may be said again.
     pub fn ready(&self) -> Result<(), Error> {
         self.say_ready(tell::send_patiently)
     }
