@@ -549,6 +549,8 @@ static void stuck(void)
     int fd = socket(AF_INET, SOCK_STREAM, 0), before = open_descriptors();
     FAILS(socket_protector_give_back(p, fd, 0, NULL, 0), -1, ETIMEDOUT);
     assert(open_descriptors() == before && close(fd) == 0);
+    /* Nor can it say that it is ready. */
+    FAILS(socket_protector_accept(p), -1, ETIMEDOUT);
     socket_protector_destroy(p);
 }
 
