@@ -17,6 +17,7 @@ mod harness;
 mod initd;
 mod install;
 mod logs;
+mod loop_daemons;
 mod readme;
 mod supervise;
 mod sys;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         initd::trials(),
         install::trials(),
         logs::trials(),
+        loop_daemons::trials(),
         readme::all(),
         supervise::trials(),
     ];
