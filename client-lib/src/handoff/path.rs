@@ -2,7 +2,8 @@
 //!
 //! Two servers that start at once must not both find the same stale socket and then take away each other's fresh one.
 //! So the steps (look, take away what is stale, bind, listen) are taken under a lock on the directory, which leaves no
-//! file behind.
+//! file behind. The socket is bound under another name in the same directory and gets its own when it listens, so that
+//! whoever sees the file can connect, and a name that is taken meanwhile is not overwritten.
 
 use super::deadline::Deadline;
 use super::error::Error;
@@ -41,7 +42,12 @@ enum Refusal {
 
 impl<E: Into<io::Error>> From<E> for Refusal {
     fn from(error: E) -> Refusal {
-        Refusal::Failed(error.into())
+        let error = error.into();
+        match error.raw_os_error() {
+            // By bind(2) and link(2): the name was taken after it was looked at.
+            Some(libc::EADDRINUSE | libc::EEXIST) => Refusal::InUse,
+            _ => Refusal::Failed(error),
+        }
     }
 }
 
@@ -54,11 +60,17 @@ impl Place {
             Refusal::Failed(source) => Error::Listen { path: path.to_owned(), source },
         })
     }
+
+    /// What this process has just bound.
+    fn of(path: &Path) -> io::Result<Place> {
+        let identity = identity(&fs::symlink_metadata(path)?);
+        Ok(Place { path: path.to_owned(), identity, process: std::process::id() })
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Nobody replaces it meanwhile: the socket still listens.
+        // Nobody replaces it between the look and the removal: the socket still listens.
         let ours = || fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
         if self.process == std::process::id() && ours() {
             let _ = fs::remove_file(&self.path);
@@ -73,17 +85,35 @@ fn claimed(path: &Path, mode: u32) -> Result<(Place, OwnedFd), Refusal> {
     let listener = unix_stream()?;
     // The kernel takes the mode of the file from that of the socket, less the umask, which is the whole process's.
     fchmod(&listener, Mode::from_bits_truncate(mode))?;
-    match bind(listener.as_raw_fd(), &address) {
-        Err(Errno::EADDRINUSE) => return Err(Refusal::InUse),
-        bound => bound?,
+    let first_name = path.with_file_name(format!(".handoff-{}", std::process::id()));
+    // One that is longer than the path itself may be too long. Then there is a moment between the file and the listening.
+    let bound = match UnixAddr::new(&first_name) {
+        Ok(address) if first_name != path => {
+            let _ = fs::remove_file(&first_name);
+            bind(listener.as_raw_fd(), &address)?;
+            // Removed if anything fails; after it the file has one name.
+            let bound = Place::of(&first_name)?;
+            finish(&listener, &bound, mode)?;
+            fs::hard_link(&first_name, path)?;
+            Place::of(path)?
+        }
+        _ => {
+            bind(listener.as_raw_fd(), &address)?;
+            let bound = Place::of(path)?;
+            finish(&listener, &bound, mode)?;
+            bound
+        }
+    };
+    Ok((bound, listener))
+}
+
+/// Gives the file its mode where the umask took something of it, and listens.
+fn finish(listener: &OwnedFd, place: &Place, mode: u32) -> io::Result<()> {
+    let mode = mode & 0o777;
+    if fs::symlink_metadata(&place.path)?.permissions().mode() & 0o777 != mode {
+        fs::set_permissions(&place.path, Permissions::from_mode(mode))?;
     }
-    let place =
-        Place { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?), process: std::process::id() };
-    if fs::symlink_metadata(path)?.permissions().mode() & 0o777 != mode & 0o777 {
-        fs::set_permissions(path, Permissions::from_mode(mode & 0o777))?;
-    }
-    listen(&listener, Backlog::MAXCONN)?;
-    Ok((place, listener))
+    Ok(listen(listener, Backlog::MAXCONN)?)
 }
 
 fn unix_stream() -> nix::Result<OwnedFd> {
