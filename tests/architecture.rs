@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 1] = ["sys"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 9] = [
+const PURE: [&str; 14] = [
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
@@ -39,6 +39,11 @@ const PURE: [&str; 9] = [
     "session/frame.rs",
     "session/telnet.rs",
     "dev/gate.rs",
+    "handoff/frame.rs",
+    "handoff/gob.rs",
+    "handoff/gob/",
+    "handoff/key_value.rs",
+    "handoff/metadata.rs",
 ];
 
 /// Where unsafe code may be.

@@ -1,6 +1,7 @@
 //! What can go wrong, with the number that C is told by errno. The header says the same in words.
 
-use socket_protector_client::Error;
+use crate::ffi;
+use socket_protector_client::{Error, handoff};
 use std::io;
 
 /// Why a function of the library failed.
@@ -60,6 +61,9 @@ pub(crate) enum Failure {
     /// The client library failed.
     #[error(transparent)]
     Client(#[from] Error),
+    /// A handoff failed.
+    #[error(transparent)]
+    Handoff(#[from] handoff::Error),
     /// Accepting failed, for a reason that is not the client library's own.
     #[error("cannot accept")]
     Accept {
@@ -96,6 +100,7 @@ impl Failure {
             | Failure::Descriptor { source, .. }
             | Failure::Accept { source } => number(source),
             Failure::Client(error) => number_of_client(error),
+            Failure::Handoff(error) => ffi::handoff::number(error),
         }
     }
 
@@ -131,7 +136,7 @@ fn number_of_client(error: &Error) -> i32 {
     }
 }
 
-fn number(error: &io::Error) -> i32 {
+pub(crate) fn number(error: &io::Error) -> i32 {
     match error.kind() {
         // Made by the client library, after a wait of its own.
         io::ErrorKind::TimedOut => libc::ETIMEDOUT,

@@ -29,8 +29,14 @@ int main(void)
     const char *(*listener_name)(const struct PrivSocketProtector *, size_t) = socket_protector_listener_name;
     int (*listener_fd)(const struct PrivSocketProtector *, size_t) = socket_protector_listener_fd;
     const char *(*version)(void) = socket_protector_version;
+    int (*send)(const char *, const struct SocketProtectorDescriptor *, size_t, int) = socket_protector_send;
+    int (*send_to)(int, const SocketProtectorDescriptor *, size_t, int) = socket_protector_send_to;
+    ptrdiff_t (*receive)(const char *, SocketProtectorTake, void *, int) = socket_protector_receive;
+    ptrdiff_t (*receive_from)(int, SocketProtectorTake, void *, int) = socket_protector_receive_from;
+    ptrdiff_t (*receive_all_from)(int, SocketProtectorTake, void *, int) = socket_protector_receive_all_from;
     return !(create && destroy && terminate && is_terminated && accept && open && standalone && accept_from && fd &&
              set_nonblocking && ready && is_draining && generation && name && listener_count && listener_name &&
              listener_fd && version && accept_state && give_back && status && open_connections &&
+             send && send_to && receive && receive_from && receive_all_from &&
              SOCKET_PROTECTOR_NO_STATE > SOCKET_PROTECTOR_MAX_STATE && sizeof SOCKET_PROTECTOR_VERSION > 1);
 }
