@@ -156,8 +156,8 @@ impl Sender {
         self.send_within(deadline, stream.as_fd(), descriptors)
     }
 
-    /// Sends these descriptors, each with its metadata, in this order and in as few messages as the limits allow; none is
-    /// sent by no message. They stay open here, and may be closed as soon as this returns: they are then on their way,
+    /// Sends these descriptors, each with its metadata, in this order and in as few messages as the limits allow. With no
+    /// descriptor nothing is sent. They stay open here, and may be closed as soon as this returns: they are then on their way,
     /// whatever becomes of this process.
     ///
     /// Metadata too long for a message is an error before anything is sent. Any other error may leave a part of them
