@@ -171,6 +171,37 @@ fn a_path_is_claimed_only_where_nobody_listens() {
 }
 
 #[test]
+fn a_second_server_does_not_disturb_the_first() {
+    let files = Files::new(1);
+    let path = files.path("server");
+    let server = Server::bind(&path).unwrap();
+    let mut clients = 0;
+    let mut sequence = Sequence::new().push(&files[0], "").call(|| {
+        clients += 1;
+        ControlFlow::Continue(())
+    });
+    let (_, failures) = serving(&server, &mut sequence, || {
+        for _ in 0..3 {
+            assert!(matches!(Server::bind(&path).unwrap_err(), Error::InUse { .. }));
+        }
+        assert_eq!(receive(&path).unwrap().len(), 1);
+    });
+    drop(sequence);
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(clients, 1);
+    drop(server);
+    // One that has bound the path and does not listen yet, and one of another type, are in use too.
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+    for kind in [SockType::Stream, SockType::Datagram] {
+        let bound = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(std::os::fd::AsRawFd::as_raw_fd(&bound), &UnixAddr::new(&path).unwrap()).unwrap();
+        assert!(matches!(Server::bind(&path).unwrap_err(), Error::InUse { .. }));
+        drop(bound);
+        drop(Server::bind(&path).unwrap());
+    }
+}
+
+#[test]
 fn of_many_that_start_at_once_one_gets_the_path() {
     let files = Files::new(0);
     for _ in 0..20 {

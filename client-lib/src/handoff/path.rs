@@ -82,7 +82,7 @@ fn claimed(path: &Path, mode: u32) -> Result<(Place, OwnedFd), Refusal> {
     let address = UnixAddr::new(path)?;
     let _lock = lock(path)?;
     remove_if_stale(path, &address)?;
-    let listener = unix_stream()?;
+    let listener = unix_socket(SockType::Stream)?;
     // The kernel takes the mode of the file from that of the socket, less the umask, which is the whole process's.
     fchmod(&listener, Mode::from_bits_truncate(mode))?;
     let first_name = path.with_file_name(format!(".handoff-{}", std::process::id()));
@@ -116,10 +116,12 @@ fn finish(listener: &OwnedFd, place: &Place, mode: u32) -> io::Result<()> {
     Ok(listen(listener, Backlog::MAXCONN)?)
 }
 
-fn unix_stream() -> nix::Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+fn unix_socket(kind: SockType) -> nix::Result<OwnedFd> {
+    socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
 }
 
+/// Asks by a socket for datagrams: where somebody has bound the file, the kernel refuses it for its type, and otherwise
+/// because nobody has. A server that listens there learns nothing of it; a client would be given its sequence.
 fn remove_if_stale(path: &Path, address: &UnixAddr) -> Result<(), Refusal> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -127,12 +129,11 @@ fn remove_if_stale(path: &Path, address: &UnixAddr) -> Result<(), Refusal> {
         Ok(_) => return Err(Refusal::NotASocket),
         Err(error) => return Err(error.into()),
     }
-    match connect(unix_stream()?.as_raw_fd(), address) {
+    match connect(unix_socket(SockType::Datagram)?.as_raw_fd(), address) {
         Err(Errno::ECONNREFUSED) => Ok(fs::remove_file(path)?),
         // It went meanwhile.
         Err(Errno::ENOENT) => Ok(()),
-        // A full backlog is somebody's, and so is a socket of another type.
-        Ok(()) | Err(Errno::EAGAIN | Errno::EPROTOTYPE) => Err(Refusal::InUse),
+        Ok(()) | Err(Errno::EPROTOTYPE) => Err(Refusal::InUse),
         Err(errno) => Err(errno.into()),
     }
 }
