@@ -341,6 +341,30 @@ ptrdiff_t socket_protector_receive_from(int stream, SocketProtectorTake take, vo
  */
 ptrdiff_t socket_protector_receive_all_from(int stream, SocketProtectorTake take, void *context, int milliseconds);
 
+/* A key, a string of 1 to 255 bytes, and its value, `length` bytes. */
+struct SocketProtectorPair {
+    const char *key;
+    const void *value;
+    size_t length;
+};
+typedef struct SocketProtectorPair SocketProtectorPair;
+
+/*
+ * Writes metadata that is a map from keys to values into a buffer of `size` bytes. The pairs may come in any order.
+ *
+ * How many bytes it has, or -1 with errno: ERANGE, there is no room for it; EINVAL, a key is there twice, is empty or too
+ * long, or a pointer is NULL.
+ */
+ptrdiff_t socket_protector_metadata_map(const struct SocketProtectorPair *pairs, size_t count, void *buffer,
+                                        size_t size);
+
+/*
+ * The value of a key in metadata that is such a map: a place within the metadata, and its length in `value_length`.
+ *
+ * NULL with errno: ENOENT, no such key; EBADMSG, the metadata is no such map; EINVAL, a pointer is NULL.
+ */
+const void *socket_protector_metadata_get(const void *metadata, size_t length, const char *key, size_t *value_length);
+
 #ifdef __cplusplus
 }
 #endif

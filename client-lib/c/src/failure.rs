@@ -61,6 +61,23 @@ pub(crate) enum Failure {
     /// The client library failed.
     #[error(transparent)]
     Client(#[from] Error),
+    /// A map of metadata for which the caller has too little room.
+    #[error("the map has {length} bytes, for which {size} are no room")]
+    NoRoom {
+        /// How many it has.
+        length: usize,
+        /// For how many there is room.
+        size: usize,
+    },
+    /// Metadata that is no key-value map.
+    #[error("the metadata is no key-value map")]
+    NoMap {
+        /// What is wrong with it.
+        source: handoff::key_value::KeyValueError,
+    },
+    /// A map without that key.
+    #[error("the map has no such key")]
+    NoKey,
     /// A handoff failed.
     #[error(transparent)]
     Handoff(#[from] handoff::Error),
@@ -100,6 +117,9 @@ impl Failure {
             | Failure::Descriptor { source, .. }
             | Failure::Accept { source } => number(source),
             Failure::Client(error) => number_of_client(error),
+            Failure::NoRoom { .. } => libc::ERANGE,
+            Failure::NoMap { .. } => libc::EBADMSG,
+            Failure::NoKey => libc::ENOENT,
             Failure::Handoff(error) => ffi::handoff::number(error),
         }
     }

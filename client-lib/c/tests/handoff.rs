@@ -6,6 +6,7 @@ mod files;
 mod toolchain;
 
 use files::{Files, identity};
+use socket_protector_client::handoff::key_value::{self, KeyValue};
 use socket_protector_client::handoff::{self, DEFAULT_MESSAGE, Sender, Sequence, Server, frame};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -91,6 +92,26 @@ fn every_errno_of_the_header_is_set() {
         let stale = files.path("stale");
         drop(UnixListener::bind(&stale).unwrap());
         assert_eq!(finish(start(&program, &["errors".as_ref(), &stale], Stdio::null())), "");
+    }
+}
+
+#[test]
+fn maps_go_both_ways() {
+    for program in programs() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let child = start(&program, &["map".as_ref()], OwnedFd::from(there));
+        let mut metadata = Vec::new();
+        handoff::receive_from(&here, |_, found| {
+            metadata = found.to_vec();
+            Ok(())
+        })
+        .unwrap();
+        let map = KeyValue::decode(&metadata).unwrap();
+        assert!(map.iter().eq([(&b"kind"[..], &b"tcp"[..]), (b"name", b"x")]));
+        let mut metadata = Vec::new();
+        key_value::encode(&[("name", &b"a\0 b!"[..]), ("empty", b"")], &mut metadata).unwrap();
+        handoff::send_to(&here, &[(&here, &metadata)]).unwrap();
+        assert_eq!(finish(child), "");
     }
 }
 

@@ -3,13 +3,14 @@
 use super::{guarded, panics_go_to_the_log};
 use crate::failure::Failure;
 use nix::errno::Errno;
+use socket_protector_client::handoff::key_value::{self, KeyValue};
 use socket_protector_client::handoff::{CallbackError, Descriptor, Error, Receiver, Sender};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::slice;
 use std::time::Duration;
+use std::{ptr, slice};
 
 /// `struct SocketProtectorDescriptor`.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,15 @@ use std::time::Duration;
 pub struct ToSend {
     descriptor: c_int,
     metadata: *const c_void,
+    length: usize,
+}
+
+/// `struct SocketProtectorPair`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Pair {
+    key: *const c_char,
+    value: *const c_void,
     length: usize,
 }
 
@@ -120,6 +130,78 @@ unsafe extern "C" fn socket_protector_receive_all_from(
     })
 }
 
+/// # Safety
+/// `count` elements can be read from `pairs` on, or it is NULL; the `key` of each is NULL or a string, and `length` bytes
+/// can be read from its `value`, or it is NULL; `size` bytes can be written from `buffer` on, or it is NULL.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_metadata_map(
+    pairs: *const Pair,
+    count: usize,
+    buffer: *mut c_void,
+    size: usize,
+) -> isize {
+    called(|| {
+        if (pairs.is_null() && count > 0) || buffer.is_null() {
+            return Err(Failure::Argument);
+        }
+        let pair = |index: usize| {
+            // SAFETY: there are so many, and else as the caller promises.
+            let Pair { key, value, length } = unsafe { *pairs.add(index) };
+            if key.is_null() {
+                return Err(Failure::Argument);
+            }
+            // SAFETY: it is not NULL, and else as the caller promises.
+            Ok(unsafe { (CStr::from_ptr(key).to_bytes(), bytes(value, length)?) })
+        };
+        let pairs = (0..count).map(pair).collect::<Result<Vec<_>, _>>()?;
+        let mut map = Vec::new();
+        key_value::encode(&pairs, &mut map).map_err(|_| Failure::Argument)?;
+        if map.len() > size {
+            return Err(Failure::NoRoom { length: map.len(), size });
+        }
+        // SAFETY: it is not NULL, there is room, and what was just made is not the caller's memory.
+        unsafe { ptr::copy_nonoverlapping(map.as_ptr(), buffer.cast(), map.len()) };
+        Ok(map.len() as isize)
+    })
+}
+
+/// # Safety
+/// `length` bytes can be read from `metadata` on, or it is NULL; `key` is NULL or a string; `value_length` is NULL or can
+/// be written to.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_metadata_get(
+    metadata: *const c_void,
+    length: usize,
+    key: *const c_char,
+    value_length: *mut usize,
+) -> *const c_void {
+    guarded(ptr::null(), || {
+        if key.is_null() || value_length.is_null() {
+            return Err(Failure::Argument);
+        }
+        // SAFETY: it is not NULL, and else as the caller promises.
+        let (metadata, key) = unsafe { (bytes(metadata, length)?, CStr::from_ptr(key)) };
+        let map = KeyValue::decode(metadata).map_err(|source| Failure::NoMap { source })?;
+        let value = map.get(key.to_bytes()).ok_or(Failure::NoKey)?;
+        // SAFETY: it is not NULL, and else as the caller promises.
+        unsafe { value_length.write(value.len()) };
+        Ok(value.as_ptr().cast())
+    })
+}
+
+/// # Safety
+/// `length` bytes can be read from `start` on as long as the answer is used, or it is NULL.
+unsafe fn bytes<'b>(start: *const c_void, length: usize) -> Result<&'b [u8], Failure> {
+    match (start.is_null(), length) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(Failure::Argument),
+        // More than an object can have, which no caller can promise.
+        (false, length) if isize::try_from(length).is_err() => Err(Failure::Argument),
+        // SAFETY: it is not NULL, and else as the caller promises.
+        (false, length) => Ok(unsafe { slice::from_raw_parts(start.cast(), length) }),
+    }
+}
+
 /// The boundary of these functions, which need no `p` to have been opened.
 fn called<N: From<i8>>(call: impl FnOnce() -> Result<N, Failure>) -> N {
     panics_go_to_the_log();
@@ -173,14 +255,8 @@ unsafe fn to_send<'a>(all: *const ToSend, count: usize) -> Result<Vec<(BorrowedF
     let one = |one: &ToSend| {
         // SAFETY: as the caller promises.
         let descriptor = unsafe { borrowed(one.descriptor)? };
-        let metadata = match (one.metadata.is_null(), one.length) {
-            (_, 0) => &[][..],
-            (true, _) => return Err(Failure::Argument),
-            // More than an object can have, which no caller can promise.
-            (false, length) if isize::try_from(length).is_err() => return Err(Failure::Argument),
-            // SAFETY: it is not NULL, and else as the caller promises.
-            (false, length) => unsafe { slice::from_raw_parts(one.metadata.cast(), length) },
-        };
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { bytes(one.metadata, one.length)? };
         Ok((descriptor, metadata))
     };
     all.iter().map(one).collect()

@@ -5,6 +5,7 @@
  *     handoff receive           prints for each descriptor DEVICE:INODE LENGTH, and keeps one of three
  *     handoff refuse            refuses the second descriptor with ENOSPC
  *     handoff errors PATH       every errno that the header tells of; PATH is a socket that nobody listens to
+ *     handoff map               sends a descriptor with a map, and looks into the one of the descriptor that it gets
  *     handoff exchange SEND RECEIVE    sends to the one path and receives from the other
  */
 #include <assert.h>
@@ -139,6 +140,39 @@ static void errors(const char *path)
     fails(socket_protector_send_to(pair[0], &fine, 1, LIMIT), EPIPE);
 }
 
+static int look(int fd, const void *metadata, size_t length, void *context)
+{
+    (void)fd, (void)context;
+    size_t size = 99;
+    const char *value = socket_protector_metadata_get(metadata, length, "name", &size);
+    assert(value != NULL && size == 5 && memcmp(value, "a\0 b!", 5) == 0);
+    assert(socket_protector_metadata_get(metadata, length, "empty", &size) != NULL && size == 0);
+    assert(socket_protector_metadata_get(metadata, length, "nam", &size) == NULL && errno == ENOENT);
+    assert(socket_protector_metadata_get(metadata, length - 1, "name", &size) == NULL && errno == EBADMSG);
+    assert(socket_protector_metadata_get(NULL, 0, "name", &size) == NULL && errno == EBADMSG);
+    assert(socket_protector_metadata_get(metadata, length, NULL, &size) == NULL && errno == EINVAL);
+    return 0;
+}
+
+static void map(void)
+{
+    struct SocketProtectorPair pairs[2] = {{"name", "x", 1}, {"kind", "tcp", 3}};
+    struct SocketProtectorPair twice[2] = {{"k", NULL, 0}, {"k", NULL, 0}}, no_key = {NULL, NULL, 0}, no_value = {"k", NULL, 1};
+    char buffer[100];
+    ptrdiff_t length = socket_protector_metadata_map(pairs, 2, buffer, sizeof buffer);
+    assert(length == 23 && socket_protector_metadata_map(pairs, 2, buffer, 23) == 23);
+    struct SocketProtectorDescriptor error = {2, buffer, (size_t)length};
+    assert(socket_protector_send_to(0, &error, 1, LIMIT) == 0);
+    fails(socket_protector_metadata_map(pairs, 2, buffer, 22), ERANGE);
+    fails(socket_protector_metadata_map(twice, 2, buffer, sizeof buffer), EINVAL);
+    fails(socket_protector_metadata_map(&no_key, 1, buffer, sizeof buffer), EINVAL);
+    fails(socket_protector_metadata_map(&no_value, 1, buffer, sizeof buffer), EINVAL);
+    fails(socket_protector_metadata_map(NULL, 1, buffer, sizeof buffer), EINVAL);
+    fails(socket_protector_metadata_map(pairs, 2, NULL, 0), EINVAL);
+    assert(socket_protector_metadata_map(NULL, 0, buffer, 1) == 1 && buffer[0] == 0);
+    assert(socket_protector_receive_from(0, look, NULL, LIMIT) == 1);
+}
+
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
@@ -148,6 +182,8 @@ int main(int argc, char **argv)
         receive_all();
     else if (strcmp(word, "refuse") == 0)
         refuse_second();
+    else if (strcmp(word, "map") == 0)
+        map();
     else if (strcmp(word, "errors") == 0 && argc > 2)
         errors(argv[2]);
     else if (strcmp(word, "exchange") == 0 && argc > 3) {
