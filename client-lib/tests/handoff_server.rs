@@ -231,7 +231,12 @@ fn the_file_of_somebody_else_is_not_removed() {
 /// Does this in a process of another user; whether it says so.
 fn as_nobody(try_it: impl FnOnce() -> bool) -> bool {
     const NOBODY: u32 = 65_534;
-    #[expect(unsafe_code, reason = "fork(2), to become another user")]
+    forked(|| setuid(Uid::from_raw(NOBODY)).is_ok() && try_it())
+}
+
+/// Does this in a new process; whether it says so.
+fn forked(try_it: impl FnOnce() -> bool) -> bool {
+    #[expect(unsafe_code, reason = "fork(2), to be another process, of another user")]
     // SAFETY: the new process does what the caller wants, which takes no lock that another thread could hold.
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => {
@@ -239,7 +244,7 @@ fn as_nobody(try_it: impl FnOnce() -> bool) -> bool {
             matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0))
         }
         ForkResult::Child => {
-            let done = setuid(Uid::from_raw(NOBODY)).is_ok() && try_it();
+            let done = try_it();
             #[expect(unsafe_code, reason = "nothing of the parent's is to be done twice")]
             // SAFETY: it ends the process, and runs nothing.
             unsafe {
@@ -247,6 +252,38 @@ fn as_nobody(try_it: impl FnOnce() -> bool) -> bool {
             }
         }
     }
+}
+
+#[test]
+fn a_forked_process_does_not_remove_its_parents_file() {
+    let files = Files::new(0);
+    let path = files.path("server");
+    let mut server = Some(Server::bind(&path).unwrap());
+    assert!(forked(|| server.take().is_some()));
+    assert!(path.exists());
+    drop(server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_is_sent_to_a_path_reaches_whoever_listens_there() {
+    let files = Files::new(300);
+    let path = files.path("listener");
+    let listener = UnixListener::bind(&path).unwrap();
+    let all: Vec<_> = files.iter().map(|file| (file, "for you")).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| handoff::send(&path, &all).unwrap());
+        let mut given = Vec::new();
+        handoff::receive_all_from(listener.accept().unwrap().0, |descriptor, metadata| {
+            assert_eq!(metadata, b"for you");
+            given.push(identity(&descriptor));
+            Ok(())
+        })
+        .unwrap();
+        assert!(given.into_iter().eq(files.iter().map(identity)));
+    });
+    drop(listener);
+    assert!(matches!(handoff::send(&path, &all).unwrap_err(), Error::Connect { .. }));
 }
 
 #[test]
