@@ -151,9 +151,9 @@ func giveListener(path string) {
 func receive(path string) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	check(err)
-	data, control := make([]byte, 4096), make([]byte, 4096)
+	buffer, control := make([]byte, 4096), make([]byte, 4096)
 	for {
-		n, m, _, _, err := conn.ReadMsgUnix(data, control)
+		n, m, _, _, err := conn.ReadMsgUnix(buffer, control)
 		if errors.Is(err, io.EOF) {
 			return
 		}
@@ -161,11 +161,11 @@ func receive(path string) {
 		messages, err := syscall.ParseSocketControlMessage(control[:m])
 		check(err)
 		if len(messages) == 0 {
-			check(fmt.Errorf("%d bytes without control data", n))
+			check(fmt.Errorf("%d bytes without descriptors", n))
 		}
 		fds, err := syscall.ParseUnixRights(&messages[0])
 		check(err)
-		rest := data[:n]
+		rest := buffer[:n]
 		for _, fd := range fds {
 			length := binary.LittleEndian.Uint32(rest)
 			var stat syscall.Stat_t
