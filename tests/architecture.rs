@@ -44,6 +44,11 @@ const PURE: &[&str] = &[
     "session/frame.rs",
     "session/telnet.rs",
     "dev/gate.rs",
+    "handoff/frame.rs",
+    "handoff/gob.rs",
+    "handoff/gob/",
+    "handoff/key_value.rs",
+    "handoff/metadata.rs",
 ];
 
 /// Where unsafe code may be.

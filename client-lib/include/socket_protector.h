@@ -327,6 +327,107 @@ const char *socket_protector_stored_name(const struct PrivSocketProtector *p, si
 /* The version of the library, a constant. */
 const char *socket_protector_version(void);
 
+/* ---------------------------------------------------------------------------------------------------------------------
+ * Handoff: descriptors from one program to another
+ *
+ * Neither needs a supervisor, and so these functions take no `p`. The bytes are those of the Go library
+ * gobwas/graceful. Where there is a path, the other end must belong to root or to the user of this process.
+ *
+ * Every time limit is in milliseconds, for the whole call, and negative for none. A stream is a connected unix stream
+ * socket, blocking or not; it stays open, and is the caller's.
+ */
+
+/* A descriptor to send, and `length` bytes that tell the receiver what it is. NULL with length 0 is none. */
+struct SocketProtectorDescriptor {
+    int fd;
+    const void *metadata;
+    size_t length;
+};
+typedef struct SocketProtectorDescriptor SocketProtectorDescriptor;
+
+/* The most bytes of metadata that go with a descriptor. */
+#define SOCKET_PROTECTOR_MAX_METADATA 4092
+
+/*
+ * Connects to a path, sends, and closes the connection, as socket_protector_send_to.
+ *
+ * 0, or -1 with errno: EACCES, somebody else's process listens there, or the file does not let this process in;
+ * ECONNREFUSED, ENOENT, nobody listens; ENAMETOOLONG, more than 107 bytes; else see socket_protector_send_to.
+ */
+int socket_protector_send(const char *path, const struct SocketProtectorDescriptor *descriptors, size_t count,
+                          int milliseconds);
+
+/*
+ * Sends descriptors with their metadata, in this order, 170 of them and 4096 bytes (4 for each, and its metadata) in a
+ * message. They stay open here, and may be closed as soon as this returns: they are then on their way, whatever becomes
+ * of this process. After an error other than EINVAL and EMSGSIZE a part may have been sent, and the stream is of no use.
+ *
+ * 0, or -1 with errno: EMSGSIZE, more metadata than SOCKET_PROTECTOR_MAX_METADATA, and nothing was sent; ETIMEDOUT, the
+ * other end takes nothing; EPIPE, it has closed; EBADF, what is no descriptor; EINVAL, a pointer is NULL; else see
+ * sendmsg(2).
+ */
+int socket_protector_send_to(int stream, const struct SocketProtectorDescriptor *descriptors, size_t count,
+                             int milliseconds);
+
+/*
+ * What is called for each descriptor that was received, in their order, when its whole message is there. The descriptor
+ * is close-on-exec, and blocks or not as the sender left it: that flag is shared with the sender. The metadata is there
+ * until this returns; its length is 0 if there is none.
+ *
+ * 1 keeps the descriptor, which is then the caller's. 0 lets it be closed, which this function must not do itself.
+ * -1 lets it be closed too, and with it all that came and was not given; receiving ends with the errno that was set
+ * here, or ECANCELED. It must not throw, nor longjmp.
+ */
+typedef int (*SocketProtectorTake)(int fd, const void *metadata, size_t length, void *context);
+
+/*
+ * Connects to a path and receives until the server there ends, as socket_protector_receive_all_from.
+ *
+ * How many descriptors came, or -1 with errno as the path gives it to socket_protector_send, and see
+ * socket_protector_receive_from.
+ */
+ptrdiff_t socket_protector_receive(const char *path, SocketProtectorTake take, void *context, int milliseconds);
+
+/*
+ * Receives one message. What was sent after it stays in the stream.
+ *
+ * How many descriptors it had, 0 at the end of file, or -1 with errno: ETIMEDOUT, the other end is silent; EMFILE,
+ * descriptors were cut off because this process may open no more; EBADMSG, the other end does not keep to the wire;
+ * ECONNABORTED, it has closed in the middle of a message; EBADF, EINVAL, `stream` is no descriptor, `take` is NULL; what
+ * `take` has set; else see recvmsg(2). Whatever came of the message is then closed, but for what `take` has kept.
+ */
+ptrdiff_t socket_protector_receive_from(int stream, SocketProtectorTake take, void *context, int milliseconds);
+
+/*
+ * Receives messages until the other end closes. How many descriptors came, or -1 with errno as
+ * socket_protector_receive_from.
+ */
+ptrdiff_t socket_protector_receive_all_from(int stream, SocketProtectorTake take, void *context, int milliseconds);
+
+/* A key, a string of 1 to 255 bytes, and its value, `length` bytes. */
+struct SocketProtectorPair {
+    const char *key;
+    const void *value;
+    size_t length;
+};
+typedef struct SocketProtectorPair SocketProtectorPair;
+
+/*
+ * Writes metadata that is a map from keys to values into a buffer of `size` bytes. The pairs may come in any order.
+ *
+ * How many bytes it has, or -1 with errno: ERANGE, there is no room for it; EINVAL, a key is there twice, is empty or too
+ * long, or a pointer is NULL.
+ */
+ptrdiff_t socket_protector_metadata_map(const struct SocketProtectorPair *pairs, size_t count, void *buffer,
+                                        size_t size);
+
+/*
+ * The value of a key in metadata that is such a map: a place within the metadata, and its length in `value_length`.
+ *
+ * NULL with errno: ENOENT, no such key; EBADMSG, the metadata is no such map; EINVAL, a pointer is NULL.
+ */
+const void *socket_protector_metadata_get(const void *metadata, size_t length, const char *key, size_t *value_length);
+
 #ifdef __cplusplus
 }
 #endif

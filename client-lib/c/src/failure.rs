@@ -1,6 +1,7 @@
 //! What can go wrong, with the number that C is told by errno. The header says the same in words.
 
-use socket_protector_client::Error;
+use crate::ffi;
+use socket_protector_client::{Error, handoff};
 use std::io;
 
 /// Why a function of the library failed.
@@ -63,6 +64,26 @@ pub(crate) enum Failure {
     /// The client library failed.
     #[error(transparent)]
     Client(#[from] Error),
+    /// A map of metadata for which the caller has too little room.
+    #[error("the map has {length} bytes, for which {size} are no room")]
+    NoRoom {
+        /// How many it has.
+        length: usize,
+        /// For how many there is room.
+        size: usize,
+    },
+    /// Metadata that is no key-value map.
+    #[error("the metadata is no key-value map")]
+    NoMap {
+        /// What is wrong with it.
+        source: handoff::key_value::KeyValueError,
+    },
+    /// A map without that key.
+    #[error("the map has no such key")]
+    NoKey,
+    /// A handoff failed.
+    #[error(transparent)]
+    Handoff(#[from] handoff::Error),
     /// Accepting failed, for a reason that is not the client library's own.
     #[error("cannot accept")]
     Accept {
@@ -99,6 +120,10 @@ impl Failure {
             | Failure::Descriptor { source, .. }
             | Failure::Accept { source } => number(source),
             Failure::Client(error) => number_of_client(error),
+            Failure::NoRoom { .. } => libc::ERANGE,
+            Failure::NoMap { .. } => libc::EBADMSG,
+            Failure::NoKey => libc::ENOENT,
+            Failure::Handoff(error) => ffi::handoff::number(error),
         }
     }
 
@@ -135,7 +160,7 @@ fn number_of_client(error: &Error) -> i32 {
     }
 }
 
-fn number(error: &io::Error) -> i32 {
+pub(crate) fn number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 

@@ -2,6 +2,8 @@
 //! errno and syslog, and a panic an error: nothing unwinds into C.
 #![allow(unsafe_code, reason = "the boundary to C: its pointers and its symbols; each use says why it is sound")]
 
+pub(crate) mod handoff;
+
 use crate::failure::Failure;
 use crate::handle::Handle;
 use crate::sys;

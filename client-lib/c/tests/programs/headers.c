@@ -34,9 +34,17 @@ int main(void)
     size_t (*stored_count)(const struct PrivSocketProtector *) = socket_protector_stored_count;
     const char *(*stored_name)(const struct PrivSocketProtector *, size_t) = socket_protector_stored_name;
     const char *(*version)(void) = socket_protector_version;
+    int (*send)(const char *, const struct SocketProtectorDescriptor *, size_t, int) = socket_protector_send;
+    int (*send_to)(int, const SocketProtectorDescriptor *, size_t, int) = socket_protector_send_to;
+    ptrdiff_t (*receive)(const char *, SocketProtectorTake, void *, int) = socket_protector_receive;
+    ptrdiff_t (*receive_from)(int, SocketProtectorTake, void *, int) = socket_protector_receive_from;
+    ptrdiff_t (*receive_all_from)(int, SocketProtectorTake, void *, int) = socket_protector_receive_all_from;
+    ptrdiff_t (*map)(const SocketProtectorPair *, size_t, void *, size_t) = socket_protector_metadata_map;
+    const void *(*get)(const void *, size_t, const char *, size_t *) = socket_protector_metadata_get;
     return !(create && destroy && terminate && is_terminated && accept && open && standalone && accept_from && fd &&
              set_nonblocking && ready && is_draining && generation && name && listener_count && listener_name &&
              listener_fd && version && accept_state && give_back && status && open_connections && store &&
              unstore && take_stored && stored_count && stored_name &&
+             send && send_to && receive && receive_from && receive_all_from && map && get &&
              SOCKET_PROTECTOR_NO_STATE > SOCKET_PROTECTOR_MAX_STATE && sizeof SOCKET_PROTECTOR_VERSION > 1);
 }
