@@ -46,6 +46,11 @@ const PURE: &[&str] = &[
     "session/frame.rs",
     "session/telnet.rs",
     "dev/gate.rs",
+    "handoff/frame.rs",
+    "handoff/gob.rs",
+    "handoff/gob/",
+    "handoff/key_value.rs",
+    "handoff/metadata.rs",
 ];
 
 /// Of `std::net`, what a pure file may use: addresses are values.

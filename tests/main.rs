@@ -13,10 +13,12 @@ mod cli;
 mod control;
 mod cookbook;
 mod daemon;
+mod handoff;
 mod harness;
 mod initd;
 mod install;
 mod logs;
+mod loop_daemons;
 mod readme;
 mod relay;
 mod supervise;
@@ -45,9 +47,11 @@ fn main() -> ExitCode {
         control::all(),
         cookbook::trials(),
         daemon::all(),
+        handoff::trials(),
         initd::trials(),
         install::trials(),
         logs::trials(),
+        loop_daemons::trials(),
         readme::all(),
         relay::trials(),
         supervise::trials(),
