@@ -85,6 +85,8 @@ pub(super) struct Pair {
     pub(super) since: Instant,
     /// When a byte was received last.
     pub(super) last: Instant,
+    /// How many bytes neither peer had acknowledged when it was last looked.
+    unheard: usize,
     /// For when the reactor has been told to give it back.
     pub(super) timer: Option<Instant>,
     /// It is in the list of those that go on.
@@ -110,6 +112,7 @@ impl Pair {
             down: Lane::new(),
             since: now,
             last: now,
+            unheard: 0,
             timer: None,
             queued: false,
             header: None,
@@ -150,6 +153,10 @@ impl Pair {
                 break;
             };
             match step {
+                // Closing says it as well: everything was read, so that nothing makes a reset of it.
+                Step::PassOn(way) if self.flow.is_last(way) && self.client.is_plain() && destination.is_plain() => {
+                    return Fate::Ends(How::Finished);
+                }
                 Step::PassOn(way) => match way.to() {
                     Side::Client => self.client.shutdown(Side::Client, &mut self.flow),
                     Side::Destination => destination.shutdown(Side::Destination, &mut self.flow),
@@ -286,6 +293,18 @@ impl Pair {
             (Some(idle), Some(half_closed)) => Some(idle.min(half_closed)),
             (idle, half_closed) => idle.or(half_closed),
         }
+    }
+
+    /// Nothing was received for as long as is allowed: whether what was written still arrives, bit by bit. That counts as
+    /// much, since a slow reader may have much to read in the kernel's buffers.
+    pub(super) fn is_heard(&mut self, now: Instant) -> bool {
+        let ends = [Some(&self.client), self.destination.as_ref()].into_iter().flatten();
+        let unheard = ends.map(|end| end.stream().unacknowledged().unwrap_or(0)).sum();
+        let before = std::mem::replace(&mut self.unheard, unheard);
+        if unheard != before {
+            self.last = now;
+        }
+        unheard != before
     }
 
     /// Whether both sockets can be moved to another process: nothing is known of them but bytes and ends.
