@@ -28,6 +28,7 @@ bodies![
     a_destination_with_another_name_gets_nothing,
     a_client_that_speaks_no_tls_is_closed_and_told,
     silent_tls_peers_are_given_up_in_time,
+    a_client_that_has_said_all_before_its_destination_is_there_is_heard,
     tls_connections_stay_where_they_are,
 ];
 
@@ -339,4 +340,27 @@ fn tls_connections_stay_where_they_are() {
     let mut word = [0; 10];
     server.stream.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"still here");
+}
+
+fn a_client_that_has_said_all_before_its_destination_is_there_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backend, to, fill) = super::reach::full_backlog(&folder.path().join("full"));
+    let names = Names::new();
+    let (relay, _news, _reactor) = relay(settings());
+    let socket = listening();
+    let address = socket.local_addr().unwrap();
+    let destination = relay.destination(1, to, None);
+    let route = Route::new(share(&destination));
+    relay.listen(Door { socket: socket.into(), route, proxied: false, tls: Some(names.server()) }).unwrap();
+    let mut client = Peer::new(patient(TcpStream::connect(address).unwrap()), Some(names.client()));
+    client.write(b"all of it");
+    client.end();
+    // Longer than one would be waited for that has said nothing.
+    let (_keep, pause) = std::sync::mpsc::channel::<()>();
+    pause.recv_timeout(std::time::Duration::from_millis(400)).unwrap_err();
+    drop((fill, backend.accept().unwrap()));
+    let mut text = String::new();
+    backend.accept().unwrap().0.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "all of it");
+    relay.stop();
 }

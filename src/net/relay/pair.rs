@@ -236,7 +236,8 @@ impl Pair {
         };
         match &mut self.phase {
             Phase::Parked => !ended,
-            Phase::Connecting { leaving, .. } if ended => {
+            // Of a TLS client there may be more in its session than in its socket.
+            Phase::Connecting { leaving, .. } if ended && self.client.is_plain() => {
                 leaving.get_or_insert(now + LEAVING);
                 true
             }
