@@ -1,6 +1,7 @@
 //! Addresses and the sockets made from them. What travels over a socket is the business of others.
 
 pub mod adopt;
+pub mod connecting;
 pub mod endpoint;
 pub mod listener;
 pub mod proxy_protocol;
