@@ -367,7 +367,7 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::{accept, survives_exec, write_decimal};
+    use super::{Mode, accept, survives_exec, write_decimal};
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::{AsFd, AsRawFd};
@@ -377,10 +377,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let connection = accept(listener.as_fd()).unwrap();
+        let connection = accept(listener.as_fd(), Mode::Blocking).unwrap();
         assert_eq!(survives_exec(connection.as_raw_fd()), Some(false));
         assert_eq!(fcntl(&connection, FcntlArg::F_GETFL).unwrap() & OFlag::O_NONBLOCK.bits(), 0);
-        assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(accept(listener.as_fd(), Mode::Blocking).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -39,6 +39,8 @@ const PURE: &[&str] = &[
     "supervise/seldom.rs",
     "net/status_line.rs",
     "net/connecting/attempts.rs",
+    "net/relay/flow.rs",
+    "net/relay/flow/",
     "net/resolve/queue.rs",
     "forward/state.rs",
     "session/state.rs",

@@ -174,18 +174,22 @@ fn there_and_back(mut client: Box<dyn ReadWrite>, mut server: Box<dyn ReadWrite>
     sending.join().unwrap();
 }
 
+/// A unix socket that takes one more connection as soon as one is accepted, how to reach it, and what fills it.
+pub(super) fn full_backlog(path: &std::path::Path) -> (UnixListener, Connect, std::os::unix::net::UnixStream) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    let fill = std::os::unix::net::UnixStream::connect(path).unwrap();
+    (UnixListener::from(std::os::fd::OwnedFd::from(socket)), to_path(path), fill)
+}
+
 fn a_full_backlog_of_a_unix_destination_is_waited_for() {
     let folder = folder();
-    let path = folder.path().join("full");
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
-    socket.listen(0).unwrap();
-    let _fill = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    let backend = UnixListener::from(std::os::fd::OwnedFd::from(socket));
+    let (backend, to, _fill) = full_backlog(&folder.path().join("full"));
     let (relay, _news, _reactor) = relay(settings());
     let source = listening();
     let address = source.local_addr().unwrap();
-    let destination = relay.destination(1, to_path(&path), None);
+    let destination = relay.destination(1, to, None);
     relay.listen(plain(source.into(), Route::new(share(&destination)))).unwrap();
     let mut client = patient(TcpStream::connect(address).unwrap());
     client.write_all(b"hello").unwrap();

@@ -86,6 +86,8 @@ pub(super) struct EventLoop {
     pub(super) pairs: Slab,
     pub(super) ready: VecDeque<PairId>,
     pub(super) listeners: HashMap<ListenerId, Listener>,
+    /// Some listener waits for a pair to end.
+    pub(super) held_back: bool,
     pub(super) stopping: bool,
     /// What the resolver has found.
     pub(super) answers: Inbox<Key>,
@@ -108,6 +110,7 @@ impl EventLoop {
             pairs: Slab::default(),
             ready: VecDeque::new(),
             listeners: HashMap::new(),
+            held_back: false,
             stopping: false,
             answers,
             inbox,
@@ -223,7 +226,13 @@ impl EventLoop {
             Phase::Connecting { leaving: Some(leaving), .. } if *leaving <= now => Fate::Ends(How::Unconnected),
             Phase::Connecting { .. } => self.connect(id, pair),
             Phase::Introducing { .. } => self.introduction_expired(pair),
-            Phase::Relaying => Fate::Ends(How::TimedOut),
+            Phase::Relaying => {
+                if pair.is_heard(now) {
+                    Fate::Waits
+                } else {
+                    Fate::Ends(How::TimedOut)
+                }
+            }
             Phase::Settling { .. } => pair.look(now),
         }
     }
@@ -245,6 +254,7 @@ impl EventLoop {
     pub(super) fn settle(&mut self, id: PairId, mut pair: Box<Pair>, fate: Fate) {
         match fate {
             Fate::Ends(how) => return self.end(id, pair, how),
+            Fate::Returns => return self.return_client(id, pair),
             Fate::GoesOn if !pair.queued => {
                 pair.queued = true;
                 self.ready.push_back(id);
@@ -267,6 +277,16 @@ impl EventLoop {
             pair.timer = due;
             self.reactor.set_deadline(Key::Time(id), due);
         }
+    }
+
+    /// Gives a client back of whom nothing was read. It is told before the destination's count falls.
+    fn return_client(&mut self, id: PairId, pair: Box<Pair>) {
+        self.forget(id, &pair);
+        let pair = *pair;
+        drop(pair.destination);
+        let (listener, client) = (pair.entrance.id, pair.client.into_stream().into());
+        self.shared.news.tell(News::Returned { listener, client });
+        drop(pair.counted);
     }
 
     /// Closes what a pair has, and then tells.

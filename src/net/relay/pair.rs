@@ -37,6 +37,8 @@ pub(super) struct Entrance {
     /// Clients say for whom they speak.
     pub(super) proxied: bool,
     pub(super) tls: Option<Arc<ServerIdentity>>,
+    /// A client whose destination cannot be reached goes back to whoever brought it.
+    pub(super) returns: bool,
 }
 
 /// How far a pair has come.
@@ -69,6 +71,8 @@ pub(super) enum Fate {
     Waits,
     /// It could go on at once, when others have had their turn.
     GoesOn,
+    /// Its client goes back to whoever brought it.
+    Returns,
     /// It is over.
     Ends(How),
 }
@@ -85,6 +89,8 @@ pub(super) struct Pair {
     pub(super) since: Instant,
     /// When a byte was received last.
     pub(super) last: Instant,
+    /// How many bytes neither peer had acknowledged when it was last looked.
+    unheard: usize,
     /// For when the reactor has been told to give it back.
     pub(super) timer: Option<Instant>,
     /// It is in the list of those that go on.
@@ -110,6 +116,7 @@ impl Pair {
             down: Lane::new(),
             since: now,
             last: now,
+            unheard: 0,
             timer: None,
             queued: false,
             header: None,
@@ -150,6 +157,10 @@ impl Pair {
                 break;
             };
             match step {
+                // Closing says it as well: everything was read, so that nothing makes a reset of it.
+                Step::PassOn(way) if self.flow.is_last(way) && self.client.is_plain() && destination.is_plain() => {
+                    return Fate::Ends(How::Finished);
+                }
                 Step::PassOn(way) => match way.to() {
                     Side::Client => self.client.shutdown(Side::Client, &mut self.flow),
                     Side::Destination => destination.shutdown(Side::Destination, &mut self.flow),
@@ -229,7 +240,8 @@ impl Pair {
         };
         match &mut self.phase {
             Phase::Parked => !ended,
-            Phase::Connecting { leaving, .. } if ended => {
+            // Of a TLS client there may be more in its session than in its socket.
+            Phase::Connecting { leaving, .. } if ended && self.client.is_plain() => {
                 leaving.get_or_insert(now + LEAVING);
                 true
             }
@@ -286,6 +298,18 @@ impl Pair {
             (Some(idle), Some(half_closed)) => Some(idle.min(half_closed)),
             (idle, half_closed) => idle.or(half_closed),
         }
+    }
+
+    /// Nothing was received for as long as is allowed: whether what was written still arrives, bit by bit. That counts as
+    /// much, since a slow reader may have much to read in the kernel's buffers.
+    pub(super) fn is_heard(&mut self, now: Instant) -> bool {
+        let ends = [Some(&self.client), self.destination.as_ref()].into_iter().flatten();
+        let unheard = ends.map(|end| end.stream().unacknowledged().unwrap_or(0)).sum();
+        let before = std::mem::replace(&mut self.unheard, unheard);
+        if unheard != before {
+            self.last = now;
+        }
+        unheard != before
     }
 
     /// Whether both sockets can be moved to another process: nothing is known of them but bytes and ends.
