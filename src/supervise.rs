@@ -21,6 +21,7 @@ pub mod state;
 pub mod status;
 mod worker;
 
+pub use address::wants_socket;
 pub use conventions::without_managers;
 pub use driver::{Driver, DriverError, Ending, Equipment};
 pub use einhorn::EINHORN;
@@ -72,6 +73,8 @@ pub enum Source {
     Control,
     /// A client of the control socket.
     Client(ClientId),
+    /// What the relay has to tell.
+    Relay,
     /// The time to go on with taking connections back.
     Behind,
     /// The time at which the state machine wants to be asked again.

@@ -1,6 +1,7 @@
 //! What a child finds in its environment: our variables and those of systemd, Server::Starter and einhorn, which all tell
 //! the same; and none of an outer manager's. `docs/conventions.md` has their values.
 
+use super::address::PORT;
 use super::settings::Pass;
 use super::state::Number;
 use crate::net::endpoint::{Interface, Listen};
@@ -109,6 +110,8 @@ pub struct Given<'a> {
     pub watchdog: Option<Duration>,
     /// Whether it has a descriptor to say on that it is ready.
     pub ready_descriptor: bool,
+    /// The port that it is to listen on, where it has one of its own.
+    pub port: Option<u16>,
 }
 
 impl Given<'_> {
@@ -158,6 +161,9 @@ impl Given<'_> {
             let ports = self.keys.iter().zip(fds).map(|(key, fd)| format!("{key}={fd}")).collect::<Vec<_>>();
             set(SERVER_STARTER_PORT, ports.join(";").into());
             set(SERVER_STARTER_GENERATION, self.number.to_string().into());
+        }
+        if let Some(port) = self.port {
+            set(PORT, port.to_string().into());
         }
         self.einhorn(&mut set);
         set(SOCKET_PROTECTOR_CHANNEL, self.channel_descriptor().to_string().into());
@@ -232,6 +238,7 @@ mod tests {
             supervisor: 42,
             watchdog: None,
             ready_descriptor: false,
+            port: None,
         }
     }
 
