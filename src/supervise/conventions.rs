@@ -143,6 +143,9 @@ impl Given<'_> {
     /// Its environment. LISTEN_PID is missing: only the child itself can know it.
     pub fn environment(&self, base: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
         let mut variables = base.to_vec();
+        if self.port.is_some() {
+            variables.retain(|(name, _)| name != PORT);
+        }
         let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
         let announced = self.announced();
         if !announced.is_empty() {
