@@ -174,6 +174,10 @@ impl EventLoop {
             Side::Client => pair.client.on(event),
             Side::Destination => pair.destination.as_mut().and_then(|end| end.on(event)),
         };
+        if let (Phase::Connecting { heard, .. }, Side::Destination) = (&mut pair.phase, side) {
+            heard.readable |= event.readable;
+            heard.closed |= event.closed;
+        }
         if error.is_some() && matches!(pair.phase, Phase::Relaying) {
             pair.on_error(side);
         }
