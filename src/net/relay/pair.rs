@@ -53,6 +53,9 @@ pub(super) enum Phase {
     /// The destination's socket is being connected.
     Connecting {
         connecting: Box<Connecting<Stream>>,
+        /// What events have said of its sockets. A destination may say something and be gone before we know that it is
+        /// there, and no event says it again.
+        heard: Heard,
         /// When the client counts as gone; it has sent its end of file and nothing else.
         leaving: Option<Instant>,
     },
@@ -62,6 +65,13 @@ pub(super) enum Phase {
     Relaying,
     /// One side was reset, and the other is reset as soon as it has acknowledged what was written to it.
     Settling { side: Side, until: Instant, look: Instant, pause: Duration },
+}
+
+/// What events have said of sockets that are not an end yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    pub(super) readable: bool,
+    pub(super) closed: bool,
 }
 
 /// What becomes of a pair.
@@ -283,7 +293,7 @@ impl Pair {
         match &self.phase {
             Phase::Starting | Phase::Parked => None,
             Phase::Greeting { until, .. } | Phase::Introducing { until } => Some(*until),
-            Phase::Connecting { connecting, leaving } => {
+            Phase::Connecting { connecting, leaving, .. } => {
                 Some(leaving.map_or(connecting.due(), |leaving| leaving.min(connecting.due())))
             }
             Phase::Relaying => self.idle_limit().map(|limit| self.last + limit),
