@@ -20,6 +20,7 @@ mod install;
 mod logs;
 mod loop_daemons;
 mod readme;
+mod relay;
 mod supervise;
 mod sys;
 #[path = "../client-lib/c/tests/toolchain/mod.rs"]
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         logs::trials(),
         loop_daemons::trials(),
         readme::all(),
+        relay::trials(),
         supervise::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

@@ -54,15 +54,17 @@ impl Driver {
             return;
         };
         let way = match self.settings.pass {
-            Pass::Listener => Way::Shared,
+            Pass::Listener | Pass::Relay => Way::Shared,
             Pass::Connections => Way::Channel,
         };
+        let own = self.relayed.as_ref().and_then(|relayed| relayed.address(number));
+        let at = own.unwrap_or_else(|| listener.address.clone());
         let now = Instant::now();
-        let probe = Probe::new(question, way, listener.address.to_string(), now);
+        let probe = Probe::new(question, way, at.to_string(), now);
         let probing = Probing {
             probe,
             listener: index,
-            at: listener.address.clone(),
+            at,
             tried: Vec::new(),
             coming: None,
             asked: None,
@@ -135,7 +137,7 @@ impl Driver {
         // It must work also when clients have taken all other descriptors: they wait for this generation.
         self.reserve.release();
         let opened = match self.settings.pass {
-            Pass::Listener => self.connect_probes(number, width),
+            Pass::Listener | Pass::Relay => self.connect_probes(number, width),
             Pass::Connections => self.pass_probe(number),
         };
         self.reserve.refill();
@@ -190,7 +192,7 @@ impl Driver {
         self.reserve.release();
         let happened = match self.settings.pass {
             Pass::Connections => self.look_at_channel(number),
-            Pass::Listener => self.look_at_processes(number),
+            Pass::Listener | Pass::Relay => self.look_at_processes(number),
         };
         self.reserve.refill();
         happened
@@ -219,7 +221,8 @@ impl Driver {
         let ours = roots(self.workers.get(&number)?);
         let happened = self.probes.get_mut(&number)?.look(&ours, &others);
         let probing = self.probes.get(&number)?;
-        let unseen = happened == Happened::Seen(Seen::Unseen) && probing.probe.path().is_none();
+        let is_shared = self.settings.pass == Pass::Listener;
+        let unseen = happened == Happened::Seen(Seen::Unseen) && probing.probe.path().is_none() && is_shared;
         let listener = self.listeners.get(usize::from(probing.listener)).and_then(Listener::inode);
         // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
         let alone = listener.filter(|_| unseen).is_some_and(|listener| is_alone(listener, &ours, &others));
@@ -238,7 +241,7 @@ impl Driver {
         // A pair of ours has a port that nobody knows.
         let host = match (self.settings.pass, &probing.at) {
             (Pass::Connections, Address::Internet(at)) => at.to_string(),
-            (Pass::Connections | Pass::Listener, _) => host.unwrap_or_else(|| "localhost".into()),
+            (Pass::Connections | Pass::Listener | Pass::Relay, _) => host.unwrap_or_else(|| "localhost".into()),
         };
         let request = request(path, &host);
         // The buffer of a new connection takes it whole.
