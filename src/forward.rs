@@ -1,0 +1,3 @@
+//! Forwarding: rules whose destination changes while nobody notices.
+
+pub mod state;
