@@ -10,6 +10,7 @@ pub mod reactor;
 pub mod supervise;
 #[allow(unsafe_code, reason = "the one module of this package that may")]
 mod sys;
+pub mod time;
 
 /// An error with its whole cause chain on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

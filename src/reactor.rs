@@ -18,10 +18,13 @@ use std::time::{Duration, Instant};
 mod hang_ups;
 mod signals;
 mod timers;
+mod wakers;
 
 pub use hang_ups::HangUps;
 pub use signals::Signals;
 use timers::Timers;
+pub use wakers::Waker;
+use wakers::Wakers;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,6 +59,7 @@ pub struct Reactor<K> {
     keys: HashMap<Token, (K, Weak<()>)>,
     sweep_at: usize,
     timers: Timers<K>,
+    wakers: Wakers<K>,
     again: Vec<K>,
 }
 
@@ -75,6 +79,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             keys: HashMap::new(),
             sweep_at: 64,
             timers: Timers::new(),
+            wakers: Wakers::new(),
             again: Vec::new(),
         })
     }
@@ -108,6 +113,14 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         }
     }
 
+    /// What other threads make this loop give the key back with, as readable.
+    ///
+    /// # Errors
+    /// Those of eventfd(2) and epoll_ctl(2), and for the first waker of a loop only: all share one descriptor.
+    pub fn waker(&mut self, key: K) -> io::Result<Waker> {
+        self.wakers.add(&self.registry, key)
+    }
+
     /// Waits until a source is ready or a time has come, and puts what has something to do into `events`.
     ///
     /// # Errors
@@ -123,7 +136,9 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             Err(error) => return Err(error),
         }
         for event in &self.events {
-            if let Some((key, alive)) = self.keys.get(&event.token())
+            if event.token() == wakers::TOKEN {
+                self.wakers.woken(|key| events.push(Event { key, readable: true, writable: false, due: false }));
+            } else if let Some((key, alive)) = self.keys.get(&event.token())
                 && alive.strong_count() > 0
             {
                 let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();

@@ -1,4 +1,4 @@
-//! The values of options: times, counts and signals. Each is read from its text and writes one that reads back the same.
+//! The values of options: delays, counts and signals, and times, which others read as well. Each is read from its text and writes one that reads back the same.
 
 #[cfg(test)]
 mod tests;
@@ -10,25 +10,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use thiserror::Error;
 
-/// The longest time, over a hundred years. A point in time this far ahead can still be computed; one that is
-/// [`Duration::MAX`] ahead cannot.
-const LONGEST: Duration = Duration::from_secs(LONGEST_HOURS * 3600);
-const LONGEST_HOURS: u64 = 1_000_000;
+pub use crate::time::{Time, TimeError, TimeOrNever};
 
 /// The word for no limit.
 const NEVER: &str = "never";
-
-/// The units with their nanoseconds, the longest first.
-const UNITS: [(&str, u128); 4] =
-    [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
-
-/// A length of time: `250ms`, `10s`, `5m`, `1h`, `1.5s`, or a plain number of seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(Duration);
-
-/// A length of time, or `never` for no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeOrNever(Option<Duration>);
 
 /// The first and the longest delay of a back-off: `100ms..30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +33,9 @@ pub struct DrainSignal(Signal);
 /// Why a text is no such value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ValueError {
-    /// Not the form of a time.
-    #[error("not a time: '{}'; expected 250ms, 10s, 5m, 1h or a number of seconds", .0.escape_debug())]
-    Time(String),
-    /// Not the form of a time, where `never` is allowed as well.
-    #[error("not a time: '{}'; expected 250ms, 10s, 5m, 1h, a number of seconds or never", .0.escape_debug())]
-    TimeOrNever(String),
-    /// A time that nobody lives to see.
-    #[error("too long a time: '{}'; expected at most {LONGEST_HOURS}h", .0.escape_debug())]
-    TooLong(String),
+    /// Not a time where one belongs.
+    #[error(transparent)]
+    Time(#[from] TimeError),
     /// Not the form of a range.
     #[error("not a range of delays: '{}'; expected MIN..MAX, such as 100ms..30s", .0.escape_debug())]
     DelayRange(String),
@@ -78,92 +57,6 @@ pub enum ValueError {
     /// A child cannot notice this one either.
     #[error("not a signal to drain on: STOP freezes a child with the connections it has")]
     Stop,
-}
-
-impl Time {
-    /// The time itself.
-    #[must_use]
-    pub const fn duration(self) -> Duration {
-        self.0
-    }
-}
-
-impl FromStr for Time {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let nanoseconds = nanoseconds(text).ok_or_else(|| ValueError::Time(text.to_owned()))?;
-        let time = u64::try_from(nanoseconds).map(Duration::from_nanos).ok().filter(|time| *time <= LONGEST);
-        time.map(Self).ok_or_else(|| ValueError::TooLong(text.to_owned()))
-    }
-}
-
-/// What the text says, `u128::MAX` if that is more; nothing below a nanosecond.
-fn nanoseconds(text: &str) -> Option<u128> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let unit = if unit.is_empty() { "s" } else { unit };
-    let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    // Between them is one point and no other, and each has a digit.
-    if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
-        return None;
-    }
-    let whole = whole.parse().unwrap_or(u128::MAX).saturating_mul(unit);
-    // So many digits reach below a nanosecond with any unit, and still fit.
-    let fraction = &fraction[..fraction.len().min(18)];
-    let divisor = fraction.bytes().fold(1, |divisor, _| divisor * 10);
-    let fraction = fraction.parse::<u128>().ok()? * unit / divisor;
-    Some(whole.saturating_add(fraction))
-}
-
-/// In the longest unit that takes it without a fraction, else in milliseconds.
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanoseconds = self.0.as_nanos();
-        if nanoseconds == 0 {
-            return f.write_str("0s");
-        }
-        match UNITS.into_iter().find(|(_, unit)| nanoseconds.is_multiple_of(*unit)) {
-            Some((name, unit)) => write!(f, "{}{name}", nanoseconds / unit),
-            None => {
-                let fraction = format!("{:06}", nanoseconds % 1_000_000);
-                write!(f, "{}.{}ms", nanoseconds / 1_000_000, fraction.trim_end_matches('0'))
-            }
-        }
-    }
-}
-
-impl TimeOrNever {
-    /// The time, or `None` for never.
-    #[must_use]
-    pub const fn limit(self) -> Option<Duration> {
-        self.0
-    }
-}
-
-impl FromStr for TimeOrNever {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text == NEVER {
-            return Ok(Self(None));
-        }
-        match text.parse::<Time>() {
-            Ok(time) => Ok(Self(Some(time.duration()))),
-            Err(ValueError::Time(text)) => Err(ValueError::TimeOrNever(text)),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl fmt::Display for TimeOrNever {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(time) => Time(time).fmt(f),
-            None => f.write_str(NEVER),
-        }
-    }
 }
 
 impl DelayRange {
@@ -198,7 +91,7 @@ impl FromStr for DelayRange {
 
 impl fmt::Display for DelayRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{}", Time(self.min), Time(self.max))
+        write!(f, "{}..{}", Time::of(self.min), Time::of(self.max))
     }
 }
 

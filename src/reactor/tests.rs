@@ -78,3 +78,59 @@ fn a_key_asked_for_again_comes_at_the_next_wait_once() {
     reactor.wait(&mut events).unwrap();
     assert_eq!(keys(&events), [Key::Time]);
 }
+
+#[test]
+fn another_thread_wakes_the_loop_for_its_key() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (left, right) = (reactor.waker(Key::Left).unwrap(), reactor.waker(Key::Right).unwrap());
+    let waking = right.clone();
+    std::thread::spawn(move || waking.wake().unwrap()).join().unwrap();
+    right.wake().unwrap();
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Right], "wakes before the loop looks are one, and its own alone");
+    assert!(events[0].readable && !events[0].writable && !events[0].due);
+    left.wake().unwrap();
+    right.wake().unwrap();
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Left, Key::Right]);
+}
+
+#[test]
+fn a_wake_outlasts_its_waker_and_the_loop_forgets_both() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    for _ in 0..100 {
+        let waker = reactor.waker(Key::Left).unwrap();
+        waker.wake().unwrap();
+        drop(waker);
+        drop(reactor.waker(Key::Right).unwrap());
+        reactor.wait(&mut events).unwrap();
+        assert_eq!(keys(&events), [Key::Left]);
+    }
+    assert_eq!(reactor.wakers.len(), 0, "what nobody can wake is forgotten");
+}
+
+#[test]
+fn no_wake_is_lost_between_threads() {
+    const EACH: usize = 2000;
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for _ in 0..4 {
+        let (sender, waker) = (sender.clone(), reactor.waker(Key::Left).unwrap());
+        std::thread::spawn(move || {
+            for _ in 0..EACH {
+                sender.send(()).unwrap();
+                waker.wake().unwrap();
+            }
+        });
+    }
+    let mut received = 0;
+    reactor.set_deadline(Key::Time, Some(Instant::now() + Duration::from_secs(60)));
+    while received < 4 * EACH {
+        reactor.wait(&mut events).unwrap();
+        assert!(!keys(&events).contains(&Key::Time), "a wake was lost after {received}");
+        received += receiver.try_iter().count();
+    }
+}
