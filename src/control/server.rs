@@ -1,6 +1,6 @@
 //! The instance's side: clients that may be slow, silent or hostile, and cost nothing but their own answer.
 
-use super::wire::{LONGEST_LINE, Reply, Request};
+use super::wire::{LONGEST_LINE, Reply};
 use crate::process::limits::Reserve;
 use crate::reactor::{BOTH, READABLE, Reactor, Registered};
 use log::{debug, warn};
@@ -8,10 +8,12 @@ use mio::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,8 @@ pub enum ControlError {
 pub struct Server<K> {
     listener: Registered<UnixListener>,
     path: PathBuf,
+    /// The socket's file, by device and number.
+    file: Option<(u64, u64)>,
     clients: HashMap<ClientId, Client>,
     next: u64,
     key: K,
@@ -74,9 +78,11 @@ impl<K: Copy + Eq + Hash> Server<K> {
         key: K,
         client_key: fn(ClientId) -> K,
     ) -> Result<Self, ControlError> {
-        let listener = bind(&path).and_then(|listener| reactor.register(listener, key, READABLE));
-        match listener {
-            Ok(listener) => Ok(Server { listener, path, clients: HashMap::new(), next: 0, key, client_key }),
+        let bound = bind(&path).and_then(|(listener, file)| Ok((reactor.register(listener, key, READABLE)?, file)));
+        match bound {
+            Ok((listener, file)) => {
+                Ok(Server { listener, path, file, clients: HashMap::new(), next: 0, key, client_key })
+            }
             Err(source) => Err(ControlError::Bind { path, source }),
         }
     }
@@ -134,8 +140,8 @@ impl<K: Copy + Eq + Hash> Server<K> {
         }
     }
 
-    /// What a client has asked, when its line is whole. Answer with [`Server::reply`], now or later.
-    pub fn read(&mut self, reactor: &mut Reactor<K>, id: ClientId) -> Option<Request> {
+    /// What a client has asked, in the role's terms, when its line is whole. Answer with [`Server::reply`], now or later.
+    pub fn read<R: DeserializeOwned>(&mut self, reactor: &mut Reactor<K>, id: ClientId) -> Option<R> {
         let client = self.clients.get_mut(&id)?;
         match client.read() {
             Ok(Some(line)) => {
@@ -194,6 +200,28 @@ impl<K: Copy + Eq + Hash> Server<K> {
         self.forget(reactor, id);
     }
 
+    /// Whether this client is there still.
+    pub fn has(&self, id: ClientId) -> bool {
+        self.clients.contains_key(&id)
+    }
+
+    /// Makes the socket again if somebody has removed it, or put something else in its place.
+    ///
+    /// # Errors
+    /// The path and what the system said; what there was stays in use.
+    pub fn make_sure(&mut self, reactor: &mut Reactor<K>) -> Result<bool, ControlError> {
+        if file_of(&self.path) == self.file {
+            return Ok(false);
+        }
+        let bound = bind(&self.path).and_then(|(listener, file)| {
+            let listener = reactor.register(listener, self.key, READABLE)?;
+            Ok((listener, file))
+        });
+        let (listener, file) = bound.map_err(|source| ControlError::Bind { path: self.path.clone(), source })?;
+        (self.listener, self.file) = (listener, file);
+        Ok(true)
+    }
+
     /// Takes the socket away and leaves the clients their connections until this process ends: a client that waits
     /// for our end waits for that.
     pub fn leave(mut self) {
@@ -208,15 +236,22 @@ impl<K: Copy + Eq + Hash> Server<K> {
 
 impl<K> Drop for Server<K> {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if file_of(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+/// What is at the path, by device and number.
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|there| (there.dev(), there.ino()))
 }
 
 fn is_shortage(error: &io::Error) -> bool {
     [libc::EMFILE, libc::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno))
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -225,7 +260,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     umask(before);
-    listener
+    Ok((listener?, file_of(path)))
 }
 
 impl Client {
