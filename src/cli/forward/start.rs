@@ -1,0 +1,239 @@
+//! `start`: how a forwarder comes up, or a running one gets a further rule.
+
+use super::{Asked, PATIENCE_TO_LISTEN, destination, result, settled, source};
+use crate::cli::value::{Time, TimeOrNever};
+use crate::cli::{Common, Failure};
+use crate::control::client::ask;
+use crate::forward::request::{Done, Request};
+use crate::forward::store::{SCHEMA, Saved, SavedOptions, SavedRule, Store};
+use crate::forward::{Driver, DriverError, Equipment, PID_FILE, Settings};
+use crate::logging::{self, Destination};
+use crate::net::adopt::Inherited;
+use crate::net::endpoint::Listen;
+use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
+use crate::process::limits::raise_open_files;
+use crate::process::pid_file::{PidFile, PidFileError};
+use crate::process::stray::{self, Stray};
+use crate::reactor::Signals;
+use clap::Args;
+use log::{error, warn};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Scripts of any user who can reach it read it.
+const PID_FILE_MODE: u32 = 0o644;
+/// What is printed when everything works.
+const STARTED: &str = "Started\n";
+
+/// `start [SRC DST]`
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// Stay in the foreground, and log to standard error
+    #[arg(short, long)]
+    foreground: bool,
+    /// For looking up, connecting, and a TLS handshake together [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    connect_timeout: Option<Time>,
+    /// End connections on which nothing moves for so long [default: never]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<TimeOrNever>,
+    /// The same for connections of which one direction has ended [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    half_closed_timeout: Option<TimeOrNever>,
+    /// How long a client may take for its PROXY header [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    proxy_header_timeout: Option<Time>,
+    /// From whom a PROXY header is taken, as 10.0.0.0/8; repeatable [default: everybody]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trust: Vec<String>,
+    /// How many loops relay [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// How long TERM leaves connections to finish [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    stop_timeout: Option<Time>,
+    /// Log to this file [default: forward.log in the directory; standard error in the foreground]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Where to listen
+    #[arg(value_name = "SRC", requires = "destination")]
+    source: Option<String>,
+    /// Where connections go
+    #[arg(value_name = "DST")]
+    destination: Option<String>,
+}
+
+/// What a forwarder needs to come up, found out before it goes into the background.
+struct Plan {
+    rule: Option<SavedRule>,
+    options: SavedOptions,
+    inherited: Inherited,
+    log: Destination,
+    verbosity: i16,
+}
+
+impl Start {
+    pub(super) fn run(self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
+        let rule = self.rule()?;
+        let options = self.options();
+        Settings::of(&options).map_err(|error| Failure::failed(&error).code(2))?;
+        if let Some(rule) = &rule
+            && !self.foreground
+            && let Some(code) = add(asked, rule, &options)?
+        {
+            signals.release();
+            return Ok(code);
+        }
+        let wanted = rule.as_ref().and_then(|rule| rule.source.parse::<Listen>().ok());
+        let inherited = Inherited::take(wanted.iter()).map_err(|error| Failure::failed(&error))?;
+        let log = match (&self.log_file, self.foreground) {
+            (Some(path), _) => Destination::File(path.clone()),
+            (None, true) => Destination::Stderr,
+            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
+        };
+        let plan = Plan { rule, options, inherited, log, verbosity: common.verbosity() };
+        if self.foreground {
+            stray::deal_with(Stray::CloseOnExec);
+            return plan.serve(asked, signals, None).map(|()| ExitCode::SUCCESS);
+        }
+        // Where the log is to be.
+        asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
+        match daemonize().map_err(|error| Failure::failed(&error))? {
+            Side::Starter(wait) => {
+                signals.release();
+                let result = wait.result();
+                let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
+                let _ = to.write_all(result.text.as_bytes());
+                Ok(ExitCode::from(result.code))
+            }
+            Side::Daemon(pipe) => {
+                let starter =
+                    pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
+                let done = plan.serve(asked, signals, Some(starter));
+                if let Err(failure) = &done {
+                    error!("{}", failure.to_string().trim_end());
+                    pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
+                }
+                done.map(|()| ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    fn rule(&self) -> Result<Option<SavedRule>, Failure> {
+        match (&self.source, &self.destination) {
+            (Some(from), Some(to)) => {
+                let (source, destination) = (source(from)?, destination(to)?);
+                Ok(Some(SavedRule { source, destination, share: None, paused: false }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn options(&self) -> SavedOptions {
+        SavedOptions {
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            half_closed_timeout: self.half_closed_timeout,
+            proxy_header_timeout: self.proxy_header_timeout,
+            stop_timeout: self.stop_timeout,
+            threads: self.threads,
+            trust: self.trust.clone(),
+        }
+    }
+}
+
+/// Adds the rule to the forwarder that runs; `None`: none does.
+fn add(asked: &Asked, rule: &SavedRule, options: &SavedOptions) -> Result<Option<ExitCode>, Failure> {
+    let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
+    if !options.is_empty() && ask(&asked.socket, &Request::Status, Some(super::PATIENCE)).is_ok() {
+        let text = "options of 'forward start' are for the forwarder's start, and it is running already";
+        return Err(Failure::usage(text));
+    }
+    match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
+        Err(error) if error.is_nobody() => Ok(None),
+        Err(error) => Err(Failure::failed(&error)),
+        Ok(reply) => {
+            let done = result::<Done>(reply)?;
+            settled(&done);
+            super::print(&started(done.listening.as_deref())).map(Some)
+        }
+    }
+}
+
+/// What nobody can know without it comes first.
+fn started(listening: Option<&str>) -> String {
+    listening.map_or_else(|| STARTED.into(), |address| format!("listening on {address}\n{STARTED}"))
+}
+
+impl Plan {
+    fn serve(self, asked: &Asked, signals: Signals, starter: Option<StatusPipe>) -> Result<(), Failure> {
+        let directory = asked.dir.path();
+        asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
+        let pid_file = PidFile::create(&directory.join(PID_FILE), PID_FILE_MODE);
+        let _pid_file = pid_file.map_err(|error| taken(asked, &error))?;
+        let logging = logging::start(logging::level(self.verbosity), &self.log);
+        let logging = logging.map_err(|error| Failure::failed(&error))?;
+        raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+        let mut store = Store::new(directory);
+        let saved = what_to_serve(&mut store, self.rule, self.options, asked)?;
+        let settings = Settings::of(&saved.options).map_err(|error| Failure::failed(&error))?;
+        let equipment = Equipment {
+            signals,
+            inherited: self.inherited,
+            control: asked.socket.clone(),
+            store,
+            saved,
+            logging,
+        };
+        let driver = Driver::new(settings, equipment).map_err(|error| failure(&error))?;
+        let text = started(driver.chosen().as_deref());
+        match starter {
+            Some(pipe) => pipe.tell(&StartResult { code: 0, text }),
+            None => drop(super::print(&text)?),
+        }
+        driver.run().map_err(|error| failure(&error))
+    }
+}
+
+/// The rule that was given, and nothing of what was saved; or all that was saved.
+fn what_to_serve(
+    store: &mut Store,
+    rule: Option<SavedRule>,
+    options: SavedOptions,
+    asked: &Asked,
+) -> Result<Saved, Failure> {
+    let loaded = store.load();
+    if let Some(rule) = rule {
+        return Ok(Saved { schema: SCHEMA, options, rules: vec![rule] });
+    }
+    let loaded = loaded.map_err(|error| Failure::failed(&error))?;
+    let Some(loaded) = loaded.filter(|loaded| !loaded.saved.rules.is_empty()) else {
+        let text = format!("no rules are saved in {}", asked.dir.path().display());
+        return Err(Failure::told(text).hint("give SRC and DST: socket-protector forward start SRC DST"));
+    };
+    if let Some(why) = loaded.instead_of {
+        warn!("{}; serving the rules that were saved before those", crate::chain(&why));
+        let text = format!("socket-protector: {}; serving the rules that were saved before those\n", crate::chain(&why));
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    Ok(Saved { options: options.or(loaded.saved.options), ..loaded.saved })
+}
+
+fn taken(asked: &Asked, error: &PidFileError) -> Failure {
+    match error {
+        PidFileError::Held { pid, .. } => {
+            let who = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+            Failure::told(format!("a forwarder is already running in {}{who}", asked.dir.path().display()))
+        }
+        _ => Failure::failed(error),
+    }
+}
+
+fn failure(error: &DriverError) -> Failure {
+    let failure = Failure::failed(error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
