@@ -142,7 +142,7 @@ impl Inherited {
     pub fn take<'a>(endpoints: impl Iterator<Item = &'a Listen>) -> Result<Inherited, ListenError> {
         let mut inherited = Inherited::default();
         for endpoint in endpoints {
-            if let Listen::Adopt(adopt) = endpoint {
+            if let Listen::Adopt(adopt) = endpoint.socket() {
                 let taken = inherited.take_one(adopt);
                 let about = |source| ListenError::Adopt { endpoint: endpoint.clone(), source };
                 inherited.taken.push(taken.map_err(about)?);

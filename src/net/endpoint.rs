@@ -1,7 +1,7 @@
-//! Where to listen, as text and as a value. Pure: nothing is looked up, opened or bound here.
+//! Where to listen and where to connect, as text and as values. Pure: nothing is looked up, opened or bound here.
 //!
-//! The long forms follow Twisted's endpoint strings, argument orders included; the short ones, `udp:`, `fd:` and
-//! abstract names are ours:
+//! The long forms follow Twisted's endpoint strings, argument orders included; the short ones, `udp:`, `fd:`, abstract
+//! names and some arguments are ours. To listen:
 //!
 //! | text | meaning |
 //! |---|---|
@@ -9,41 +9,64 @@
 //! | `HOST:PORT`, `tcp:PORT:interface=HOST` | the address that HOST is or resolves to |
 //! | `[ADDRESS]:PORT`, `tcp6:PORT:interface=ADDRESS` | this IPv6 address (colons escaped in the long form) |
 //! | `tcp6:PORT` | `::`, with IPv4 or not as the host is set up |
+//! | `ssl:PORT:privateKey=FILE:certKey=FILE` | TLS, at the same addresses as `tcp:` |
 //! | `udp:PORT`, `udp:PORT:interface=HOST` | datagrams, at the same addresses as `tcp:` |
 //! | `unix:PATH`, `unix:PATH:mode=660` | a unix socket at this path |
 //! | `@NAME`, `unix:@NAME` | a unix socket with this abstract name |
 //! | `systemd:domain=INET:index=0`, `systemd:domain=INET:name=web` | a socket that an outer manager passed by LISTEN_FDS |
 //! | `fd:N` | a socket that we were started with, by its number |
+//! | `haproxy:LISTEN` | any of these for connections, each of which begins with a header of the PROXY protocol |
+//!
+//! To connect:
+//!
+//! | text | meaning |
+//! |---|---|
+//! | `HOST:PORT`, `[ADDRESS]:PORT`, `tcp:HOST:PORT` | a host by its name or address (colons escaped in the long form) |
+//! | `PORT` | this host, by the name localhost |
+//! | `ssl:HOST:PORT`, `tls:HOST:PORT` | TLS, with the certificate verified for HOST |
+//! | `tls:HOST:endpoint=CONNECT` | TLS with HOST, over what another endpoint connects to |
+//! | `unix:PATH`, `@NAME`, `unix:@NAME` | a unix socket |
 //!
 //! A bare `tcp:PORT` means IPv4 alone for Twisted. Here it means the same as `PORT`: one port, one meaning. A path that
 //! begins with `@` is a file for Twisted; here that file is `./@…`.
 
+mod connect;
 mod error;
 mod grammar;
 mod lexer;
+mod place;
+mod problem;
 #[cfg(test)]
 mod tests;
 mod value;
+mod written;
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 use std::str::FromStr;
 
+pub use self::connect::{ClientTls, Connect, Family, Host, HostPort, Peer, ProxyVersion};
+use self::error::Fault;
 pub use self::error::ParseError;
-use self::error::{Fault, Problem};
+pub use self::place::PathError;
+use self::problem::Problem;
 
 /// A place to listen, or a socket that listens already.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Listen {
     /// Connections over IP.
     Tcp(Tcp),
+    /// Connections over IP, in which TLS is spoken.
+    Tls(Box<TlsListen>),
     /// Datagrams over IP.
     Udp(Udp),
     /// Connections within this host.
     Unix(Unix),
     /// A socket that somebody else has made and passed to us.
     Adopt(Adopt),
+    /// Connections that begin with a header of the PROXY protocol, of either version. Neither of these in another one,
+    /// nor datagrams.
+    Proxied(Box<Listen>),
 }
 
 /// Where TCP connections are accepted.
@@ -55,6 +78,31 @@ pub struct Tcp {
     pub port: u16,
     /// How many connections may wait in the kernel; `None` leaves it to the caller's default.
     pub backlog: Option<u32>,
+}
+
+/// Where connections are accepted in which TLS is spoken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TlsListen {
+    /// Where they are accepted.
+    pub tcp: Tcp,
+    /// What we say who we are by.
+    pub files: ServerFiles,
+}
+
+/// The files, in PEM, by which a server of TLS shows who it is and knows who its clients are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServerFiles {
+    /// The private key.
+    pub private_key: String,
+    /// The certificate; `None`: in the file of the private key.
+    pub cert_key: Option<String>,
+    /// Certificates that lead from it to the root, at least one; `None`: those that follow the certificate in its file.
+    pub extra_cert_chain: Option<String>,
+    /// The certificates of those who may vouch for clients; `None`: clients are not asked for a certificate. If given,
+    /// those without one are refused.
+    pub client_cas: Option<String>,
+    /// The protocols to choose from (ALPN), the best first, each of 1 to 255 bytes; empty: none.
+    pub alpn: Vec<String>,
 }
 
 /// Where UDP datagrams are received.
@@ -138,7 +186,8 @@ pub enum Interface {
     },
 }
 
-/// A [`Listen`] with the name its user gave it: `[NAME=]LISTEN`.
+/// A [`Listen`] for others to accept from, with the name its user gave it: `[NAME=]LISTEN`. Its socket is passed on, so
+/// nothing can be spoken on it by us: neither TLS nor the PROXY protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NamedListen {
     /// The name; without one a listener goes by its address, which is known only once it is bound.
@@ -155,86 +204,35 @@ impl FromStr for Listen {
     }
 }
 
-/// The canonical text, which parses back to an equal value.
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backlog = match self {
-            Listen::Tcp(tcp) => {
-                tcp.fmt_address(f)?;
-                tcp.backlog
-            }
-            Listen::Udp(Udp { interface, port }) => {
-                write!(f, "udp:{port}")?;
-                interface.fmt_argument(f)?;
-                None
-            }
-            Listen::Unix(Unix { address, mode, backlog }) => {
-                match address {
-                    UnixAddress::Path(path) => write!(f, "unix:{}", lexer::quote(path))?,
-                    UnixAddress::Abstract(name) => write!(f, "unix:@{}", lexer::quote(name))?,
-                }
-                if let Some(mode) = mode {
-                    write!(f, ":mode={mode:o}")?;
-                }
-                *backlog
-            }
-            Listen::Adopt(Adopt::Descriptor(number)) => return write!(f, "fd:{number}"),
-            Listen::Adopt(Adopt::Systemd { domain, which: Which::Index(index) }) => {
-                return write!(f, "systemd:domain={domain}:index={index}");
-            }
-            Listen::Adopt(Adopt::Systemd { domain, which: Which::Name(name) }) => {
-                return write!(f, "systemd:domain={domain}:name={}", lexer::quote(name));
-            }
-        };
-        match backlog {
-            Some(backlog) => write!(f, ":backlog={backlog}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Tcp {
-    fn fmt_address(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.port;
-        match &self.interface {
-            Interface::V6 { address: Ipv6Addr::UNSPECIFIED, zone: None } => write!(f, "tcp6:{port}"),
-            Interface::V6 { .. } => {
-                write!(f, "tcp6:{port}")?;
-                self.interface.fmt_argument(f)
-            }
-            Interface::All | Interface::Name(_) | Interface::V4(_) => {
-                write!(f, "tcp:{port}")?;
-                self.interface.fmt_argument(f)
-            }
+impl Listen {
+    /// The one that a socket is bound or adopted for: this, without the header that it expects first.
+    pub fn socket(&self) -> &Listen {
+        match self {
+            Listen::Proxied(inner) => inner.socket(),
+            Listen::Tcp(_) | Listen::Tls(_) | Listen::Udp(_) | Listen::Unix(_) | Listen::Adopt(_) => self,
         }
     }
 }
 
 impl Interface {
-    fn fmt_argument(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The host that this is an address of, but for all addresses.
+    pub fn host(&self) -> Option<Host> {
         match self {
-            Interface::All => Ok(()),
-            Interface::Name(name) => write!(f, ":interface={}", lexer::quote(name)),
-            Interface::V4(address) => write!(f, ":interface={address}"),
-            Interface::V6 { address, zone } => {
-                write!(f, ":interface={}", lexer::quote(&address.to_string()))?;
-                match zone {
-                    Some(zone) => write!(f, "%{}", lexer::quote(zone)),
-                    None => Ok(()),
-                }
-            }
+            Interface::All => None,
+            Interface::Name(name) => Some(Host::Name(name.clone())),
+            Interface::V4(address) => Some(Host::V4(*address)),
+            Interface::V6 { address, zone } => Some(Host::V6 { address: *address, zone: zone.clone() }),
         }
     }
 }
 
-/// As an endpoint names it.
-impl fmt::Display for Domain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Domain::Inet => "INET",
-            Domain::Inet6 => "INET6",
-            Domain::Unix => "UNIX",
-        })
+impl From<Host> for Interface {
+    fn from(host: Host) -> Self {
+        match host {
+            Host::Name(name) => Interface::Name(name),
+            Host::V4(address) => Interface::V4(address),
+            Host::V6 { address, zone } => Interface::V6 { address, zone },
+        }
     }
 }
 
@@ -250,12 +248,12 @@ impl FromStr for NamedListen {
 fn named(text: &str) -> Result<NamedListen, Fault> {
     let before = |(name, _): &(&str, &str)| !name.contains(':') && !name.starts_with('@');
     let Some((name, listen)) = text.split_once('=').filter(before) else {
-        return Ok(NamedListen { name: None, listen: grammar::listen(text)? });
+        return Ok(NamedListen { name: None, listen: grammar::passed(text)? });
     };
     if !is_name(name) {
         return Err(Fault { offset: 0, problem: Problem::Name });
     }
-    let listen = grammar::listen(listen).map_err(|fault| Fault { offset: fault.offset + name.len() + 1, ..fault })?;
+    let listen = grammar::passed(listen).map_err(|fault| Fault { offset: fault.offset + name.len() + 1, ..fault })?;
     Ok(NamedListen { name: Some(name.to_owned()), listen })
 }
 

@@ -149,11 +149,13 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
         });
         bound.map_err(|refusal| refusal.about(listen))
     };
-    match listen {
-        Listen::Tcp(Tcp { interface, port, backlog }) => {
-            let backlog = backlog.unwrap_or(default_backlog);
-            bound(open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
-        }
+    let connections = |Tcp { interface, port, backlog }: &Tcp| {
+        let backlog = backlog.unwrap_or(default_backlog);
+        bound(open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
+    };
+    match listen.socket() {
+        Listen::Tcp(tcp) => connections(tcp),
+        Listen::Tls(tls) => connections(&tls.tcp),
         Listen::Udp(Udp { interface, port }) => bound(open(interface, *port, None), Traffic::Datagrams, 0),
         Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::None),
         Listen::Adopt(adopt) => {
@@ -161,6 +163,7 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
                 inherited.give(adopt).map_err(|source| Refusal::Adopt(source).about(listen))?;
             Ok(Bound { endpoint: listen.clone(), address, traffic, backlog: default_backlog, file: None, socket })
         }
+        Listen::Proxied(_) => Err(Refusal::Kernel(io::ErrorKind::Unsupported.into()).about(listen)),
     }
 }
 
@@ -169,9 +172,9 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
 /// # Errors
 /// Those of [`bind`]; `Unsupported` for other sockets.
 pub fn replace(listen: &Listen, default_backlog: u32) -> Result<Bound, ListenError> {
-    match listen {
+    match listen.socket() {
         Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::Loop),
-        Listen::Tcp(_) | Listen::Udp(_) | Listen::Adopt(_) => {
+        Listen::Tcp(_) | Listen::Tls(_) | Listen::Udp(_) | Listen::Adopt(_) | Listen::Proxied(_) => {
             Err(Refusal::Kernel(io::ErrorKind::Unsupported.into()).about(listen))
         }
     }

@@ -59,8 +59,9 @@ fn is_a_managers(name: &OsStr) -> bool {
 pub fn starter_key(listen: &Listen, address: &Address) -> String {
     let interface = match listen {
         Listen::Tcp(tcp) => Some(&tcp.interface),
+        Listen::Tls(tls) => Some(&tls.tcp.interface),
         Listen::Udp(udp) => Some(&udp.interface),
-        Listen::Unix(_) | Listen::Adopt(_) => None,
+        Listen::Unix(_) | Listen::Adopt(_) | Listen::Proxied(_) => None,
     };
     match (address, interface) {
         (Address::Internet(address), Some(interface)) => of_interface(interface, address.port()),

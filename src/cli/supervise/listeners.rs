@@ -25,7 +25,7 @@ pub(super) fn take(options: &Options) -> Result<Inherited, Failure> {
 
 fn is_for_datagrams(endpoint: &Listen, inherited: &Inherited) -> bool {
     match endpoint {
-        Listen::Tcp(_) | Listen::Unix(_) => false,
+        Listen::Tcp(_) | Listen::Tls(_) | Listen::Unix(_) | Listen::Proxied(_) => false,
         Listen::Udp(_) => true,
         Listen::Adopt(adopt) => inherited.is_for_datagrams(adopt),
     }
@@ -46,7 +46,9 @@ pub(super) fn bind(options: &Options, mut inherited: Inherited) -> Result<Vec<(S
 fn default_name(bound: &Bound) -> String {
     match &bound.endpoint {
         Listen::Adopt(Adopt::Systemd { which: Which::Name(name), .. }) => listener::name_from(name),
-        Listen::Adopt(_) | Listen::Tcp(_) | Listen::Udp(_) | Listen::Unix(_) => bound.address.default_name(),
+        Listen::Adopt(_) | Listen::Tcp(_) | Listen::Tls(_) | Listen::Udp(_) | Listen::Unix(_) | Listen::Proxied(_) => {
+            bound.address.default_name()
+        }
     }
 }
 
@@ -58,7 +60,7 @@ pub(super) fn longest_instance_name(options: &Options, inherited: &Inherited) ->
         Some(Listen::Tcp(Tcp { port, .. }) | Listen::Udp(Udp { port, .. })) if *port > 0 => port.to_string(),
         Some(Listen::Unix(Unix { address, .. })) => Address::from(address).default_name(),
         Some(Listen::Adopt(adopt)) => inherited.address(adopt).map_or_else(String::new, Address::default_name),
-        Some(Listen::Tcp(_) | Listen::Udp(_)) | None => u16::MAX.to_string(),
+        Some(Listen::Tcp(_) | Listen::Tls(_) | Listen::Udp(_) | Listen::Proxied(_)) | None => u16::MAX.to_string(),
     })
 }
 
@@ -75,7 +77,7 @@ fn instance_name(text: &str) -> Result<InstanceName, Failure> {
 pub(super) fn announcement(listeners: &[(String, Bound)]) -> String {
     let chosen = listeners.iter().filter(|(_, bound)| match &bound.endpoint {
         Listen::Tcp(Tcp { port, .. }) | Listen::Udp(Udp { port, .. }) => *port == 0,
-        Listen::Unix(_) | Listen::Adopt(_) => false,
+        Listen::Tls(_) | Listen::Unix(_) | Listen::Adopt(_) | Listen::Proxied(_) => false,
     });
     chosen.map(|(_, bound)| format!("listening on {}\n", bound.address)).collect()
 }

@@ -48,6 +48,24 @@ pub(super) fn fields(text: &str) -> Result<Vec<Field>, LoneBackslash> {
     Ok(done)
 }
 
+/// How many bytes of `escaped` say the first `literal` bytes of what it means.
+pub(super) fn escaped_len(escaped: &str, literal: usize) -> usize {
+    let (mut read, mut meant) = (0, 0);
+    let mut characters = escaped.chars();
+    while meant < literal {
+        let Some(character) = characters.next() else { break };
+        read += character.len_utf8();
+        if character == '\\' {
+            let Some(character) = characters.next() else { break };
+            read += character.len_utf8();
+            meant += character.len_utf8();
+        } else {
+            meant += character.len_utf8();
+        }
+    }
+    read
+}
+
 /// The text that [`fields`] reads back as exactly this positional or keyword value.
 pub(super) fn quote(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len());

@@ -1,5 +1,8 @@
-//! What texts mean. What is refused, and how, is in `refusals`; a seeded walk over texts and values in `walk`.
+//! What texts mean. What is refused, and how, is in `refusals`; where to connect in `connect`; paths and sameness in
+//! `places`; a seeded walk over texts and values in `walk`.
 
+mod connect;
+mod places;
 mod refusals;
 mod walk;
 
@@ -120,10 +123,81 @@ fn canonical_texts() {
         ("systemd:INET6:3", "systemd:domain=INET6:index=3"),
         ("systemd:name=web:domain=UNIX", "systemd:domain=UNIX:name=web"),
         ("fd:03", "fd:3"),
+        ("ssl:443", "ssl:443:privateKey=server.pem"),
+        (
+            r"ssl:443:k:c:TLS_METHOD:\:\:1:9:e:clientCAs=a:alpn=h2,x",
+            r"ssl:443:interface=\:\:1:privateKey=k:certKey=c:extraCertChain=e:clientCAs=a:alpn=h2,x:backlog=9",
+        ),
+        ("haproxy:[::1]:80", r"haproxy:tcp6:80:interface=\:\:1"),
+        (r"HAPROXY:unix:/a\=b", r"haproxy:unix:/a\=b"),
     ] {
         assert_eq!(parse(text).to_string(), canonical);
         assert_eq!(parse(canonical), parse(text));
     }
+}
+
+#[test]
+fn ssl_takes_the_files_of_its_identity() {
+    let tls = |text: &str| match parse(text) {
+        Listen::Tls(tls) => *tls,
+        other => panic!("{other}"),
+    };
+    let files = |private_key: &str| ServerFiles {
+        private_key: private_key.to_owned(),
+        cert_key: None,
+        extra_cert_chain: None,
+        client_cas: None,
+        alpn: Vec::new(),
+    };
+    let tcp = |interface, port, backlog| Tcp { interface, port, backlog };
+    assert_eq!(tls("ssl:443"), TlsListen { tcp: tcp(Interface::All, 443, None), files: files("server.pem") });
+    let all = TlsListen {
+        tcp: tcp(v4("127.0.0.1"), 443, Some(9)),
+        files: ServerFiles {
+            cert_key: Some("c.pem".to_owned()),
+            extra_cert_chain: Some("e.pem".to_owned()),
+            ..files("k.pem")
+        },
+    };
+    assert_eq!(tls("ssl:443:k.pem:c.pem:TLS_METHOD:127.0.0.1:9:e.pem"), all);
+    assert_eq!(
+        tls(
+            "ssl:extraCertChain=e.pem:backlog=9:sslmethod=SSLv23_METHOD:443:certKey=c.pem:privateKey=k.pem:interface=127.0.0.1"
+        ),
+        all
+    );
+    let ours = tls("ssl:443:k.pem:clientCAs=ca.pem:alpn=h2,http/1.1").files;
+    assert_eq!(ours.client_cas.as_deref(), Some("ca.pem"));
+    assert_eq!(ours.alpn, ["h2", "http/1.1"]);
+    assert_eq!(tls(r"ssl:443:k\:\=.pem").files.private_key, "k:=.pem");
+}
+
+#[test]
+fn haproxy_stands_before_any_endpoint_for_connections() {
+    let proxied = |text: &str| Listen::Proxied(Box::new(parse(text)));
+    for (text, inner) in [
+        ("haproxy:tcp:80", "tcp:80"),
+        (r"haproxy:tcp6:80:interface=\:\:1", "[::1]:80"),
+        ("HaProxy:ssl:443:k.pem", "ssl:443:k.pem"),
+        (r"haproxy:unix:/a\=b\:c:660", r"unix:/a\=b\:c:660"),
+        ("haproxy:systemd:INET:0", "systemd:INET:0"),
+        ("haproxy:fd:3", "fd:3"),
+        ("haproxy:8080", "8080"),
+        ("haproxy:localhost:8080", "localhost:8080"),
+        ("haproxy:[::1]:8080", "[::1]:8080"),
+        ("haproxy:@x", "@x"),
+        ("port=80:haproxy:tcp", "tcp:80"),
+        ("haproxy:port=80:tcp", "tcp:80"),
+    ] {
+        assert_eq!(parse(text), proxied(inner), "{text}");
+        assert_eq!(parse(text).socket(), &parse(inner));
+    }
+}
+
+#[test]
+fn the_kinds_of_plugins_are_known_in_any_case_of_letters() {
+    assert_eq!(parse("Tcp6:80"), parse("tcp6:80"));
+    assert_eq!(parse("SystemD:INET:0"), parse("systemd:INET:0"));
 }
 
 #[test]

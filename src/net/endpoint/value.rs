@@ -1,9 +1,12 @@
 //! The values of arguments, each from its own text alone.
 
+use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use super::error::Problem;
-use super::{Domain, Interface, UnixAddress};
+use super::problem::Problem;
+use super::{Domain, Family, Host, ProxyVersion, UnixAddress};
+use crate::time::{Time, TimeOrNever};
 
 /// `listen(2)` takes a signed number.
 const SIGNED_MAX: u32 = i32::MAX.unsigned_abs();
@@ -66,14 +69,73 @@ pub(super) fn descriptor(text: &str) -> Result<RawFd, Problem> {
     integer(text).and_then(|number| RawFd::try_from(number).ok()).ok_or(Problem::Descriptor)
 }
 
+/// A port that somebody can listen on, which 0 is not.
+pub(super) fn destination_port(text: &str) -> Result<u16, Problem> {
+    port(text).ok().filter(|port| *port > 0).ok_or(Problem::DestinationPort)
+}
+
+pub(super) fn bind_address(text: &str) -> Result<IpAddr, Problem> {
+    text.parse().map_err(|_| Problem::BindAddress)
+}
+
+pub(super) fn family(text: &str) -> Result<Family, Problem> {
+    match text {
+        "4" => Ok(Family::V4),
+        "6" => Ok(Family::V6),
+        _ => Err(Problem::Prefer),
+    }
+}
+
+pub(super) fn proxy_version(text: &str) -> Result<ProxyVersion, Problem> {
+    match text {
+        "v1" => Ok(ProxyVersion::V1),
+        "v2" => Ok(ProxyVersion::V2),
+        _ => Err(Problem::Proxy),
+    }
+}
+
+/// Seconds as Twisted reads them, or a time with its unit; of no time at all nothing could come.
+fn time(text: &str) -> Option<Duration> {
+    let seconds = integer(text).map(|seconds| Duration::from_secs(seconds.into()));
+    let time = seconds.or_else(|| text.parse::<Time>().ok().map(Time::duration));
+    time.filter(|time| !time.is_zero())
+}
+
+pub(super) fn timeout(text: &str) -> Result<Duration, Problem> {
+    time(text).ok_or(Problem::Timeout)
+}
+
+pub(super) fn limit(text: &str) -> Result<TimeOrNever, Problem> {
+    let never = text.parse::<TimeOrNever>().ok().filter(|limit| limit.limit().is_none());
+    never.or_else(|| time(text).map(|time| TimeOrNever::of(Some(time)))).ok_or(Problem::Limit)
+}
+
+/// The path of a file.
+pub(super) fn path(text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.contains('\0') { Err(Problem::Path) } else { Ok(text.to_owned()) }
+}
+
+/// The names of protocols, parted by commas.
+pub(super) fn alpn(text: &str) -> Result<Vec<String>, Problem> {
+    let names: Vec<_> = text.split(',').map(str::to_owned).collect();
+    // Each goes with its length in one byte, and all of them with theirs in two: see RFC 7301.
+    let fits = names.iter().all(|name| matches!(name.len(), 1..=255)) && text.len() < usize::from(u16::MAX);
+    fits.then_some(names).ok_or(Problem::Alpn)
+}
+
+/// Twisted takes the name of any method of OpenSSL; those that choose the version by themselves do as we do.
+pub(super) fn ssl_method(text: &str) -> Result<(), Problem> {
+    if matches!(text, "TLS_METHOD" | "TLS_SERVER_METHOD" | "SSLv23_METHOD") { Ok(()) } else { Err(Problem::SslMethod) }
+}
+
 /// A name, or an address of either family.
-pub(super) fn host(text: &str) -> Option<Interface> {
-    text.parse().map(Interface::V4).ok().or_else(|| v6(text)).or_else(|| name(text))
+pub(super) fn host(text: &str) -> Option<Host> {
+    text.parse().map(Host::V4).ok().or_else(|| v6(text)).or_else(|| name(text))
 }
 
 /// A host name by its letters. Its last label is not a number: `127.0.0.256` or a port in the wrong place is a mistake
 /// to tell the user about, not a name to look up.
-fn name(text: &str) -> Option<Interface> {
+fn name(text: &str) -> Option<Host> {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
         matches!(label.len(), 1..=63) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -83,11 +145,11 @@ fn name(text: &str) -> Option<Interface> {
         && labels.split('.').all(is_label)
         && !text.starts_with('-')
         && !last.bytes().all(|b| b.is_ascii_digit());
-    is_name.then(|| Interface::Name(text.to_owned()))
+    is_name.then(|| Host::Name(text.to_owned()))
 }
 
 /// `ADDRESS` or `ADDRESS%ZONE`.
-pub(super) fn v6(text: &str) -> Option<Interface> {
+pub(super) fn v6(text: &str) -> Option<Host> {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
         None => (text, None),
@@ -97,7 +159,7 @@ pub(super) fn v6(text: &str) -> Option<Interface> {
         matches!(zone.len(), 1..=15) && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
     };
     let address = address.parse().ok().filter(|_| zone.is_none_or(is_zone))?;
-    Some(Interface::V6 { address, zone: zone.map(str::to_owned) })
+    Some(Host::V6 { address, zone: zone.map(str::to_owned) })
 }
 
 /// `::1` or `::1:80`, which colons would cut to pieces.

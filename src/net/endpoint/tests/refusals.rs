@@ -1,6 +1,6 @@
 //! What users are told, word by word and with the position.
 
-use crate::net::endpoint::Listen;
+use crate::net::endpoint::{Listen, NamedListen};
 
 fn refusal(text: &str) -> String {
     let error = text.parse::<Listen>().expect_err(&format!("'{text}' is no endpoint")).to_string();
@@ -31,15 +31,15 @@ fn ports_out_of_range_or_no_numbers_are_refused() {
 
 #[test]
 fn other_kinds_are_unknown() {
-    let expected = "expected PORT, HOST:PORT, [ADDRESS]:PORT, @NAME, tcp:…, tcp6:…, unix:…, udp:…, systemd:… or fd:N, at character 1";
+    let expected = "expected PORT, HOST:PORT, [ADDRESS]:PORT, @NAME, tcp:…, tcp6:…, ssl:…, unix:…, udp:…, systemd:…, fd:N or haproxy:…, at character 1";
     for (kind, text) in [
-        ("ssl", "ssl:443:privateKey=k.pem"),
-        ("haproxy", "haproxy:tcp:80"),
+        ("tls", "tls:certs:443"),
+        ("stdio", "stdio:"),
         ("TCP", "TCP:80"),
         ("Unix", "Unix:/run/x"),
+        ("SSL", "SSL:443"),
         ("UDP", "UDP:53"),
         ("FD", "FD:3"),
-        ("Tcp6", "Tcp6:80"),
         ("quic", "quic:80:x"),
         ("quic", "quic:port=80"),
     ] {
@@ -47,7 +47,86 @@ fn other_kinds_are_unknown() {
     }
     assert_eq!(refusal(""), format!("the text is empty; {expected}"));
     assert_eq!(refusal("port=80"), format!("the kind of endpoint is missing; {expected}"));
-    assert_eq!(refusal("a=1:ssl:80"), format!("unknown kind of endpoint 'ssl'; {expected}").replace("r 1", "r 5"));
+    assert_eq!(refusal("a=1:tls:80"), format!("unknown kind of endpoint 'tls'; {expected}").replace("r 1", "r 5"));
+    let behind = |text: &str| refusal(text).replace(", at character 9", ", at character 1");
+    assert_eq!(behind("haproxy:"), format!("the text is empty; {expected}"));
+    assert_eq!(behind("haproxy:stdio:"), format!("unknown kind of endpoint 'stdio'; {expected}"));
+    assert_eq!(behind("haproxy"), format!("the kind of endpoint is missing; {expected}").replace("r 1", "r 8"));
+}
+
+#[test]
+fn what_no_child_can_be_given_is_refused_where_sockets_are_passed() {
+    let refused = |text: &str| text.parse::<NamedListen>().expect_err("no socket to pass").to_string();
+    let forms = "PORT, HOST:PORT, [ADDRESS]:PORT, @NAME, tcp:…, tcp6:…, unix:…, udp:…, systemd:… or fd:N";
+    for (text, kind, character) in [
+        ("ssl:443:privateKey=k.pem", "ssl", 1),
+        ("web=ssl:443", "ssl", 5),
+        ("haproxy:tcp:80", "haproxy", 1),
+        ("HAProxy:80", "haproxy", 1),
+    ] {
+        let why = format!("an endpoint of kind '{kind}' is for 'forward', since no child can be given it");
+        assert_eq!(
+            refused(text),
+            format!("not an endpoint: '{text}': {why}; expected {forms}, at character {character}")
+        );
+    }
+    let unknown =
+        format!("not an endpoint: 'TCP:80': unknown kind of endpoint 'TCP'; expected {forms}, at character 1");
+    assert_eq!(refused("TCP:80"), unknown);
+}
+
+#[test]
+fn what_ssl_has_no_use_for_is_refused() {
+    let refused = |argument: &str| refusal(&format!("ssl:443:{argument}"));
+    let method = "only TLS 1.3 and 1.2 are spoken, and the better one is chosen; expected TLS_METHOD or SSLv23_METHOD";
+    for value in ["SSLv3_METHOD", "TLSv1_METHOD", "TLSv1_2_METHOD", "tls_method", "", "x"] {
+        assert_eq!(refused(&format!("sslmethod={value}")), format!("{method}, at character 19"));
+    }
+    let parameters = "parameters for Diffie-Hellman are not needed: keys are agreed on by elliptic curves";
+    assert_eq!(refused("dhParameters=dh.pem"), format!("{parameters}, at character 22"));
+    let path = "a path is not empty and has no NUL in it";
+    for (argument, character) in [("privateKey", 20), ("certKey", 17), ("extraCertChain", 24), ("clientCAs", 19)] {
+        assert_eq!(refused(&format!("{argument}=")), format!("{path}, at character {character}"));
+    }
+    let nul = "ssl:443:k\0".parse::<Listen>().expect_err("it has a NUL").to_string();
+    assert!(nul.ends_with("a path is not empty and has no NUL in it, at character 9"), "{nul}");
+    let alpn = "protocols are parted by commas and of 1 to 255 bytes each, as in alpn=h2,http/1.1";
+    for value in ["", "h2,", ",h2", "h2,,h3", &"x".repeat(256), &"x,".repeat(40_000)] {
+        assert_eq!(refused(&format!("alpn={value}")), format!("{alpn}, at character 14"));
+    }
+    assert!(refused("hostname=x").starts_with("unknown argument 'hostname'; expected ssl:PORT:privateKey=FILE"));
+    assert!(refusal("ssl").starts_with("the port is missing; expected ssl:PORT"));
+    assert_eq!(refusal("ssl:70000"), "a port is a number from 0 to 65535, at character 5");
+}
+
+#[test]
+fn one_header_comes_before_connections() {
+    let twice = "the header of the PROXY protocol is expected twice; expected one haproxy:";
+    assert_eq!(refusal("haproxy:haproxy:tcp:80"), format!("{twice}, at character 9"));
+    let datagrams =
+        "datagrams have no header of the PROXY protocol; expected an endpoint for connections behind haproxy:";
+    assert_eq!(refusal("haproxy:udp:53"), format!("{datagrams}, at character 9"));
+    assert_eq!(refusal("haproxy:tcp:70000"), "a port is a number from 0 to 65535, at character 13");
+    assert_eq!(refusal("haproxy:[::1]:x"), "a port is a number from 0 to 65535, at character 15");
+}
+
+#[test]
+fn a_caret_stands_under_the_place() {
+    let pointed = |text: &str| text.parse::<Listen>().expect_err("no endpoint").pointed();
+    assert_eq!(pointed("tcp:70000"), "tcp:70000\n    ^");
+    assert_eq!(pointed(""), "\n^");
+    assert_eq!(pointed("tcp"), "tcp\n   ^");
+    assert_eq!(pointed("é=é:tcp:x"), "é=é:tcp:x\n^");
+    assert_eq!(pointed("\t\u{1b}=1:tcp:x"), "\\t\\u{1b}=1:tcp:x\n^");
+    assert_eq!(pointed("tcp:1:\u{1b}:x"), "tcp:1:\\u{1b}:x\n      ^");
+    let text = format!("tcp:80:backlog={}", "9".repeat(61));
+    assert_eq!(pointed(&text), format!("{text}\n{}^", " ".repeat(15)), "a line that fits is not cut");
+    let long = pointed(&format!("tcp:80:backlog={}", "9".repeat(62)));
+    assert_eq!(long, format!("tcp:80:backlog={}…\n{}^", "9".repeat(60), " ".repeat(15)));
+    let long = pointed(&format!("ssl:80:{}:backlog=x:certKey={}", "p".repeat(200), "c".repeat(200)));
+    let (text, caret) = long.split_once('\n').expect("two lines");
+    assert!(text.starts_with('…') && text.ends_with('…') && text.chars().count() == 76, "{long}");
+    assert_eq!(text.chars().nth(caret.len() - 1), Some('x'), "{long}");
 }
 
 #[test]

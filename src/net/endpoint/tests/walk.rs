@@ -1,9 +1,19 @@
 //! Properties that hold for every value and every text, tried on some thousands of each.
 
-use crate::net::endpoint::{Adopt, Domain, Interface, Listen, NamedListen, Tcp, Udp, Unix, UnixAddress, Which};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::net::endpoint::{
+    Adopt, ClientTls, Connect, Domain, Family, Host, HostPort, Interface, Listen, NamedListen, ParseError, Peer,
+    ProxyVersion, ServerFiles, Tcp, TlsListen, Udp, Unix, UnixAddress, Which,
+};
+use crate::time::TimeOrNever;
+
+/// What paths and names are made of.
+const LETTERS: &str = r"abcXYZ019_ :=\@é/.";
 
 /// What the texts of the second walk begin with.
-const STARTS: [&str; 12] = [
+const STARTS: [&str; 24] = [
     "",
     "tcp:",
     "tcp6:",
@@ -16,6 +26,18 @@ const STARTS: [&str; 12] = [
     "udp:",
     "systemd:domain=INET:name=",
     "fd:",
+    "haproxy:",
+    "ssl:1:",
+    "ssl:1:alpn=",
+    "localhost:",
+    "tcp:h:1:",
+    "tcp:h:1:timeout=",
+    "tcp:host=h:",
+    "ssl:h:1:hostname=",
+    "tls:h:1:",
+    "tls:h:endpoint=",
+    r"tls:h:endpoint=tcp\:h\:",
+    "unix:/a:lockfile=",
 ];
 
 /// A small xorshift generator, so that a failure repeats.
@@ -40,23 +62,110 @@ impl Seeded {
         u32::try_from(self.below(1 << 31)).expect("31 bits")
     }
 
+    fn port(&mut self) -> u16 {
+        u16::try_from(self.below(65536)).expect("16 bits")
+    }
+
+    fn one_of_two(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    fn perhaps<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.one_of_two().then(|| make(self))
+    }
+
+    fn path(&mut self) -> String {
+        format!("/{}", self.text(LETTERS, 30))
+    }
+
+    fn alpn(&mut self) -> Vec<String> {
+        (0..self.below(3)).map(|_| self.text(r"h2/1.=:\é", 9)).collect()
+    }
+
+    fn tcp(&mut self) -> Tcp {
+        Tcp { interface: self.interface(), port: self.port(), backlog: self.perhaps(Self::u31) }
+    }
+
+    fn unix(&mut self) -> Unix {
+        let address = self.unix_address();
+        let mode = match address {
+            UnixAddress::Path(_) => self.perhaps(|seeded| seeded.u31() & 0o777),
+            UnixAddress::Abstract(_) => None,
+        };
+        Unix { address, mode, backlog: self.perhaps(Self::u31) }
+    }
+
+    fn unix_address(&mut self) -> UnixAddress {
+        if self.one_of_two() { UnixAddress::Path(self.path()) } else { UnixAddress::Abstract(self.text(LETTERS, 30)) }
+    }
+
+    fn files(&mut self) -> ServerFiles {
+        ServerFiles {
+            private_key: self.path(),
+            cert_key: self.perhaps(Self::path),
+            extra_cert_chain: self.perhaps(Self::path),
+            client_cas: self.perhaps(Self::path),
+            alpn: self.alpn(),
+        }
+    }
+
     fn listen(&mut self) -> Listen {
-        let port = u16::try_from(self.below(65536)).expect("16 bits");
-        let backlog = (self.below(2) == 0).then(|| self.u31());
         match self.below(6) {
-            0 | 1 => Listen::Tcp(Tcp { interface: self.interface(), port, backlog }),
-            2 => Listen::Udp(Udp { interface: self.interface(), port }),
-            3 => {
-                let mode = (self.below(2) == 0).then(|| self.u31() & 0o777);
-                let path = format!("/{}", self.text(r"abcXYZ019_ :=\@é/.", 30));
-                Listen::Unix(Unix { address: UnixAddress::Path(path), mode, backlog })
-            }
-            4 => {
-                let name = self.text(r"abcXYZ019_ :=\@é/.", 30);
-                Listen::Unix(Unix { address: UnixAddress::Abstract(name), mode: None, backlog })
-            }
+            0 | 1 => Listen::Tcp(self.tcp()),
+            2 => Listen::Udp(Udp { interface: self.interface(), port: self.port() }),
+            3 => Listen::Unix(self.unix()),
+            4 => Listen::Tls(Box::new(TlsListen { tcp: self.tcp(), files: self.files() })),
             _ => Listen::Adopt(self.adopt()),
         }
+    }
+
+    fn with_header(&mut self, listen: Listen) -> Listen {
+        if matches!(listen, Listen::Udp(_)) || self.one_of_two() { listen } else { Listen::Proxied(Box::new(listen)) }
+    }
+
+    fn connect(&mut self) -> Connect {
+        let place = self.peer();
+        let tls = self.perhaps(|seeded| seeded.tls(&place));
+        Connect {
+            place,
+            tls,
+            proxy: self.perhaps(|seeded| if seeded.one_of_two() { ProxyVersion::V1 } else { ProxyVersion::V2 }),
+            timeout: self.perhaps(Self::time),
+            idle_timeout: self.perhaps(Self::limit),
+            half_closed_timeout: self.perhaps(Self::limit),
+        }
+    }
+
+    fn time(&mut self) -> Duration {
+        Duration::from_nanos(1 + (self.below(u64::MAX) >> self.below(63)).min(3_599_999_999_999_999_999))
+    }
+
+    fn limit(&mut self) -> TimeOrNever {
+        TimeOrNever::of(self.perhaps(Self::time))
+    }
+
+    fn peer(&mut self) -> Peer {
+        if self.one_of_two() {
+            return Peer::Unix(self.unix_address());
+        }
+        let host = self.interface().host().unwrap_or(Host::Name("localhost".to_owned()));
+        let addresses: [IpAddr; 2] = ["127.0.0.1", "fe80::1"].map(|text| text.parse().expect("an address"));
+        let mut fitting =
+            addresses.into_iter().filter(|of| host.family().is_none_or(|family| family == Family::of(*of)));
+        let bind_address = self.perhaps(|_| ()).and(fitting.next_back());
+        let prefer = self.perhaps(|seeded| if seeded.one_of_two() { Family::V4 } else { Family::V6 });
+        Peer::Tcp(HostPort { host, port: self.port().max(1), bind_address, prefer })
+    }
+
+    fn tls(&mut self, place: &Peer) -> ClientTls {
+        let name = format!("{}.y", self.text("abcXYZ019_", 20));
+        let hostname = match place {
+            Peer::Tcp(_) => self.perhaps(|_| name),
+            Peer::Unix(_) => Some(name),
+        };
+        let cert_key = self.perhaps(Self::path);
+        let private_key = cert_key.is_some().then(|| self.perhaps(Self::path)).flatten();
+        ClientTls { hostname, ca_certs_dir: self.perhaps(Self::path), cert_key, private_key, alpn: self.alpn() }
     }
 
     fn adopt(&mut self) -> Adopt {
@@ -91,26 +200,49 @@ impl Seeded {
 fn values_survive_being_written_and_read() {
     let mut seeded = Seeded(0x5eed);
     for _ in 0..5000 {
-        let value = seeded.listen();
-        assert_eq!(value.to_string().parse::<Listen>().as_ref(), Ok(&value), "{value}");
+        let listen = seeded.listen();
+        let listen = seeded.with_header(listen);
+        assert_eq!(listen.to_string().parse::<Listen>().as_ref(), Ok(&listen), "{listen}");
+        let connect = seeded.connect();
+        assert_eq!(connect.to_string().parse::<Connect>().as_ref(), Ok(&connect), "{connect}");
     }
 }
 
 #[test]
 fn any_text_is_read_or_refused_and_what_is_read_survives() {
     let mut seeded = Seeded(0xbad_5eed);
-    let mut read = 0;
+    let (mut listens, mut connects) = (0, 0);
     for _ in 0..50_000 {
-        let start = STARTS[usize::try_from(seeded.below(12)).unwrap_or(0)];
+        let start = STARTS[usize::try_from(seeded.below(24)).unwrap_or(0)];
         let text = format!("{start}{}", seeded.text(r"0189:=\[]%.a-é port@/", 9));
         match text.parse::<Listen>() {
             Ok(value) => {
-                read += 1;
+                listens += 1;
                 assert_eq!(value.to_string().parse::<Listen>(), Ok(value), "{text}");
             }
-            Err(error) => assert!(error.to_string().contains(", at character "), "{text}"),
+            Err(error) => check(&text, &error),
+        }
+        match text.parse::<Connect>() {
+            Ok(value) => {
+                connects += 1;
+                assert_eq!(value.to_string().parse::<Connect>(), Ok(value), "{text}");
+            }
+            Err(error) => check(&text, &error),
         }
         drop(text.parse::<NamedListen>());
     }
-    assert!(read > 500, "only {read} texts were endpoints");
+    assert!(listens > 500, "only {listens} texts were endpoints to listen on");
+    assert!(connects > 500, "only {connects} texts were endpoints to connect to");
+}
+
+/// An error tells the place, and the caret is under it.
+fn check(text: &str, error: &ParseError) {
+    let message = error.to_string();
+    let (_, character) = message.rsplit_once(", at character ").expect("the place is told");
+    let character: usize = character.parse().expect("a number");
+    assert!(character <= text.chars().count() + 1, "{message}");
+    let shown = error.pointed();
+    let (_, caret) = shown.split_once('\n').expect("two lines");
+    assert!(caret.ends_with('^') && caret.trim_start() == "^", "{shown}");
+    assert_eq!(caret.len(), character, "such a short text of printable letters is shown as it is: {shown}");
 }
