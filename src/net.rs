@@ -3,3 +3,5 @@
 pub mod adopt;
 pub mod endpoint;
 pub mod listener;
+pub mod proxy_protocol;
+pub mod tls;
