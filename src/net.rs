@@ -4,4 +4,5 @@ pub mod adopt;
 pub mod endpoint;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod relay;
 pub mod tls;

@@ -193,14 +193,14 @@ fn time_ms(time: Time) -> u64 {
 /// SRC as the forwarder shall read it, whose working directory is another.
 fn source(text: &str) -> Result<String, Failure> {
     let listen = text.parse::<Listen>().map_err(|error| no_endpoint(&error))?;
-    let absolute = listen.clone().with_paths_of(&here()?);
+    let absolute = listen.clone().with_paths_of(&here()?).map_err(|error| Failure::failed(&error).code(2))?;
     Ok(if absolute == listen { text.to_owned() } else { absolute.to_string() })
 }
 
 /// DST in the same way.
 fn destination(text: &str) -> Result<String, Failure> {
     let connect = text.parse::<Connect>().map_err(|error| no_endpoint(&error))?;
-    let absolute = connect.clone().with_paths_of(&here()?);
+    let absolute = connect.clone().with_paths_of(&here()?).map_err(|error| Failure::failed(&error).code(2))?;
     Ok(if absolute == connect { text.to_owned() } else { absolute.to_string() })
 }
 

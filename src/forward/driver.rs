@@ -3,6 +3,7 @@
 //! `rules` has listeners and destinations, `requests` answers whoever asks, `list` shows what there is, `trial` tries
 //! destinations. No byte of a connection comes by here: that is the business of the relay's loops.
 
+pub(super) mod identity;
 mod list;
 mod requests;
 mod rules;
@@ -71,6 +72,8 @@ pub struct Driver {
     options: SavedOptions,
     /// Why the last change is not saved.
     unsaved: Option<String>,
+    /// How many connections were cut.
+    cut_in_all: usize,
     since: Instant,
     finished: bool,
 }
@@ -106,6 +109,7 @@ impl Driver {
             store: equipment.store,
             options: equipment.saved.options,
             unsaved: None,
+            cut_in_all: 0,
             since: Instant::now(),
             finished: false,
             reactor,
@@ -241,6 +245,7 @@ impl Driver {
                         error!("{}", crate::chain(&error));
                     }
                 }
+                Signal::SIGHUP => self.trials.look_at_files(),
                 _ => debug!("{signal} means nothing here"),
             }
         }

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 const PID_FILE_MODE: u32 = 0o644;
 /// What is printed when everything works.
 const STARTED: &str = "Started\n";
+/// What follows damage.
+const INSTEAD: &str = "; serving the rules that were saved before those";
 
 /// `start [SRC DST]`
 #[derive(Debug, Args)]
@@ -85,7 +87,11 @@ impl Start {
             signals.release();
             return Ok(code);
         }
-        let wanted = rule.as_ref().and_then(|rule| rule.source.parse::<Listen>().ok());
+        let sources = match &rule {
+            Some(rule) => vec![rule.source.clone()],
+            None => saved(asked)?.rules.into_iter().map(|rule| rule.source).collect(),
+        };
+        let wanted = sources.iter().filter_map(|source| source.parse::<Listen>().ok()).collect::<Vec<_>>();
         let inherited = Inherited::take(wanted.iter()).map_err(|error| Failure::failed(&error))?;
         let log = match (&self.log_file, self.foreground) {
             (Some(path), _) => Destination::File(path.clone()),
@@ -176,7 +182,7 @@ impl Plan {
         let logging = logging.map_err(|error| Failure::failed(&error))?;
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
         let mut store = Store::new(directory);
-        let saved = what_to_serve(&mut store, self.rule, self.options, asked)?;
+        let saved = what_to_serve(&mut store, self.rule, self.options)?;
         let settings = Settings::of(&saved.options).map_err(|error| Failure::failed(&error))?;
         let equipment = Equipment {
             signals,
@@ -196,26 +202,29 @@ impl Plan {
     }
 }
 
-/// The rule that was given, and nothing of what was saved; or all that was saved.
-fn what_to_serve(
-    store: &mut Store,
-    rule: Option<SavedRule>,
-    options: SavedOptions,
-    asked: &Asked,
-) -> Result<Saved, Failure> {
-    let loaded = store.load();
-    if let Some(rule) = rule {
-        return Ok(Saved { schema: SCHEMA, options, rules: vec![rule] });
-    }
-    let loaded = loaded.map_err(|error| Failure::failed(&error))?;
+/// What is saved, told of while the caller can be told.
+fn saved(asked: &Asked) -> Result<Saved, Failure> {
+    let loaded = Store::new(asked.dir.path()).load().map_err(|error| Failure::failed(&error))?;
     let Some(loaded) = loaded.filter(|loaded| !loaded.saved.rules.is_empty()) else {
         let text = format!("no rules are saved in {}", asked.dir.path().display());
         return Err(Failure::told(text).hint("give SRC and DST: socket-protector forward start SRC DST"));
     };
     if let Some(why) = loaded.instead_of {
-        warn!("{}; serving the rules that were saved before those", crate::chain(&why));
-        let text = format!("socket-protector: {}; serving the rules that were saved before those\n", crate::chain(&why));
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = writeln!(io::stderr(), "socket-protector: {}{INSTEAD}", crate::chain(&why));
+    }
+    Ok(loaded.saved)
+}
+
+/// The rule that was given, and nothing of what was saved; or all that was saved.
+fn what_to_serve(store: &mut Store, rule: Option<SavedRule>, options: SavedOptions) -> Result<Saved, Failure> {
+    let loaded = store.load();
+    if let Some(rule) = rule {
+        return Ok(Saved { schema: SCHEMA, options, rules: vec![rule] });
+    }
+    let loaded = loaded.map_err(|error| Failure::failed(&error))?;
+    let loaded = loaded.ok_or_else(|| Failure::told("the saved rules are gone"))?;
+    if let Some(why) = loaded.instead_of {
+        warn!("{}{INSTEAD}", crate::chain(&why));
     }
     Ok(Saved { options: options.or(loaded.saved.options), ..loaded.saved })
 }

@@ -94,8 +94,11 @@ impl Driver {
             return Err(DriverError::Stopping);
         }
         let rule = SavedRule { source, destination, share: None, paused: false };
-        let prepared = self.prepare(&rule)?;
-        let rule = self.accept_for(prepared)?;
+        let started = self.prepare(&rule).and_then(|prepared| self.accept_for(prepared));
+        if started.is_err() {
+            self.forget_places_of_nobody();
+        }
+        let rule = started?;
         let listening = self.chosen_for(rule);
         Ok(done(&Done { listening, warning: self.unsaved_warning(), cut: None }))
     }
@@ -118,6 +121,7 @@ impl Driver {
             self.trials.plan(to, probe, Duration::from_millis(asked.probe_timeout_ms));
         }
         self.input(Input::Switch { rule, to, how, request });
+        self.trials.unplan(to);
         match self.requests.get_mut(&request) {
             // It is under way, and nobody waits for its end.
             Some(asker) if !asked.wait => {

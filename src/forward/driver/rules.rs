@@ -116,6 +116,11 @@ impl Driver {
         Ok(DestinationId(id))
     }
 
+    /// Destinations of a rule that did not come about.
+    pub(super) fn forget_places_of_nobody(&mut self) {
+        self.places.retain(|_, place| self.rules.contains_key(&place.rule));
+    }
+
     /// The rule that accepts there.
     pub(super) fn serving(&self, source: &Listen) -> Option<RuleId> {
         let mut rules = self.machine.rules().iter().filter(|rule| rule.course().is_some()).map(|rule| rule.id);
@@ -196,6 +201,7 @@ impl Driver {
             info!("{}: {count} connections were cut", listening.text);
             listening.cut += count;
         }
+        self.cut_in_all += count;
     }
 
     /// Where the listeners are whose port was left open; `None`: there are none.

@@ -62,8 +62,8 @@ impl Machine {
                 return true;
             }
             let answer = Answer::Stopped { late: *cut == Cut::Late };
-            actions.push(Action::ForgetRule(rule.id));
             actions.extend(requests.drain(..).map(|request| Action::Answer(request, answer)));
+            actions.push(Action::ForgetRule(rule.id));
             false
         });
     }
