@@ -18,7 +18,8 @@ const HELD: usize = 64 * 1024;
 /// How far a handshake is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
-    /// Complete. What the peer sent right behind it may be here already: read at once.
+    /// Complete. What the peer sent right behind it may be here already: read at once. The last of ours may be here
+    /// still, which [`Session::wants_write`] tells.
     Done,
     /// The socket has nothing, or takes nothing, at present.
     Blocked,
@@ -31,7 +32,8 @@ pub enum Got {
     Plain {
         /// Its bytes, at the start of the caller's buffer.
         length: usize,
-        /// There may be more: read again. If not, the socket was found empty and tells when it has more.
+        /// There may be more: read again. If not, the socket had less than there was room for, so it will tell when it
+        /// has more; only its end may have come along with what it had.
         more: bool,
     },
     /// The peer has ended its direction by the book; ours goes on.
@@ -46,7 +48,7 @@ pub struct Session {
     connection: Connection,
     /// Ciphertext that was read from the socket while the plaintext of what came before had no room. Mostly empty, and
     /// then without memory.
-    ahead: Vec<u8>,
+    pub(super) ahead: Vec<u8>,
     /// What is to be said when all plaintext before it has been handed out.
     failure: Option<SessionError>,
     /// The first byte of the handshake, by which another protocol is known.
@@ -116,7 +118,8 @@ impl Session {
                     more = true;
                     break;
                 }
-                None if !more => break,
+                // With nothing in hand the socket itself has to say that it is empty: what is there may be its end.
+                None if !more && length > 0 => break,
                 None => {}
             }
             match self.advance(io, &mut plain[length..], scratch) {
@@ -124,7 +127,10 @@ impl Session {
                     length += decrypted;
                     more = full || !self.ahead.is_empty();
                 }
-                Ok(Advance::Blocked) => more = false,
+                Ok(Advance::Blocked) => {
+                    more = false;
+                    break;
+                }
                 Ok(Advance::End) => self.failure = Some(SessionError::Truncated),
                 Err(failure) => self.failure = Some(failure),
             }

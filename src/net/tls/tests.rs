@@ -1,1 +1,266 @@
-//!
+//! Certificates made on the spot, and both ends of a connection in one thread.
+
+mod files;
+mod handshake;
+mod keys;
+mod names;
+mod rotation;
+mod stream;
+mod walk;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use tempfile::TempDir;
+
+use super::*;
+
+/// An authority of its own.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate and its key, in PEM.
+struct Made {
+    certificate: String,
+    key: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate for a name, in its time.
+    fn make(&self, name: &str) -> Made {
+        self.make_with(name, |_| {})
+    }
+
+    fn make_with(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Made {
+        let key = KeyPair::generate().unwrap();
+        Made { certificate: self.certify(name, &key, change), key: key.serialize_pem() }
+    }
+
+    fn certify(&self, name: &str, key: &KeyPair, change: impl Fn(&mut CertificateParams)) -> String {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        change(&mut params);
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
+    /// One below this one, with its own certificate.
+    fn below(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+}
+
+fn expired(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2019, 1, 1);
+    params.not_after = date_time_ymd(2020, 2, 3);
+}
+
+/// A folder with one authority, whose certificate is in `authorities/root.pem`.
+struct Folder {
+    folder: TempDir,
+    authority: Authority,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let this = Self { folder: TempDir::new().unwrap(), authority: Authority::new("our authority") };
+        fs::create_dir(this.path("authorities")).unwrap();
+        this.write("authorities/root.pem", &this.authority.pem);
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file that its owner alone can read.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// `NAME.key` and `NAME.crt`.
+    fn files(&self, name: &str, made: &Made) -> ServerFiles {
+        ServerFiles {
+            private_key: self.write(&format!("{name}.key"), &made.key),
+            cert_key: Some(self.write(&format!("{name}.crt"), &made.certificate)),
+            extra_cert_chain: None,
+            client_cas: None,
+            alpn: Vec::new(),
+        }
+    }
+
+    /// A server with a certificate for `localhost`.
+    fn server_files(&self) -> ServerFiles {
+        self.files("server", &self.authority.make("localhost"))
+    }
+
+    fn server(&self) -> ServerIdentity {
+        ServerIdentity::load(&self.server_files()).unwrap()
+    }
+
+    /// A client that believes our authority.
+    fn client_tls(&self) -> ClientTls {
+        ClientTls { ca_certs_dir: Some(self.path("authorities")), ..ClientTls::default() }
+    }
+
+    fn client(&self) -> ClientIdentity {
+        ClientIdentity::load(&self.client_tls(), "localhost").unwrap()
+    }
+}
+
+/// One end: a session and its socket, which passes at most so many bytes at a time.
+struct End {
+    session: Session,
+    socket: Portioned,
+    scratch: Vec<u8>,
+}
+
+struct Portioned {
+    socket: UnixStream,
+    most: usize,
+}
+
+impl Read for Portioned {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.most.min(buffer.len());
+        self.socket.read(&mut buffer[..most])
+    }
+}
+
+impl Write for Portioned {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.socket.write(&buffer[..self.most.min(buffer.len())])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Both ends' sockets, non-blocking.
+fn sockets() -> (UnixStream, UnixStream) {
+    let (one, other) = UnixStream::pair().unwrap();
+    one.set_nonblocking(true).unwrap();
+    other.set_nonblocking(true).unwrap();
+    (one, other)
+}
+
+/// A server's and a client's end, connected.
+fn ends(server: &ServerIdentity, client: &ClientIdentity) -> (End, End) {
+    let (here, there) = sockets();
+    (End::new(server.session().unwrap(), here), End::new(client.session().unwrap(), there))
+}
+
+/// As `ends`, with the handshake complete on both sides.
+fn connected(server: &ServerIdentity, client: &ClientIdentity) -> (End, End) {
+    let (mut server, mut client) = ends(server, client);
+    let (one, other) = shake(&mut server, &mut client);
+    one.unwrap();
+    other.unwrap();
+    (server, client)
+}
+
+/// Both sides until each is done or has failed; who has failed closes.
+fn shake(server: &mut End, client: &mut End) -> (Result<(), SessionError>, Result<(), SessionError>) {
+    let (mut one, mut other) = (None, None);
+    for _ in 0..10_000 {
+        server.step(&mut one);
+        client.step(&mut other);
+        if one.is_some() && other.is_some() {
+            return (one.unwrap(), other.unwrap());
+        }
+    }
+    panic!("the handshake goes on for ever: server {one:?}, client {other:?}");
+}
+
+impl End {
+    fn new(session: Session, socket: UnixStream) -> Self {
+        Self { session, socket: Portioned { socket, most: usize::MAX }, scratch: vec![0; 20_000] }
+    }
+
+    fn step(&mut self, result: &mut Option<Result<(), SessionError>>) {
+        if let Some(result) = result {
+            // The last of the handshake may still be in here.
+            if result.is_ok() && self.session.wants_write() {
+                drop(self.session.flush(&mut self.socket));
+            }
+            return;
+        }
+        match self.session.handshake(&mut self.socket, &mut self.scratch) {
+            Ok(Handshake::Blocked) => {}
+            Ok(Handshake::Done) => *result = Some(Ok(())),
+            Err(error) => {
+                *result = Some(Err(error));
+                self.leave();
+            }
+        }
+    }
+
+    fn read(&mut self, plain: &mut [u8]) -> Result<Got, SessionError> {
+        self.session.read(&mut self.socket, plain, &mut self.scratch)
+    }
+
+    /// All that is there, up to an end that is by the book (true) or until there is no more for now (false).
+    fn read_all(&mut self) -> Result<(Vec<u8>, bool), SessionError> {
+        let mut all = Vec::new();
+        let mut plain = vec![0; 10_000];
+        loop {
+            match self.read(&mut plain)? {
+                Got::Plain { length, .. } => all.extend(&plain[..length]),
+                Got::Closed => return Ok((all, true)),
+                Got::Blocked => return Ok((all, false)),
+            }
+        }
+    }
+
+    fn write(&mut self, plain: &[u8]) -> Result<usize, SessionError> {
+        self.session.write(&mut self.socket, plain)
+    }
+
+    fn close_notify(&mut self) -> bool {
+        self.session.close_notify(&mut self.socket).unwrap()
+    }
+
+    /// Closes the socket for both directions, as the end of a program does.
+    fn leave(&mut self) {
+        self.socket.socket.shutdown(Shutdown::Both).unwrap();
+    }
+}
+
+/// The whole chain of an error.
+fn said(error: &dyn std::error::Error) -> String {
+    crate::chain(error)
+}
+
+/// What loading these files is refused with.
+fn refused(files: &ServerFiles) -> String {
+    said(&ServerIdentity::load(files).expect_err("these files are no good"))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
