@@ -1,8 +1,10 @@
-//! Addresses and the sockets made from them. What travels over a socket is the business of others.
+//! Addresses and the sockets made from them; what travels over a socket, as far as it is relayed.
 
 pub mod adopt;
 pub mod endpoint;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod relay;
+pub mod resolve;
+pub mod stream;
 pub mod tls;
