@@ -44,8 +44,18 @@ pub struct Event<K> {
     pub readable: bool,
     /// Writing may not block. Also on errors.
     pub writable: bool,
+    /// The peer sends no more, or all is over: reading comes to an end, perhaps behind bytes that are still there.
+    pub closed: bool,
+    /// There is an error to be taken from the source.
+    pub failed: bool,
     /// Its time has come.
     pub due: bool,
+}
+
+impl<K> Event<K> {
+    fn of(key: K) -> Self {
+        Event { key, readable: false, writable: false, closed: false, failed: false, due: false }
+    }
 }
 
 /// The loop's sources and times, each with a key of the role's own.
@@ -98,7 +108,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             self.keys.retain(|_, (_, alive)| alive.strong_count() > 0);
             self.sweep_at = (self.keys.len() * 2).max(64);
         }
-        Ok(Registered { source, token, registry: Rc::clone(&self.registry), _alive: alive })
+        Ok(Registered { source: Some(source), token, registry: Rc::clone(&self.registry), _alive: alive })
     }
 
     /// Gives the key back as due at that time, instead of any time set for it before; `None`: not at all.
@@ -137,20 +147,21 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         }
         for event in &self.events {
             if event.token() == wakers::TOKEN {
-                self.wakers.woken(|key| events.push(Event { key, readable: true, writable: false, due: false }));
+                self.wakers.woken(|key| events.push(Event { readable: true, ..Event::of(key) }));
             } else if let Some((key, alive)) = self.keys.get(&event.token())
                 && alive.strong_count() > 0
             {
-                let closed = event.is_error() || event.is_read_closed() || event.is_write_closed();
+                let failed = event.is_error();
+                let closed = failed || event.is_read_closed() || event.is_write_closed();
                 let readable = event.is_readable() || closed;
-                let writable = event.is_writable() || event.is_error() || event.is_write_closed();
-                events.push(Event { key: *key, readable, writable, due: false });
+                let writable = event.is_writable() || failed || event.is_write_closed();
+                events.push(Event { key: *key, readable, writable, closed, failed, due: false });
             }
         }
-        events.extend(self.again.drain(..).map(|key| Event { key, readable: true, writable: true, due: false }));
+        events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
         let now = Instant::now();
         while let Some(key) = self.timers.pop(now) {
-            events.push(Event { key, readable: false, writable: false, due: true });
+            events.push(Event { due: true, ..Event::of(key) });
         }
         Ok(())
     }
@@ -159,7 +170,8 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
 /// A watched source, which is watched no more when this is dropped.
 #[derive(Debug)]
 pub struct Registered<S: Source> {
-    source: S,
+    /// None only in the moment in which it is taken out.
+    source: Option<S>,
     token: Token,
     registry: Rc<Registry>,
     _alive: Rc<()>,
@@ -171,27 +183,45 @@ impl<S: Source> Registered<S> {
     /// # Errors
     /// Those of epoll_ctl(2).
     pub fn watch_for(&mut self, interest: Interest) -> io::Result<()> {
-        self.registry.reregister(&mut self.source, self.token, interest)
+        let token = self.token;
+        let registry = Rc::clone(&self.registry);
+        registry.reregister(&mut **self, token, interest)
+    }
+
+    /// The source itself, watched no more.
+    pub fn into_source(mut self) -> S {
+        let mut source = self.source.take().unwrap_or_else(|| unreachable!("nobody else takes it"));
+        // As when it is dropped.
+        let _ = self.registry.deregister(&mut source);
+        source
+    }
+
+    /// Closes a source that has no duplicate: the kernel then watches it no more by itself, which saves a system call.
+    /// One with a duplicate would be watched for ever; drop that instead.
+    pub fn close(mut self) {
+        drop(self.source.take());
     }
 }
 
 impl<S: Source> Deref for Registered<S> {
     type Target = S;
     fn deref(&self) -> &S {
-        &self.source
+        self.source.as_ref().unwrap_or_else(|| unreachable!("who takes the source takes this as well"))
     }
 }
 
 impl<S: Source> DerefMut for Registered<S> {
     fn deref_mut(&mut self) -> &mut S {
-        &mut self.source
+        self.source.as_mut().unwrap_or_else(|| unreachable!("who takes the source takes this as well"))
     }
 }
 
 impl<S: Source> Drop for Registered<S> {
     fn drop(&mut self) {
-        // Fails only when the source was never watched or is closed, and then there is nothing left to do.
-        let _ = self.registry.deregister(&mut self.source);
+        if let Some(source) = &mut self.source {
+            // Fails only when the source was never watched or is closed, and then there is nothing left to do.
+            let _ = self.registry.deregister(source);
+        }
     }
 }
 

@@ -8,6 +8,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+mod sockets;
+pub(crate) use sockets::{accept, splice};
+
 /// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {
     /// The paths to try, in order.

@@ -18,6 +18,7 @@ mod initd;
 mod install;
 mod logs;
 mod readme;
+mod relay;
 mod supervise;
 mod sys;
 #[path = "../client-lib/c/tests/toolchain/mod.rs"]
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         install::trials(),
         logs::trials(),
         readme::all(),
+        relay::trials(),
         supervise::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

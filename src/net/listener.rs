@@ -330,14 +330,7 @@ impl Address {
     /// # Errors
     /// Those of getsockname(2).
     pub fn of(socket: BorrowedFd<'_>) -> io::Result<Address> {
-        let address = SockRef::from(&socket).local_addr()?;
-        if let Some(internet) = address.as_socket() {
-            return Ok(Address::Internet(internet));
-        }
-        if let Some(path) = address.as_pathname() {
-            return Ok(Address::Path(std::path::absolute(path)?));
-        }
-        Ok(address.as_abstract_namespace().map_or(Address::Unnamed, |name| Address::Abstract(name.to_vec())))
+        Address::try_from(&SockRef::from(&socket).local_addr()?)
     }
 
     /// What something here is called when nobody gave it a name: the port, or the last part of a path.
@@ -348,6 +341,21 @@ impl Address {
             Address::Abstract(name) => name_from(String::from_utf8_lossy(name).rsplit('/').next().unwrap_or_default()),
             Address::Unnamed => name_from(""),
         }
+    }
+}
+
+/// As the kernel tells it; a relative path is taken for one from here.
+impl TryFrom<&SockAddr> for Address {
+    type Error = io::Error;
+
+    fn try_from(address: &SockAddr) -> io::Result<Address> {
+        if let Some(internet) = address.as_socket() {
+            return Ok(Address::Internet(internet));
+        }
+        if let Some(path) = address.as_pathname() {
+            return Ok(Address::Path(std::path::absolute(path)?));
+        }
+        Ok(address.as_abstract_namespace().map_or(Address::Unnamed, |name| Address::Abstract(name.to_vec())))
     }
 }
 

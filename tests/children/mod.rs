@@ -75,6 +75,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["original_mistaken", port] => original::mistaken(port),
         ["keeps_by_library", file] => notifies::by_library(file.as_ref()),
         ["notifies", ..] => notifies::run(&words[1..]),
+        ["relay", name, ..] => crate::relay::run(name, &words[2..]),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

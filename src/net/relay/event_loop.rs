@@ -1,0 +1,300 @@
+//! One loop: a thread with the pairs that it keeps from accept to close. It waits for its reactor and for nothing else.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
+
+use log::{debug, error};
+
+use super::ListenerId;
+use super::accept::Listener;
+use super::descriptors::Descriptors;
+use super::flow::Side;
+use super::lane::Tools;
+use super::news::{Ended, How, News, NewsSender};
+use super::pair::{Fate, Pair, Phase};
+use super::pool::Pipes;
+use super::request::Request;
+use super::settings::{Settings, Splice};
+use super::slab::{PairId, Slab};
+use crate::reactor::{Event, Reactor, Waker};
+
+/// What a loop waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// Requests and connections from other threads.
+    Inbox,
+    /// Pairs that go on at once.
+    Ready,
+    Listener(ListenerId),
+    /// A side of a pair, or its time.
+    Client(PairId),
+    Destination(PairId),
+    Time(PairId),
+}
+
+/// What all loops know of each other.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) loops: Vec<Door>,
+    pub(super) descriptors: Arc<Descriptors>,
+    pub(super) news: NewsSender,
+}
+
+/// The way into a loop from outside.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// How many pairs it has, those on their way to it included.
+    pub(super) load: AtomicUsize,
+    pub(super) inbox: Sender<Request>,
+    pub(super) waker: Waker,
+}
+
+impl Door {
+    /// Puts a request into the queue and wakes the loop.
+    pub(super) fn send(&self, request: Request) {
+        // A loop ends only when it was told to, and then nothing is left to be asked of it.
+        if self.inbox.send(request).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            error!("cannot wake a relay loop: {error}");
+        }
+    }
+}
+
+/// A loop's own things.
+pub(super) struct EventLoop {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reactor: Reactor<Key>,
+    pub(super) tools: Tools,
+    pub(super) pairs: Slab,
+    pub(super) ready: VecDeque<PairId>,
+    pub(super) listeners: HashMap<ListenerId, Listener>,
+    pub(super) stopping: bool,
+    inbox: Receiver<Request>,
+}
+
+impl EventLoop {
+    pub(super) fn new(index: usize, shared: Arc<Shared>, reactor: Reactor<Key>, inbox: Receiver<Request>) -> Self {
+        let splices = match shared.settings.splice {
+            Splice::Adaptive => true,
+            Splice::Never => false,
+        };
+        let tools = Tools::new(Pipes::new(splices, Arc::clone(&shared.descriptors)));
+        EventLoop {
+            index,
+            shared,
+            reactor,
+            tools,
+            pairs: Slab::default(),
+            ready: VecDeque::new(),
+            listeners: HashMap::new(),
+            stopping: false,
+            inbox,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2).
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::new();
+        while !self.stopping {
+            if !self.ready.is_empty() {
+                self.reactor.again(Key::Ready);
+            }
+            self.reactor.wait(&mut events)?;
+            self.tools.now = Instant::now();
+            for event in &events {
+                self.on(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn on(&mut self, event: &Event<Key>) {
+        match event.key {
+            Key::Inbox => {
+                while let Ok(request) = self.inbox.try_recv() {
+                    self.serve(request);
+                }
+            }
+            Key::Ready => self.go_on(),
+            Key::Listener(id) => self.accept(id),
+            Key::Client(id) => self.on_side(id, Side::Client, event),
+            Key::Destination(id) => self.on_side(id, Side::Destination, event),
+            Key::Time(id) => self.on_time(id),
+        }
+    }
+
+    /// Each pair that goes on has its turn, once.
+    fn go_on(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else {
+                return;
+            };
+            if let Some(mut pair) = self.pairs.take(id) {
+                pair.queued = false;
+                let fate = self.advance(id, &mut pair);
+                self.settle(id, pair, fate);
+            }
+        }
+    }
+
+    fn on_side(&mut self, id: PairId, side: Side, event: &Event<Key>) {
+        let Some(mut pair) = self.pairs.take(id) else {
+            return;
+        };
+        let error = match side {
+            Side::Client => pair.client.on(event),
+            Side::Destination => pair.destination.as_mut().and_then(|end| end.on(event)),
+        };
+        let fate = match (&pair.phase, error) {
+            (Phase::Relaying, Some(_)) => {
+                pair.on_error(side);
+                self.advance(id, &mut pair)
+            }
+            (Phase::Connecting { .. }, Some(error)) if side == Side::Destination => {
+                self.connect_failed(&pair, &error);
+                Fate::Ends(How::Unconnected)
+            }
+            (Phase::Parked | Phase::Connecting { .. }, Some(_)) => Fate::Ends(How::Unconnected),
+            (Phase::Settling { .. }, Some(_)) => Fate::Ends(How::Reset),
+            (Phase::Connecting { .. }, None) if side == Side::Destination => {
+                if event.writable {
+                    self.connected(id, &mut pair)
+                } else {
+                    Fate::Waits
+                }
+            }
+            (Phase::Parked | Phase::Connecting { .. }, None) => self.client_waits(&mut pair),
+            (Phase::Relaying, None) => self.advance(id, &mut pair),
+            (Phase::Settling { .. }, None) => pair.look(self.tools.now),
+        };
+        self.settle(id, pair, fate);
+    }
+
+    fn client_waits(&mut self, pair: &mut Pair) -> Fate {
+        if pair.client_waits(self.tools.now) { Fate::Waits } else { Fate::Ends(How::Unconnected) }
+    }
+
+    fn on_time(&mut self, id: PairId) {
+        let Some(mut pair) = self.pairs.take(id) else {
+            return;
+        };
+        pair.timer = None;
+        let now = self.tools.now;
+        let due = pair.due_at(&self.shared.settings).is_some_and(|due| due <= now);
+        let fate = if due { self.expire(id, &mut pair) } else { Fate::Waits };
+        self.settle(id, pair, fate);
+    }
+
+    /// Its time has come.
+    fn expire(&mut self, id: PairId, pair: &mut Pair) -> Fate {
+        let now = self.tools.now;
+        match pair.phase {
+            Phase::Parked => Fate::Waits,
+            Phase::Connecting { leaving: Some(leaving), .. } if leaving <= now => Fate::Ends(How::Unconnected),
+            Phase::Connecting { until, .. } if until <= now => {
+                self.connect_failed(pair, &io::ErrorKind::TimedOut.into());
+                Fate::Ends(How::Unconnected)
+            }
+            Phase::Connecting { .. } => self.connect(id, pair),
+            Phase::Relaying => Fate::Ends(How::TimedOut),
+            Phase::Settling { .. } => pair.look(now),
+        }
+    }
+
+    /// Does what can be done.
+    fn advance(&mut self, id: PairId, pair: &mut Pair) -> Fate {
+        match pair.phase {
+            Phase::Parked => Fate::Waits,
+            Phase::Connecting { .. } => self.connect(id, pair),
+            Phase::Relaying => pair.relay(&mut self.tools, &self.shared.settings),
+            Phase::Settling { .. } => pair.look(self.tools.now),
+        }
+    }
+
+    /// Puts a pair back or ends it.
+    pub(super) fn settle(&mut self, id: PairId, mut pair: Box<Pair>, fate: Fate) {
+        match fate {
+            Fate::Ends(how) => return self.end(id, pair, how),
+            Fate::GoesOn if !pair.queued => {
+                pair.queued = true;
+                self.ready.push_back(id);
+            }
+            Fate::GoesOn | Fate::Waits => {}
+        }
+        self.set_timer(id, &mut pair);
+        self.pairs.put(id, pair);
+    }
+
+    /// The time is moved only when it would come too late: bytes that go do not move it, and when it comes it is looked
+    /// whether it was meant.
+    fn set_timer(&mut self, id: PairId, pair: &mut Pair) {
+        let due = pair.due_at(&self.shared.settings);
+        let moves = match (pair.timer, due) {
+            (Some(timer), Some(due)) => due < timer,
+            (timer, due) => timer.is_some() != due.is_some(),
+        };
+        if moves {
+            pair.timer = due;
+            self.reactor.set_deadline(Key::Time(id), due);
+        }
+    }
+
+    /// Closes what a pair has, and then tells.
+    pub(super) fn end(&mut self, id: PairId, mut pair: Box<Pair>, how: How) {
+        if pair.timer.is_some() {
+            self.reactor.set_deadline(Key::Time(id), None);
+        }
+        if matches!(pair.phase, Phase::Parked)
+            && let Some(listener) = self.listeners.get_mut(&pair.entrance.id)
+        {
+            listener.unpark(id);
+        }
+        pair.give_up(&mut self.tools);
+        let ended = self.shared.settings.tell_ends.then(|| ended(&pair, how)).flatten();
+        self.pairs.free(id);
+        pair.close();
+        let load = self.shared.loops.get(self.index).map(|door| door.load.fetch_sub(1, Ordering::Relaxed));
+        if load == Some(1) {
+            self.tools.pipes.close_free();
+        }
+        if let Some(ended) = ended {
+            self.shared.news.tell(News::Ended(ended));
+        }
+        self.accept_after_an_end();
+    }
+
+    /// Counts a failure, and tells it.
+    pub(super) fn connect_failed(&mut self, pair: &Pair, error: &io::Error) {
+        let Some(counted) = &pair.counted else {
+            return;
+        };
+        let destination = counted.destination();
+        destination.count_failure();
+        let client = pair.client_address();
+        debug!("{client} has no connection to {}: {error}", destination.place());
+        let error = error.to_string();
+        self.shared.news.tell(News::ConnectFailed { destination: destination.id(), client, error });
+    }
+}
+
+fn ended(pair: &Pair, how: How) -> Option<Ended> {
+    Some(Ended {
+        listener: pair.entrance.id,
+        destination: pair.counted.as_ref()?.destination().id(),
+        client: pair.client_address(),
+        age: pair.since.elapsed(),
+        bytes_in: pair.up.moved,
+        bytes_out: pair.down.moved,
+        how,
+    })
+}

@@ -1,0 +1,34 @@
+//! What a relay does for every connection or every byte, without a detour.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// The next connection of a listener, non-blocking and close-on-exec; nobody asks for its address. See accept4(2).
+///
+/// # Errors
+/// Those of accept4(2).
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: without a place for an address the kernel writes none; on success the result is a new descriptor, which
+    // nobody else owns.
+    unsafe {
+        match libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), flags) {
+            -1 => Err(io::Error::last_os_error()),
+            number => Ok(OwnedFd::from_raw_fd(number)),
+        }
+    }
+}
+
+/// Moves up to `most` bytes from a socket into a pipe or out of it, within the kernel; never waits for the pipe. 0 is
+/// the end of file. See splice(2).
+///
+/// # Errors
+/// Those of splice(2).
+pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: both are open descriptors, and without offsets nothing of ours is read or written.
+    let moved = unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), most, flags) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}

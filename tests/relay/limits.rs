@@ -1,0 +1,134 @@
+//! Few descriptors and many clients.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::Pid;
+use socket_protector::net::listener::Address;
+use socket_protector::net::relay::{Door, News, Route};
+
+use super::bodies;
+use super::scene::{accept_from, exchange, listening, patient, relay, settings, share};
+use crate::harness::{PATIENCE, eventually, process, until};
+
+bodies![more_clients_than_descriptors_wait_and_none_is_dropped];
+
+const LIMIT: u64 = 64;
+const CLIENTS: usize = 500;
+
+/// A relay in a process that may open few files. Prints its address, and what it tells.
+pub(super) fn relay_of_few_descriptors(words: &[&str]) -> ExitCode {
+    let backend: SocketAddr = words[0].parse().unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, LIMIT, LIMIT).unwrap();
+    let (relay, mut news, mut reactor) = relay(settings());
+    let destination = relay.destination(1, Address::Internet(backend));
+    let socket = listening();
+    println!("{}", socket.local_addr().unwrap());
+    relay.listen(Door { socket: socket.into(), route: Route::new(share(&destination)) }).unwrap();
+    let mut events = Vec::new();
+    loop {
+        reactor.wait(&mut events).unwrap();
+        while let Some(news) = news.next() {
+            match news {
+                News::Short { .. } => println!("short"),
+                News::Enough { .. } => println!("enough"),
+                News::Ended(_) => {}
+                news => println!("{news:?}"),
+            }
+        }
+    }
+}
+
+struct Limited {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    address: SocketAddr,
+}
+
+impl Limited {
+    fn start(backend: &TcpListener) -> Limited {
+        let own = std::env::current_exe().unwrap();
+        let address = backend.local_addr().unwrap().to_string();
+        let mut child = Command::new(own)
+            .args(["child", "relay", "limited", &address])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.next().unwrap().unwrap().parse().unwrap();
+        Limited { child, lines, address }
+    }
+
+    fn expect(&mut self, line: &str) {
+        assert_eq!(self.lines.next().unwrap().unwrap(), line);
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn more_clients_than_descriptors_wait_and_none_is_dropped() {
+    process::raise_descriptor_limit();
+    let backend = listening();
+    // As many as there are clients, so that none waits for us.
+    socket2::SockRef::from(&backend).listen(4096).unwrap();
+    let mut limited = Limited::start(&backend);
+    let mut running = Vec::new();
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS as u32 {
+        let mut client = patient(TcpStream::connect(limited.address).unwrap());
+        client.write_all(&number.to_be_bytes()).unwrap();
+        clients.push(client);
+    }
+    limited.expect("short");
+    backend.set_nonblocking(true).unwrap();
+    eventually("those that fit are served", || {
+        while let Ok((stream, _)) = backend.accept() {
+            stream.set_nonblocking(false).unwrap();
+            running.push(patient(stream));
+        }
+        running.len() >= 10
+    });
+    assert!(running.len() < LIMIT as usize / 2);
+    // While others wait, the loop does not turn.
+    let pid = Pid::from_raw(i32::try_from(limited.child.id()).unwrap());
+    let before = process::processor_time(pid);
+    let mut served: Vec<u32> = running.iter_mut().map(number_of).collect();
+    for (number, server) in served.iter().zip(&mut running) {
+        for _ in 0..20 {
+            exchange(&mut clients[*number as usize], server);
+        }
+    }
+    let used = process::processor_time(pid) - before;
+    assert!(used < std::time::Duration::from_millis(500), "{used:?} for a few hundred words");
+    // Each that ends makes room for the next, and in the end all were served.
+    running.clear();
+    while served.len() < CLIENTS {
+        let mut server = accept_from(&backend);
+        served.push(number_of(&mut server));
+    }
+    served.sort_unstable();
+    assert!(served.iter().copied().eq(0..CLIENTS as u32), "each once");
+    drop(clients);
+    limited.expect("enough");
+    let mut client = patient(TcpStream::connect(limited.address).unwrap());
+    let mut server = accept_from(&backend);
+    exchange(&mut client, &mut server);
+    until("its descriptors are free", PATIENCE, || {
+        let open = process::descriptors_of(pid).len();
+        if open < 20 { Ok(()) } else { Err(format!("{open} are open")) }
+    });
+}
+
+fn number_of(server: &mut TcpStream) -> u32 {
+    let mut number = [0; 4];
+    server.read_exact(&mut number).unwrap();
+    u32::from_be_bytes(number)
+}

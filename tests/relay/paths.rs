@@ -1,0 +1,163 @@
+//! How bytes go: by copy and within the kernel, past slow readers and past those that never read.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use socket_protector::net::relay::{Path, Settings, Splice};
+
+use super::bodies;
+use super::scene::{Noise, Scene, exchange, expect, expect_end, narrow_client, settings, write_until_blocked};
+use crate::harness::{PATIENCE, until};
+
+bodies![
+    both_directions_at_once_lose_nothing,
+    a_slow_reader_gets_all_by_copy,
+    a_slow_reader_gets_all_through_pipes,
+    a_busy_connection_is_spliced_and_a_quiet_one_is_copied_again,
+    without_descriptors_for_a_pipe_bytes_are_copied,
+    clients_that_never_read_block_their_senders_and_nobody_else,
+];
+
+const MANY: usize = 3_000_000;
+
+/// Sends noise in a thread of its own and then the end of file.
+fn send(mut stream: TcpStream, seed: u64, count: usize) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        stream.write_all(&Noise::new(seed).bytes(count)).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    })
+}
+
+fn both_directions_at_once_lose_nothing() {
+    for splice in [Splice::Adaptive, Splice::Never] {
+        let scene = Scene::with(Settings { splice, ..settings() });
+        let (mut client, mut server) = scene.pair();
+        let up = send(client.try_clone().unwrap(), 1, 8 * MANY);
+        let down = send(server.try_clone().unwrap(), 2, 8 * MANY);
+        let receiving = std::thread::spawn(move || {
+            expect(&mut client, &mut Noise::new(2), 8 * MANY);
+            expect_end(&mut client);
+        });
+        expect(&mut server, &mut Noise::new(1), 8 * MANY);
+        expect_end(&mut server);
+        for thread in [up, down, receiving] {
+            thread.join().unwrap();
+        }
+        drop(server);
+        scene.until_none_is_left();
+        let counts = scene.counts();
+        assert_eq!((counts.bytes_in, counts.bytes_out), (8 * MANY as u64, 8 * MANY as u64));
+    }
+}
+
+/// In pieces, so that the sender is blocked again and again.
+fn read_slowly(client: &mut TcpStream, noise: &mut Noise, count: usize) {
+    for start in (0..count).step_by(1500) {
+        expect(client, noise, 1500.min(count - start));
+    }
+}
+
+fn a_slow_reader_gets_all_by_copy() {
+    let scene = Scene::with(Settings { splice: Splice::Never, ..settings() });
+    let mut client = narrow_client(scene.address);
+    let server = scene.accepted();
+    let sending = send(server, 3, MANY);
+    read_slowly(&mut client, &mut Noise::new(3), MANY);
+    expect_end(&mut client);
+    sending.join().unwrap();
+    assert_eq!(scene.views()[0].path, Path::Copy);
+}
+
+/// Fast until the connection is spliced, and slowly then.
+fn a_slow_reader_gets_all_through_pipes() {
+    let scene = Scene::new();
+    let (mut client, server) = scene.pair();
+    let mut noise = Noise::new(4);
+    const ALL: usize = 200_000_000;
+    let sending = send(server, 4, ALL);
+    let mut left = ALL;
+    while left > MANY && scene.views()[0].path != Path::Splice {
+        expect(&mut client, &mut noise, 500_000);
+        left -= 500_000;
+    }
+    assert!(left > MANY, "it was never spliced");
+    read_slowly(&mut client, &mut noise, MANY);
+    left -= MANY;
+    while left > 0 {
+        let portion = left.min(500_000);
+        expect(&mut client, &mut noise, portion);
+        left -= portion;
+    }
+    expect_end(&mut client);
+    sending.join().unwrap();
+}
+
+fn a_busy_connection_is_spliced_and_a_quiet_one_is_copied_again() {
+    let scene = Scene::new();
+    let (mut client, mut server) = scene.pair();
+    exchange(&mut client, &mut server);
+    assert_eq!(scene.views()[0].path, Path::Copy);
+    let portion = Noise::new(5).bytes(4_000_000);
+    until("it is spliced", PATIENCE, || {
+        let (mut sender, bytes) = (server.try_clone().unwrap(), portion.clone());
+        let sending = std::thread::spawn(move || sender.write_all(&bytes).unwrap());
+        expect(&mut client, &mut Noise::new(5), portion.len());
+        sending.join().unwrap();
+        if scene.views()[0].path == Path::Splice { Ok(()) } else { Err("copied".to_owned()) }
+    });
+    until("it is copied", PATIENCE, || {
+        exchange(&mut client, &mut server);
+        exchange(&mut server, &mut client);
+        if scene.views()[0].path == Path::Copy { Ok(()) } else { Err("spliced".to_owned()) }
+    });
+}
+
+fn without_descriptors_for_a_pipe_bytes_are_copied() {
+    let scene = Scene::with(Settings { most_descriptors: Some(2), ..settings() });
+    let (mut client, server) = scene.pair();
+    let sending = send(server, 6, 20 * MANY);
+    let mut noise = Noise::new(6);
+    for _ in 0..20 {
+        expect(&mut client, &mut noise, MANY);
+        assert_eq!(scene.views()[0].path, Path::Copy);
+    }
+    expect_end(&mut client);
+    sending.join().unwrap();
+}
+
+fn clients_that_never_read_block_their_senders_and_nobody_else() {
+    const CLIENTS: usize = 20;
+    let scene = Scene::new();
+    let (mut client, mut other) = scene.pair();
+    exchange(&mut client, &mut other);
+    let blocked: Vec<_> = (0..CLIENTS).map(|_| (narrow_client(scene.address), scene.accepted())).collect();
+    let before = memory();
+    let mut noise = Noise::new(7);
+    for (_, server) in &blocked {
+        write_until_blocked(server, &mut noise);
+        exchange(&mut client, &mut other);
+    }
+    let grown = memory().saturating_sub(before);
+    // At most the one portion that could not be written is kept for each.
+    assert!(grown < CLIENTS * 300 * 1024 + 2_000_000, "{grown} bytes more than before");
+    for _ in 0..100 {
+        exchange(&mut client, &mut other);
+    }
+    let first = memory();
+    for (_, server) in &blocked {
+        server.set_nonblocking(true).unwrap();
+        assert!((&mut &*server).write(&[0; 100_000]).is_err(), "it stays blocked");
+    }
+    assert!(memory() <= first + 500_000, "what is blocked does not grow");
+    drop(blocked);
+    exchange(&mut client, &mut other);
+    drop((client, other));
+    scene.until_none_is_left();
+}
+
+/// The memory of this process that is resident, in bytes.
+fn memory() -> usize {
+    let mut text = String::new();
+    std::fs::File::open("/proc/self/statm").unwrap().read_to_string(&mut text).unwrap();
+    text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
