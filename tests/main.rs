@@ -13,6 +13,7 @@ mod cli;
 mod control;
 mod cookbook;
 mod daemon;
+mod forward;
 mod harness;
 mod initd;
 mod install;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         control::all(),
         cookbook::trials(),
         daemon::all(),
+        forward::trials(),
         initd::trials(),
         install::trials(),
         logs::trials(),

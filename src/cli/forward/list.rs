@@ -94,7 +94,7 @@ pub(in crate::cli) fn row(status: &Status) -> Vec<String> {
         time(status.uptime_seconds),
         "-".into(),
         addresses.collect::<Vec<_>>().join(" "),
-        format!("{connections} connections"),
+        format!("{connections} connection{}", if connections == 1 { "" } else { "s" }),
     ]
 }
 

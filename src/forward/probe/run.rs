@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+/// The longest that one call waits.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// The most that is read before what was expected must have come.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
@@ -90,7 +92,10 @@ impl Line {
         while !left.is_empty() {
             set_time(&self.socket, self.deadline)?;
             let written = match &mut self.session {
-                None => self.socket.write(left)?,
+                None => match self.socket.write(left) {
+                    Err(error) if is_late(&error) => 0,
+                    written => written?,
+                },
                 Some(session) => session.write(&mut self.socket, left)?,
             };
             left = &left[written..];
@@ -163,9 +168,11 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
+/// Lets calls wait for a while, and no longer than until then. The kernel rounds long limits up by a lot.
 fn set_time(socket: &Socket, deadline: Instant) -> io::Result<()> {
-    socket.set_read_timeout(Some(left(deadline)))?;
-    socket.set_write_timeout(Some(left(deadline)))
+    let limit = left(deadline).min(LONGEST_WAIT);
+    socket.set_read_timeout(Some(limit))?;
+    socket.set_write_timeout(Some(limit))
 }
 
 /// Connects, each address of a name having its part of the time that is left.

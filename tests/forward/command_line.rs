@@ -1,0 +1,89 @@
+//! The words of `forward`: help, completions, manual pages, wrong use.
+
+use super::place::{Backend, Place, client, free_source};
+use crate::harness::{Scene, trials};
+
+trials![
+    help_is_complete,
+    completions_and_manual_pages_know_it,
+    a_bad_endpoint_has_a_mark_under_its_place,
+    ls_with_v_tells_more,
+    options_of_others_are_refused,
+    the_directory_may_stand_anywhere,
+];
+
+fn help_is_complete() {
+    let scene = Scene::new();
+    let help = scene.cli(&["forward", "--help"]).expect(0).out;
+    for word in ["start", "switch", "ls", "wait", "stop", "pause", "resume", "-d", "haproxy:", "tls:", "Exit codes"] {
+        assert!(help.contains(word), "{word} is missing: {help}");
+    }
+    for (command, words) in [
+        ("start", &["--foreground", "--connect-timeout", "--trust", "--threads", "--proxy-header-timeout"][..]),
+        ("switch", &["--probe", "--guard", "--weight", "--no-wait"]),
+        ("ls", &["--json"]),
+        ("wait", &["--timeout"]),
+        ("stop", &["--drain"]),
+        ("pause", &["SRC"]),
+        ("resume", &["SRC"]),
+    ] {
+        let help = scene.cli(&["forward", command, "--help"]).expect(0).out;
+        words.iter().for_each(|word| assert!(help.contains(word), "{word} is missing: {help}"));
+    }
+    assert!(scene.cli(&["--help"]).expect(0).out.contains("forward"));
+}
+
+fn completions_and_manual_pages_know_it() {
+    let scene = Scene::new();
+    let script = scene.cli(&["completions", "bash"]).expect(0).out;
+    assert!(script.contains("half-closed-timeout") && script.contains("forward"), "{script}");
+    let pages = scene.path("pages");
+    scene.cli(&["man", pages.to_str().unwrap()]).expect(0);
+    let page = std::fs::read_to_string(pages.join("socket-protector-forward-switch.1")).unwrap();
+    assert!(page.contains("\\-\\-guard"), "{page}");
+}
+
+fn a_bad_endpoint_has_a_mark_under_its_place() {
+    let place = Place::new();
+    let ran = place.run(&["switch", "tcp:9000", "tcp:host=127.0.0.1:port=75000"]).expect(2).complains();
+    let lines = ran.err.lines().collect::<Vec<_>>();
+    let mark = lines.iter().position(|line| line.trim_start_matches([' ', '|']) == "^").expect("a mark");
+    assert_eq!(&lines[mark - 1][lines[mark].find('^').unwrap()..], "75000", "{}", ran.err);
+    assert_eq!(ran.out, "");
+}
+
+fn ls_with_v_tells_more() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let _held = client(address, "a");
+    let ran = place.run(&["ls", "-v"]).expect(0);
+    for word in ["failures", "100%", "8B", "6B", &address.to_string()] {
+        assert!(ran.out.contains(word), "{word} is missing: {}", ran.out);
+    }
+}
+
+fn options_of_others_are_refused() {
+    let place = Place::new();
+    place.scene.cli(&["--pid-file", "/x", "forward", "ls"]).expect(2).complains();
+    place.run(&["ls", "--timeout", "1s"]).expect(2).complains();
+    place.run(&["stop", "--drain", "soon"]).expect(2).complains();
+    place.run(&["wait", "a", "b"]).expect(2).complains();
+    place.run(&["start", "tcp:1", "tcp:h:1", "tcp:h:2"]).expect(2).complains();
+}
+
+fn the_directory_may_stand_anywhere() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let dir = place.scene.path("elsewhere");
+    let dir = dir.to_str().unwrap();
+    place.run(&["-d", dir, "start", &source, &a.endpoint()]).expect(0);
+    client(address, "a");
+    for args in [&["-d", dir, "ls"][..], &["ls", "-d", dir], &["--basedir", dir, "ls"]] {
+        assert!(place.run(args).expect(0).out.contains(&source));
+    }
+    let ran = place.scene.cli(&["--run-dir", dir, "forward", "ls"]).expect(0);
+    assert!(ran.out.contains(&source));
+    place.run(&["ls"]).expect(1).complains();
+    place.run(&["-d", dir, "stop"]).expect(0);
+}

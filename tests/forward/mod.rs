@@ -1,0 +1,26 @@
+//! The forwarder, through its command line: one file for each subject.
+
+mod command_line;
+mod control;
+mod defects;
+mod grace;
+mod place;
+mod saved;
+mod stop;
+mod switch;
+mod wait;
+
+/// Every trial of the role.
+pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+    let all = [
+        command_line::trials(),
+        control::all(),
+        defects::trials(),
+        grace::trials(),
+        saved::trials(),
+        stop::trials(),
+        switch::trials(),
+        wait::trials(),
+    ];
+    all.into_iter().flatten().collect()
+}
