@@ -29,13 +29,14 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "net/proxy_protocol.rs",
     "net/proxy_protocol/",
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
     "forward/state.rs",
+    "forward/state/",
     "session/state.rs",
     "session/replay.rs",
     "session/frame.rs",

@@ -31,7 +31,7 @@ const PATIENCE_TO_LISTEN: Duration = Duration::from_secs(60);
 
 /// `forward [-d DIR] COMMAND`
 #[derive(Debug, Args)]
-#[command(after_long_help = ENDPOINTS)]
+#[command(after_long_help = ENDPOINTS, arg_required_else_help = false)]
 pub(super) struct Forward {
     /// The forwarder's directory: its control socket, pid, log and rules [default: the run directory]
     #[arg(short, long = "basedir", value_name = "DIR", global = true)]

@@ -72,7 +72,7 @@ pub struct Driver {
     options: SavedOptions,
     /// Why the last change is not saved.
     unsaved: Option<String>,
-    /// How many connections were cut.
+    /// How many connections were cut since a stop was asked for.
     cut_in_all: usize,
     since: Instant,
     finished: bool,

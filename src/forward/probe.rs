@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn probes_are_read_and_written_the_same() {
-        for text in ["connect", "tls", "send:PING\\r\\n,expect:+PONG", "expect:SSH-2.0", "send:\\x00\\,\\\\,expect:a:b,"] {
+        for text in
+            ["connect", "tls", "send:PING\\r\\n,expect:+PONG", "expect:SSH-2.0", "send:\\x00\\,\\\\,expect:a:b,"]
+        {
             let Ok(probe) = text.parse::<Probe>() else {
                 assert!(text.ends_with(','), "{text}");
                 continue;
@@ -151,7 +153,9 @@ mod tests {
 
     #[test]
     fn what_is_no_probe_is_refused() {
-        for bad in ["", "dance", "send:", "send:a,send:b", "expect", "send:a,connect", "send:\\q", "send:\\", "send:\\x4"] {
+        for bad in
+            ["", "dance", "send:", "send:a,send:b", "expect", "send:a,connect", "send:\\q", "send:\\", "send:\\x4"]
+        {
             let error = bad.parse::<Probe>().unwrap_err().to_string();
             assert!(error.starts_with("not a probe: '"), "{error}");
         }

@@ -123,7 +123,12 @@ fn d05_a_second_start_changes_nothing() {
     place.start(&source, &a.endpoint());
     let (pid, saved) = (place.pid(), place.file("forward.json"));
     place.run(&["start", &source, &b.endpoint()]).expect(1).complains().says("forwarded already");
-    place.run(&["start", "-f", &source, &b.endpoint()]).expect(1).complains().says("already running").says(&pid.to_string());
+    place
+        .run(&["start", "-f", &source, &b.endpoint()])
+        .expect(1)
+        .complains()
+        .says("already running")
+        .says(&pid.to_string());
     place.run(&["start"]).expect(1).complains().says("already running");
     assert_eq!((place.pid(), place.file("forward.json")), (pid, saved));
     client(address, "a");
@@ -147,7 +152,11 @@ fn d06_a_switch_outlasts_a_restart() {
     place.start(&source, &a.endpoint());
     place.switch(&source, &b.endpoint());
     for kill in [true, false] {
-        if kill { place.kill() } else { drop(place.run(&["stop"]).expect(0)) }
+        if kill {
+            place.kill()
+        } else {
+            drop(place.run(&["stop"]).expect(0))
+        }
         assert_eq!(place.run(&["start"]).expect(0).out, "Started\n");
         assert_eq!(place.rows(), [row(&source, &b.endpoint(), 0, "active")]);
         client(address, "b");
@@ -235,7 +244,11 @@ fn d11_a_destination_with_tls_is_verified() {
     client.send("secret\n");
     client.ends();
     place.wait_log("cannot connect to tls:127.0.0.1");
-    place.run(&["switch", &source, "tls:127.0.0.1:1:caCertsDir=/no/such/folder"]).expect(1).complains().says("/no/such");
+    place
+        .run(&["switch", &source, "tls:127.0.0.1:1:caCertsDir=/no/such/folder"])
+        .expect(1)
+        .complains()
+        .says("/no/such");
 }
 
 fn d12_a_stopped_rule_that_drains_is_shown() {

@@ -255,10 +255,6 @@ impl Client<TcpStream> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Client { stream: BufReader::new(stream) }
     }
-
-    pub(super) fn stream(&self) -> &TcpStream {
-        self.stream.get_ref()
-    }
 }
 
 impl Client<UnixStream> {

@@ -101,18 +101,24 @@ fn what_cannot_be_saved_is_done_and_told() {
 fn options_are_saved_and_can_be_given_anew() {
     let (place, a) = (Place::new(), Backend::new("a"));
     let (source, _) = free_source();
-    let options = ["start", "--connect-timeout", "7s", "--threads", "1", "--trust", "127.0.0.0/8", &source, &a.endpoint()];
+    let options =
+        ["start", "--connect-timeout", "7s", "--threads", "1", "--trust", "127.0.0.0/8", &source, &a.endpoint()];
     place.run(&options).expect(0);
     let saved = |place: &Place| serde_json::from_str::<serde_json::Value>(&place.file("forward.json")).unwrap();
     let wanted = serde_json::json!({"connect_timeout": "7s", "threads": 1, "trust": ["127.0.0.0/8"]});
     assert_eq!(saved(&place)["options"], wanted);
-    place.run(&["start", "--threads", "2", &free_source().0, &a.endpoint()]).expect(2).complains().says("running already");
+    place
+        .run(&["start", "--threads", "2", &free_source().0, &a.endpoint()])
+        .expect(2)
+        .complains()
+        .says("running already");
     place.run(&["stop"]).expect(0);
     place.run(&["start", "--connect-timeout", "8s", "--half-closed-timeout", "never"]).expect(0);
     let options = &saved(&place)["options"];
     assert_eq!((&options["connect_timeout"], &options["threads"]), (&"8s".into(), &1.into()));
     assert_eq!(options["half_closed_timeout"], "never");
-    for bad in [["--trust", "10.0.0.0/33"], ["--threads", "0"], ["--connect-timeout", "0"], ["--idle-timeout", "soon"]] {
+    for bad in [["--trust", "10.0.0.0/33"], ["--threads", "0"], ["--connect-timeout", "0"], ["--idle-timeout", "soon"]]
+    {
         let args = [&["start"], &bad[..], &[source.as_str(), "tcp:h:1"]].concat();
         place.run(&args).expect(2).complains();
     }

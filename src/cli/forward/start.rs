@@ -184,14 +184,8 @@ impl Plan {
         let mut store = Store::new(directory);
         let saved = what_to_serve(&mut store, self.rule, self.options)?;
         let settings = Settings::of(&saved.options).map_err(|error| Failure::failed(&error))?;
-        let equipment = Equipment {
-            signals,
-            inherited: self.inherited,
-            control: asked.socket.clone(),
-            store,
-            saved,
-            logging,
-        };
+        let equipment =
+            Equipment { signals, inherited: self.inherited, control: asked.socket.clone(), store, saved, logging };
         let driver = Driver::new(settings, equipment).map_err(|error| failure(&error))?;
         let text = started(driver.chosen().as_deref());
         match starter {

@@ -53,7 +53,10 @@ impl Wait {
         let timeout = self.timeout.map(Time::duration);
         let (sender, receiver) = channel();
         let socket = asked.socket.clone();
-        std::thread::spawn(move || sender.send(ask(&socket, &request, timeout)));
+        std::thread::spawn(move || {
+            // Who has stopped to listen is at an end.
+            let _ = sender.send(ask(&socket, &request, timeout));
+        });
         let bar = ProgressBar::no_length();
         bar.set_style(
             ProgressStyle::with_template("{wide_bar} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_bar()),

@@ -31,7 +31,8 @@ impl Driver {
 
     fn listed_rule(&self, rule: &Rule) -> Option<ListedRule> {
         let listening = self.rules.get(&rule.id)?;
-        let active = rule.course().into_iter().flat_map(|course| course.destinations().map(move |id| (id, Some(course))));
+        let active =
+            rule.course().into_iter().flat_map(|course| course.destinations().map(move |id| (id, Some(course))));
         let former = rule.former.iter().rev().map(|former| (former.id, None));
         Some(ListedRule {
             source: listening.text.clone(),

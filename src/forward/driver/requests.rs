@@ -153,6 +153,9 @@ impl Driver {
         let request = Request(self.number());
         let Some(source) = source else {
             info!("stopping, as asked");
+            if !self.machine.stopping() {
+                self.cut_in_all = 0;
+            }
             self.requests.insert(request, Asker { client: Some(id), what: What::Stop });
             self.input(Input::Stop { stop, request: Some(request) });
             return Ok(());

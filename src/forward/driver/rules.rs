@@ -75,9 +75,10 @@ impl Driver {
         let id = RuleId(self.number());
         let active = self.add_place(id, destination, &rule.destination)?;
         let share = match share {
-            Some((saved, connect)) => {
-                Some(Share { to: self.add_place(id, connect, &saved.destination)?, percent: saved.percent.clamp(1, 99) })
-            }
+            Some((saved, connect)) => Some(Share {
+                to: self.add_place(id, connect, &saved.destination)?,
+                percent: saved.percent.clamp(1, 99),
+            }),
             None => None,
         };
         Ok(Prepared { id, bound, source, text, chosen, course: Course { active, share }, paused: rule.paused, tls })
@@ -94,7 +95,8 @@ impl Driver {
         let door = door.map_err(|source| DriverError::Accept { endpoint: text.clone(), source })?;
         let to = self.places.get(&course.active).map_or("", |place| place.text.as_str());
         info!("forwarding {text} ({}) to {to}", bound.address);
-        let listening = Listening { source, text, address: bound.address, route, door, chosen, file: bound.file, cut: 0 };
+        let listening =
+            Listening { source, text, address: bound.address, route, door, chosen, file: bound.file, cut: 0 };
         self.rules.insert(id, listening);
         self.input(Input::Start { rule: id, course, paused });
         Ok(id)

@@ -15,9 +15,7 @@ impl ListenError {
                 (Listen::Tcp(_) | Listen::Tls(_), ErrorKind::AddrInUse) => {
                     Some("another process listens there; 'ss -ltnp' shows which")
                 }
-                (Listen::Udp(_), ErrorKind::AddrInUse) => {
-                    Some("another process has that port; 'ss -lunp' shows which")
-                }
+                (Listen::Udp(_), ErrorKind::AddrInUse) => Some("another process has that port; 'ss -lunp' shows which"),
                 _ => None,
             },
             ListenError::InUse { .. } => Some("'ss -lxp' shows which"),

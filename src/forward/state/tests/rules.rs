@@ -41,10 +41,10 @@ fn all_who_wait_are_answered_but_those_who_left() {
     bench.on(Input::Left(Request(3)));
     let answered = bench.on(Input::Drained(A));
     let expected = [2, 4].map(|number| Action::Answer(Request(number), Answer::Drained));
-    assert_eq!(answered.iter().filter(|action| matches!(action, Action::Answer(..))).collect::<Vec<_>>(), [
-        &expected[0],
-        &expected[1]
-    ]);
+    assert_eq!(
+        answered.iter().filter(|action| matches!(action, Action::Answer(..))).collect::<Vec<_>>(),
+        [&expected[0], &expected[1]]
+    );
 }
 
 #[test]
