@@ -1,6 +1,7 @@
 //! Addresses and the sockets made from them; what travels over a socket, as far as it is relayed.
 
 pub mod adopt;
+pub mod connecting;
 pub mod endpoint;
 pub mod listener;
 pub mod proxy_protocol;

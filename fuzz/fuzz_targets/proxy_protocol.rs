@@ -4,7 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use socket_protector::net::proxy_protocol::{Header, HeaderError, Parser, Progress, Version};
+use socket_protector::net::endpoint::ProxyVersion;
+use socket_protector::net::proxy_protocol::{Header, HeaderError, Parser, Progress};
 
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<(Header, usize), HeaderError> {
     let mut parser = Parser::new();
@@ -23,7 +24,7 @@ fuzz_target!(|input: (usize, &[u8])| {
     let whole = read(std::iter::once(bytes));
     assert_eq!(read(bytes.chunks(size.clamp(1, 300))), whole);
     if let Ok((header, _)) = whole {
-        let written = header.to_bytes(Version::V2);
+        let written = header.to_bytes(ProxyVersion::V2);
         assert_eq!(read(std::iter::once(&written[..])), Ok((header, written.len())));
     }
 });

@@ -3,7 +3,7 @@
 //! `rules` has listeners and destinations, `requests` answers whoever asks, `list` shows what there is, `trial` tries
 //! destinations. No byte of a connection comes by here: that is the business of the relay's loops.
 
-pub(super) mod identity;
+mod identity;
 mod list;
 mod requests;
 mod rules;

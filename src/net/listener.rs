@@ -257,7 +257,7 @@ fn open(interface: &Interface, port: u16, backlog: Option<u32>) -> Result<Socket
         Interface::V4(address) => open_one((*address, port).into(), backlog),
         // Whether `::` takes IPv4 as well stays as the host is set up.
         Interface::V6 { address, zone } => {
-            let scope = zone.as_deref().map_or(Ok(0), scope_id)?;
+            let scope = zone.as_deref().map_or(Ok(0), scope_id).map_err(Refusal::Zone)?;
             open_one(SocketAddrV6::new(*address, port, 0, scope).into(), backlog)
         }
     };
@@ -317,10 +317,10 @@ fn look_up(name: &str, port: u16) -> Result<SocketAddr, Refusal> {
 }
 
 /// A zone is the number of a network interface or its name.
-fn scope_id(zone: &str) -> Result<u32, Refusal> {
+pub(super) fn scope_id(zone: &str) -> io::Result<u32> {
     match zone.parse() {
         Ok(number) => Ok(number),
-        Err(_) => if_nametoindex(zone).map_err(|errno| Refusal::Zone(errno.into())),
+        Err(_) => Ok(if_nametoindex(zone)?),
     }
 }
 

@@ -15,46 +15,11 @@ mod v1;
 mod v2;
 
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 
 pub use self::error::HeaderError;
 pub use self::parser::{Parser, Progress};
 pub use self::trust::{Network, NetworkError, Trust};
-
-/// The form in which a header is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Version {
-    /// A line of text.
-    V1,
-    /// Binary; it can carry the names of unix sockets.
-    V2,
-}
-
-/// A text that names no version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a version of the PROXY protocol is v1 or v2")]
-pub struct NoVersion;
-
-impl FromStr for Version {
-    type Err = NoVersion;
-
-    fn from_str(text: &str) -> Result<Self, NoVersion> {
-        match text {
-            "v1" => Ok(Self::V1),
-            "v2" => Ok(Self::V2),
-            _ => Err(NoVersion),
-        }
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        })
-    }
-}
+use super::endpoint::ProxyVersion;
 
 /// What a header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,10 +58,10 @@ impl Header {
     }
 
     /// The header's bytes. Version 1 has no form for unix sockets and for ourselves: both become `UNKNOWN`.
-    pub fn to_bytes(&self, version: Version) -> Vec<u8> {
+    pub fn to_bytes(&self, version: ProxyVersion) -> Vec<u8> {
         match version {
-            Version::V1 => v1::encode(self),
-            Version::V2 => v2::encode(self),
+            ProxyVersion::V1 => v1::encode(self),
+            ProxyVersion::V2 => v2::encode(self),
         }
     }
 }

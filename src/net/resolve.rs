@@ -94,6 +94,7 @@ type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 struct State<K> {
     queue: Queue<Request<K>>,
     threads: usize,
+    /// How many of them could take what is ready, those included that are about to start.
     idle: usize,
     /// The resolver is gone.
     closed: bool,
@@ -122,7 +123,10 @@ impl<K: Send + 'static> Resolver<K> {
         state.queue.ask(host, request);
         if state.queue.ready() > state.idle && state.threads < THREADS {
             match self.start_thread() {
-                Ok(()) => state.threads += 1,
+                Ok(()) => {
+                    state.threads += 1;
+                    state.idle += 1;
+                }
                 // Those that there are will come to it. Without any, nobody would.
                 Err(error) if state.threads == 0 => refuse_all(&mut state.queue, &LookupError::from(error)),
                 Err(error) => error!("cannot start another thread to look up names: {error}"),
@@ -163,6 +167,7 @@ impl<K> Shared<K> {
     /// The life of a thread: until there was nothing to do for some time.
     fn work(&self) {
         let mut state = self.lock();
+        state.idle -= 1;
         loop {
             if state.closed {
                 break;

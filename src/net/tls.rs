@@ -21,10 +21,10 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, ring};
 
 pub use self::certificate::Moment;
-pub use self::client::{ClientIdentity, ClientTls};
+pub use self::client::ClientIdentity;
 pub use self::error::{LoadError, PemProblem, Remark};
 pub use self::rotation::Refresh;
-pub use self::server::{ServerFiles, ServerIdentity};
+pub use self::server::ServerIdentity;
 pub use self::session::{Got, Handshake, Session, SessionError};
 pub use self::watch::{Change, Watch, What};
 

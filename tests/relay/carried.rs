@@ -8,7 +8,9 @@ use socket_protector::net::listener::Address;
 use socket_protector::net::relay::{CarriedState, Door, Ending, Path, Relay, Route};
 
 use super::bodies;
-use super::scene::{Noise, Scene, exchange, expect, expect_end, relay, settings, share, write_until_blocked};
+use super::scene::{
+    Noise, Scene, exchange, expect, expect_end, listening, relay, settings, share, write_until_blocked,
+};
 use crate::harness::{eventually, until};
 
 bodies![
@@ -21,12 +23,12 @@ bodies![
 
 /// Takes everything out of the scene's relay and puts it into another one.
 fn carry(scene: &Scene, other: &Relay) -> (Vec<CarriedState>, Arc<socket_protector::net::relay::Destination>) {
-    let socket = scene_socket(scene);
+    scene.relay.leave(scene.listener);
     let taken = scene.relay.take_out();
     assert_eq!(scene.counts().connections, 0, "they count no more where they were");
     let destination = other.destination(7, Address::Internet(scene.backend.local_addr().unwrap()));
     let route = Route::new(share(&destination));
-    let listener = other.listen(Door { socket: socket.into(), route }).unwrap();
+    let listener = other.listen(Door { socket: listening().into(), route }).unwrap();
     if !taken.parked.is_empty() {
         other.pause(listener);
     }
@@ -45,13 +47,6 @@ fn carry(scene: &Scene, other: &Relay) -> (Vec<CarriedState>, Arc<socket_protect
     eventually("they are parked", || other.parked(listener) == parked);
     other.resume(listener);
     (states, destination)
-}
-
-/// The listening socket itself, which outlives the relay's use of it.
-fn scene_socket(scene: &Scene) -> std::net::TcpListener {
-    let socket = scene.listening.try_clone().unwrap();
-    scene.relay.leave(scene.listener);
-    socket
 }
 
 fn bytes_that_were_under_way_arrive_by_the_other_relay() {

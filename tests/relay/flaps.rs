@@ -45,11 +45,13 @@ fn serve(listener: TcpListener, letter: u8, stop: Arc<AtomicBool>) -> std::threa
 fn a_thousand_flaps_under_load_lose_no_connection_and_no_count() {
     let threads = std::num::NonZeroUsize::new(2).unwrap();
     let mut scene = Scene::with(Settings { threads, tell_ends: false, ..settings() });
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let second = listening();
     let other = scene.relay.destination(2, Address::Internet(second.local_addr().unwrap()));
-    let servers =
-        [serve(scene.backend.try_clone().unwrap(), b'a', Arc::clone(&stop)), serve(second, b'b', Arc::clone(&stop))];
+    let servers = [
+        serve(scene.backend.try_clone().unwrap(), b'a', Arc::clone(&closed)),
+        serve(second, b'b', Arc::clone(&closed)),
+    ];
     let done = Arc::new(AtomicU64::new(0));
     let clients: Vec<_> = (0..4).map(|_| load(scene.address, Arc::clone(&done), Arc::clone(&stop))).collect();
     let both = [Arc::clone(&scene.destination), Arc::clone(&other)];
@@ -71,6 +73,7 @@ fn a_thousand_flaps_under_load_lose_no_connection_and_no_count() {
         .into_iter()
         .map(|client| client.join().unwrap())
         .fold([0, 0], |sum, answers| [sum[0] + answers[0], sum[1] + answers[1]]);
+    closed.store(true, Ordering::SeqCst);
     let served = servers.map(|server| server.join().unwrap());
     assert_eq!(asked, served);
     assert_eq!([both[0].counts().total, both[1].counts().total], served);

@@ -73,7 +73,7 @@ fn a_slow_reader_gets_all_through_pipes() {
     let scene = Scene::new();
     let (mut client, server) = scene.pair();
     let mut noise = Noise::new(4);
-    const ALL: usize = 200_000_000;
+    const ALL: usize = 60_000_000;
     let sending = send(server, 4, ALL);
     let mut left = ALL;
     while left > MANY && scene.views()[0].path != Path::Splice {

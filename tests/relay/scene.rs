@@ -37,8 +37,6 @@ pub(super) struct Scene {
     pub(super) listener: ListenerId,
     pub(super) address: SocketAddr,
     pub(super) backend: TcpListener,
-    /// The socket that the relay accepts from.
-    pub(super) listening: TcpListener,
     _reactor: Reactor<()>,
 }
 
@@ -60,7 +58,9 @@ pub(super) fn relay(settings: Settings) -> (Relay, NewsReceiver, Reactor<()>) {
 
 /// A socket that listens at a port of its own.
 pub(super) fn listening() -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    SockRef::from(&listener).listen(4096).unwrap();
+    listener
 }
 
 impl Scene {
@@ -78,9 +78,8 @@ impl Scene {
         let route = Route::new(share(&destination));
         let socket = listening();
         let address = socket.local_addr().unwrap();
-        let listening = socket.try_clone().unwrap();
         let listener = relay.listen(Door { socket: socket.into(), route: Arc::clone(&route) }).unwrap();
-        Scene { listening, relay, news, destination, route, listener, address, backend, _reactor: reactor }
+        Scene { relay, news, destination, route, listener, address, backend, _reactor: reactor }
     }
 
     /// A client.

@@ -1,13 +1,19 @@
 //! Trying a destination.
 
 use super::Probe;
-use crate::forward::driver::identity::{client_tls, host};
-use crate::net::endpoint::{ClientTls, Connect, Host, HostPort, Peer, ProxyVersion, UnixAddress};
-use crate::net::proxy_protocol::{Header, Version};
+use crate::net::connecting::{ConnectError, Connecting, Names, Progress};
+use crate::net::endpoint::{ClientTls, Connect};
+use crate::net::proxy_protocol::Header;
+use crate::net::resolve::{Inbox, Resolver};
 use crate::net::tls::{ClientIdentity, Got, Handshake, LoadError, Session, SessionError};
-use socket2::{Domain, SockAddr, Socket, Type};
+use crate::reactor::{Descriptor, Reactor};
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use socket2::Socket;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The longest that one call waits.
@@ -19,8 +25,8 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::forward) enum ProbeFailure {
     /// It cannot be reached.
-    #[error("cannot connect")]
-    Connect(#[source] io::Error),
+    #[error(transparent)]
+    Connect(ConnectError),
     /// Its certificate cannot be checked, or ours not be presented.
     #[error("cannot speak TLS")]
     Identity(#[from] LoadError),
@@ -40,12 +46,8 @@ pub(in crate::forward) enum ProbeFailure {
 
 /// Tries it; no longer than until `deadline`, but for a name server that hangs.
 pub(in crate::forward) fn run(connect: &Connect, probe: &Probe, deadline: Instant) -> Result<(), ProbeFailure> {
-    let mut socket = reach(connect, deadline).map_err(ProbeFailure::Connect)?;
+    let mut socket = reach(connect, deadline)?;
     if let Some(version) = connect.proxy {
-        let version = match version {
-            ProxyVersion::V1 => Version::V1,
-            ProxyVersion::V2 => Version::V2,
-        };
         // No client is behind it.
         set_time(&socket, deadline)?;
         socket.write_all(&Header::Local.to_bytes(version))?;
@@ -54,7 +56,7 @@ pub(in crate::forward) fn run(connect: &Connect, probe: &Probe, deadline: Instan
     let spoken = connect.tls.as_ref().or(if *probe == Probe::Tls { Some(&plain) } else { None });
     let mut line = Line { socket, session: None, deadline, scratch: vec![0; 32 * 1024] };
     if let Some(tls) = spoken {
-        let identity = ClientIdentity::load(&client_tls(tls), &host(connect))?;
+        let identity = ClientIdentity::load(tls, &connect.place)?;
         line.session = Some(identity.session()?);
         line.shake_hands()?;
     }
@@ -175,54 +177,72 @@ fn set_time(socket: &Socket, deadline: Instant) -> io::Result<()> {
     socket.set_write_timeout(Some(limit))
 }
 
-/// Connects, each address of a name having its part of the time that is left.
-fn reach(connect: &Connect, deadline: Instant) -> io::Result<Socket> {
-    match &connect.place {
-        Peer::Unix(name) => {
-            let address = match name {
-                UnixAddress::Path(path) => SockAddr::unix(path)?,
-                UnixAddress::Abstract(name) => SockAddr::unix(format!("\0{name}"))?,
-            };
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            set_time(&socket, deadline)?;
-            socket.connect(&address)?;
-            Ok(socket)
-        }
-        Peer::Tcp(there) => {
-            let addresses = look_up(there)?;
-            let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-            for (index, address) in addresses.iter().enumerate() {
-                let rest = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-                match reach_address(there, *address, left(deadline) / rest) {
-                    Ok(socket) => return Ok(socket),
-                    Err(error) => last = error,
-                }
+/// What a connection is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Answer,
+    Socket,
+}
+
+/// A socket on its way to be one that blocks.
+#[derive(Debug)]
+struct Made(Descriptor<OwnedFd>);
+
+impl From<TcpStream> for Made {
+    fn from(stream: TcpStream) -> Self {
+        Made(Descriptor(std::net::TcpStream::from(stream).into()))
+    }
+}
+
+impl From<UnixStream> for Made {
+    fn from(stream: UnixStream) -> Self {
+        Made(Descriptor(std::os::unix::net::UnixStream::from(stream).into()))
+    }
+}
+
+impl AsFd for Made {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Source for Made {
+    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.register(registry, token, interest)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.reregister(registry, token, interest)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.0.deregister(registry)
+    }
+}
+
+/// Connects, in the same way as for clients.
+fn reach(connect: &Connect, deadline: Instant) -> Result<Socket, ProbeFailure> {
+    let mut reactor = Reactor::new()?;
+    let (resolver, inbox) = (Resolver::system(), Inbox::new(reactor.waker(Key::Answer)?));
+    let names = Names { resolver: &resolver, inbox: &inbox };
+    let mut connecting =
+        Connecting::<Made>::start(Arc::new(connect.clone()), left(deadline), Instant::now(), names, Key::Socket);
+    let mut events = Vec::new();
+    loop {
+        match connecting.proceed(Instant::now(), &mut reactor, Key::Socket) {
+            Progress::Connected(made) => {
+                let socket = Socket::from(made.as_fd().try_clone_to_owned()?);
+                socket.set_nonblocking(false)?;
+                return Ok(socket);
             }
-            Err(last)
+            Progress::Failed(error) => return Err(ProbeFailure::Connect(error)),
+            Progress::Pending => {}
         }
-    }
-}
-
-fn reach_address(there: &HostPort, address: SocketAddr, within: Duration) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if let Some(own) = there.bind_address {
-        socket.bind(&SocketAddr::new(own, 0).into())?;
-    }
-    socket.connect_timeout(&address.into(), within.max(Duration::from_millis(1)))?;
-    Ok(socket)
-}
-
-fn look_up(there: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    match &there.host {
-        Host::Name(name) => Ok((name.as_str(), there.port).to_socket_addrs()?.collect()),
-        Host::V4(address) => Ok(vec![(*address, there.port).into()]),
-        Host::V6 { address, zone } => {
-            let scope = match zone.as_deref().map(|zone| (zone, zone.parse())) {
-                None => 0,
-                Some((_, Ok(number))) => number,
-                Some((name, Err(_))) => nix::net::if_::if_nametoindex(name)?,
-            };
-            Ok(vec![SocketAddrV6::new(*address, there.port, 0, scope).into()])
+        in_time(deadline, b"")?;
+        reactor.set_deadline(Key::Socket, Some(connecting.due().min(deadline)));
+        reactor.wait(&mut events)?;
+        while let Some((_, answer)) = inbox.next() {
+            connecting.answered(answer, Instant::now());
         }
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Lane {
     /// Large portions in a row, up to [`BUSY`].
     busy: u8,
     splicing: bool,
+    /// The last bytes went through a pipe.
+    piped: bool,
     /// The receiver has not taken everything the last time.
     narrow: bool,
     /// The kernel cannot splice these sockets.
@@ -68,7 +70,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new() -> Self {
-        Lane { held: Held::Nothing, busy: 0, splicing: false, narrow: false, never: false, moved: 0 }
+        Lane { held: Held::Nothing, busy: 0, splicing: false, piped: false, narrow: false, never: false, moved: 0 }
     }
 
     /// A lane that has moved so many bytes elsewhere, and these not yet.
@@ -84,7 +86,7 @@ impl Lane {
 
     /// Whether bytes go through a pipe.
     pub(super) fn splices(&self) -> bool {
-        self.splicing
+        self.piped
     }
 
     /// Whether there is something to do at once.
@@ -116,6 +118,7 @@ impl Lane {
         if idle >= IDLE {
             self.busy = 0;
             self.splicing = false;
+            self.piped = false;
         }
     }
 
@@ -178,6 +181,7 @@ impl Lane {
                 return None;
             }
         };
+        self.piped = false;
         let full = count == room.len();
         if !full {
             source.drained();
@@ -215,6 +219,7 @@ impl Lane {
             }
             Ok(count) => {
                 self.held = Held::Pipe(pipe);
+                self.piped = true;
                 Some(count)
             }
             Err(error) => {

@@ -1,6 +1,7 @@
 //! Who we are to destinations, and which of them we believe.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::sign::SingleCertAndKey;
@@ -12,21 +13,7 @@ use super::error::{LoadError, Remark};
 use super::rotation::{Refresh, Rotating};
 use super::session::{Session, SessionError};
 use super::{protocols, provider, roots};
-
-/// What a TLS connection to a destination needs besides its address; absolute paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClientTls {
-    /// The name that the destination's certificate must have; `None` is the host that is connected to.
-    pub hostname: Option<String>,
-    /// A folder whose `*.pem` are believed in place of the host's authorities.
-    pub ca_certs_dir: Option<PathBuf>,
-    /// Our certificate and its chain, if the destination asks for one; alone, the key is in it too.
-    pub cert_key: Option<PathBuf>,
-    /// Its private key; alone, the certificate is in it too.
-    pub private_key: Option<PathBuf>,
-    /// Application protocols, the preferred one first.
-    pub alpn: Vec<String>,
-}
+use crate::net::endpoint::{ClientTls, Host, Peer};
 
 /// How a destination is known, and what we show it. A destination's certificate is always checked: its name, its
 /// time, and its way to an authority that is believed.
@@ -46,16 +33,15 @@ struct Loaded {
 }
 
 impl ClientIdentity {
-    /// Reads the files: not for a thread that serves connections. `host` is what is connected to, without brackets.
+    /// Reads the files, whose paths are absolute: not for a thread that serves connections. The name to check is that
+    /// of the place, unless `tls` has one.
     ///
     /// # Errors
     /// No authority to believe, a name that no certificate can have, and what [`super::ServerIdentity::load`] refuses.
-    pub fn load(tls: &ClientTls, host: &str) -> Result<Self, LoadError> {
-        let name = tls.hostname.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|source| LoadError::Name { name: name.to_owned(), source })?;
+    pub fn load(tls: &ClientTls, place: &Peer) -> Result<Self, LoadError> {
+        let name = server_name(tls, place)?;
         let all = tls.ca_certs_dir.iter().chain(&tls.cert_key).chain(&tls.private_key);
-        let loaded = Rotating::load(all.cloned().collect(), || Loaded::read(tls))?;
+        let loaded = Rotating::load(all.map(PathBuf::from).collect(), || Loaded::read(tls))?;
         Ok(Self { tls: tls.clone(), name, loaded })
     }
 
@@ -88,25 +74,37 @@ impl ClientIdentity {
     }
 }
 
+/// What the destination's certificate must be for.
+fn server_name(tls: &ClientTls, place: &Peer) -> Result<ServerName<'static>, LoadError> {
+    let name = match (&tls.hostname, place) {
+        (Some(name), _) => name.clone(),
+        (None, Peer::Tcp(to)) => match &to.host {
+            Host::Name(name) => name.clone(),
+            Host::V4(address) => return Ok(IpAddr::V4(*address).into()),
+            Host::V6 { address, .. } => return Ok(IpAddr::V6(*address).into()),
+        },
+        // Not written so by the grammar, and no name.
+        (None, Peer::Unix(_)) => String::new(),
+    };
+    ServerName::try_from(name.clone()).map_err(|source| LoadError::Name { name, source })
+}
+
 impl Loaded {
     fn read(tls: &ClientTls) -> Result<Self, LoadError> {
         let authorities = match &tls.ca_certs_dir {
-            Some(path) => roots::in_folder(path)?,
+            Some(path) => roots::in_folder(Path::new(path))?,
             None => roots::of_the_platform()?,
         };
         let mut remarks = authorities.remarks;
         let builder = ClientConfig::builder_with_provider(provider());
         let builder = builder.with_safe_default_protocol_versions().map_err(|source| LoadError::Setup { source })?;
         let builder = builder.with_root_certificates(authorities.store);
-        let own = match (&tls.cert_key, &tls.private_key) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (Some(both), None) | (None, Some(both)) => Some((both, both)),
-        };
-        let (mut config, expires) = match own {
+        let (mut config, expires) = match &tls.cert_key {
             None => (builder.with_no_client_auth(), None),
-            Some((certificate, key)) => {
-                let pair = certificate::pair(Places { certificate, key, chain: None })?;
+            Some(certificate) => {
+                // One file may hold both.
+                let key = Path::new(tls.private_key.as_ref().unwrap_or(certificate));
+                let pair = certificate::pair(Places { certificate: Path::new(certificate), key, chain: None })?;
                 remarks.extend(pair.remarks);
                 let own = Arc::new(SingleCertAndKey::from(pair.certified));
                 (builder.with_client_cert_resolver(own), Some(pair.expires))

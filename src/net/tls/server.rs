@@ -1,6 +1,6 @@
 //! Who we are to clients that connect.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::server::WebPkiClientVerifier;
@@ -12,21 +12,7 @@ use super::error::{LoadError, Remark};
 use super::rotation::{Refresh, Rotating};
 use super::session::{Session, SessionError};
 use super::{protocols, provider, roots};
-
-/// Where a server's key and certificates are, in PEM; absolute paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerFiles {
-    /// The private key, not encrypted.
-    pub private_key: PathBuf,
-    /// The certificate, and the chain behind it; `None` if they are in the key's file.
-    pub cert_key: Option<PathBuf>,
-    /// More certificates of the chain.
-    pub extra_cert_chain: Option<PathBuf>,
-    /// Authorities, one of which must have issued a client's certificate: a file, or a folder's `*.pem`.
-    pub client_cas: Option<PathBuf>,
-    /// Application protocols, the preferred one first.
-    pub alpn: Vec<String>,
-}
+use crate::net::endpoint::ServerFiles;
 
 /// A server's key and certificates, checked, and checked again when their files change.
 #[derive(Debug)]
@@ -43,14 +29,14 @@ struct Loaded {
 }
 
 impl ServerIdentity {
-    /// Reads the files: not for a thread that serves connections.
+    /// Reads the files, whose paths are absolute: not for a thread that serves connections.
     ///
     /// # Errors
     /// A file that cannot be read, key and certificate of different pairs, a certificate that is not in its time.
     pub fn load(files: &ServerFiles) -> Result<Self, LoadError> {
         let chain = files.extra_cert_chain.iter();
         let all = [&files.private_key].into_iter().chain(&files.cert_key).chain(chain).chain(&files.client_cas);
-        let loaded = Rotating::load(all.cloned().collect(), || Loaded::read(files))?;
+        let loaded = Rotating::load(all.map(PathBuf::from).collect(), || Loaded::read(files))?;
         Ok(Self { files: files.clone(), loaded })
     }
 
@@ -86,9 +72,10 @@ impl ServerIdentity {
 impl Loaded {
     fn read(files: &ServerFiles) -> Result<Self, LoadError> {
         let places = Places {
-            certificate: files.cert_key.as_ref().unwrap_or(&files.private_key),
-            key: &files.private_key,
-            chain: files.extra_cert_chain.as_deref(),
+            // One file may hold both.
+            certificate: Path::new(files.cert_key.as_ref().unwrap_or(&files.private_key)),
+            key: Path::new(&files.private_key),
+            chain: files.extra_cert_chain.as_deref().map(Path::new),
         };
         let pair = certificate::pair(places)?;
         let mut remarks = pair.remarks;
@@ -98,10 +85,11 @@ impl Loaded {
         let builder = match &files.client_cas {
             None => builder.with_no_client_auth(),
             Some(path) => {
+                let path = Path::new(path);
                 let authorities = roots::at(path)?;
                 remarks.extend(authorities.remarks);
                 let verifier = WebPkiClientVerifier::builder_with_provider(authorities.store, provider()).build();
-                let failed = |source| LoadError::ClientAuthorities { path: path.clone(), source };
+                let failed = |source| LoadError::ClientAuthorities { path: path.to_owned(), source };
                 builder.with_client_cert_verifier(verifier.map_err(failed)?)
             }
         };

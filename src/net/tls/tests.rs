@@ -10,15 +10,16 @@ mod walk;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 use super::*;
+use crate::net::endpoint::{ClientTls, Host, HostPort, Peer, ServerFiles};
 
 /// An authority of its own.
 struct Authority {
@@ -90,12 +91,12 @@ impl Folder {
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder.path().display())
     }
 
     /// Writes a file that its owner alone can read.
-    fn write(&self, name: &str, text: &str) -> PathBuf {
+    fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -128,8 +129,18 @@ impl Folder {
     }
 
     fn client(&self) -> ClientIdentity {
-        ClientIdentity::load(&self.client_tls(), "localhost").unwrap()
+        client_of(&self.client_tls(), "localhost").unwrap()
     }
+}
+
+/// What a client needs for the port 443 of this host.
+fn client_of(tls: &ClientTls, host: &str) -> Result<ClientIdentity, LoadError> {
+    let host = match host.parse() {
+        Ok(IpAddr::V4(address)) => Host::V4(address),
+        Ok(IpAddr::V6(address)) => Host::V6 { address, zone: Some("eth0".to_owned()) },
+        Err(_) => Host::Name(host.to_owned()),
+    };
+    ClientIdentity::load(tls, &Peer::Tcp(HostPort { host, port: 443, bind_address: None, prefer: None }))
 }
 
 /// One end: a session and its socket, which passes at most so many bytes at a time.
@@ -190,9 +201,10 @@ fn shake(server: &mut End, client: &mut End) -> (Result<(), SessionError>, Resul
     for _ in 0..10_000 {
         server.step(&mut one);
         client.step(&mut other);
-        if one.is_some() && other.is_some() {
-            return (one.unwrap(), other.unwrap());
-        }
+        (one, other) = match (one, other) {
+            (Some(one), Some(other)) => return (one, other),
+            unfinished => unfinished,
+        };
     }
     panic!("the handshake goes on for ever: server {one:?}, client {other:?}");
 }
@@ -259,8 +271,4 @@ fn said(error: &dyn std::error::Error) -> String {
 /// What loading these files is refused with.
 fn refused(files: &ServerFiles) -> String {
     said(&ServerIdentity::load(files).expect_err("these files are no good"))
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -64,9 +64,9 @@ fn what_is_written_is_read() {
     let mut seeded = Seeded(0x5eed);
     for _ in 0..5000 {
         let header = seeded.header();
-        let v2 = header.to_bytes(Version::V2);
+        let v2 = header.to_bytes(ProxyVersion::V2);
         assert_eq!(read(&seeded.pieces(&v2)), Ok((header.clone(), v2.len())), "{header:?}");
-        let v1 = header.to_bytes(Version::V1);
+        let v1 = header.to_bytes(ProxyVersion::V1);
         let expected = if matches!(header, Header::Inet { .. }) { header } else { Header::Unknown };
         assert_eq!(read(&seeded.pieces(&v1)), Ok((expected, v1.len())), "{}", v1.escape_ascii());
     }

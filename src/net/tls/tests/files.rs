@@ -15,7 +15,7 @@ fn a_pair_in_its_time_is_loaded_and_knows_its_end() {
 fn a_certificate_out_of_its_time_is_refused() {
     let folder = Folder::new();
     let files = folder.files("server", &folder.authority.make_with("localhost", expired));
-    let certificate = shown(&folder.path("server.crt"));
+    let certificate = folder.path("server.crt");
     assert_eq!(refused(&files), format!("the certificate in {certificate} expired at 2020-02-03T00:00:00Z"));
 
     let future = |params: &mut CertificateParams| params.not_before = date_time_ymd(2098, 1, 1);
@@ -29,7 +29,7 @@ fn key_and_certificate_of_different_pairs_are_refused() {
     let made = folder.authority.make("localhost");
     let other = folder.authority.make("localhost");
     let files = folder.files("server", &Made { certificate: made.certificate, key: other.key });
-    let (key, certificate) = (shown(&folder.path("server.key")), shown(&folder.path("server.crt")));
+    let (key, certificate) = (folder.path("server.key"), folder.path("server.crt"));
     assert_eq!(
         refused(&files),
         format!("the private key in {key} does not belong to the certificate in {certificate}")
@@ -41,7 +41,7 @@ fn what_is_not_there_is_named() {
     let folder = Folder::new();
     let good = folder.server_files();
     let missing = folder.path("missing");
-    let not_found = format!("cannot read {}: No such file or directory (os error 2)", missing.display());
+    let not_found = format!("cannot read {}: No such file or directory (os error 2)", missing);
     assert_eq!(refused(&ServerFiles { private_key: missing.clone(), ..good.clone() }), not_found);
     for files in [
         ServerFiles { cert_key: Some(missing.clone()), ..good.clone() },
@@ -53,12 +53,12 @@ fn what_is_not_there_is_named() {
     // Each in the other's place.
     let (key, certificate) = (good.private_key.clone(), good.cert_key.clone().unwrap());
     let swapped = ServerFiles { private_key: certificate.clone(), cert_key: Some(key.clone()), ..good.clone() };
-    assert_eq!(refused(&swapped), format!("there is no private key in {}", certificate.display()));
+    assert_eq!(refused(&swapped), format!("there is no private key in {}", certificate));
     let keys = ServerFiles { cert_key: Some(key.clone()), ..good.clone() };
-    assert_eq!(refused(&keys), format!("there is no certificate in {}", key.display()));
+    assert_eq!(refused(&keys), format!("there is no certificate in {}", key));
     let empty = folder.write("empty", "");
     let files = ServerFiles { extra_cert_chain: Some(empty.clone()), ..good };
-    assert_eq!(refused(&files), format!("there is no certificate in {}", empty.display()));
+    assert_eq!(refused(&files), format!("there is no certificate in {}", empty));
 }
 
 #[test]
@@ -66,19 +66,19 @@ fn only_regular_files_of_a_reasonable_size_are_read() {
     let folder = Folder::new();
     let good = folder.server_files();
     let pipe = folder.path("pipe");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nix::unistd::mkfifo(pipe.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     // Nobody writes into it, and nobody waits for that.
     let files = ServerFiles { private_key: pipe.clone(), ..good.clone() };
-    assert_eq!(refused(&files), format!("{} is no regular file", pipe.display()));
-    let files = ServerFiles { private_key: PathBuf::from("/dev/zero"), ..good.clone() };
+    assert_eq!(refused(&files), format!("{} is no regular file", pipe));
+    let files = ServerFiles { private_key: "/dev/zero".to_owned(), ..good.clone() };
     assert_eq!(refused(&files), "/dev/zero is no regular file");
-    let files = ServerFiles { private_key: folder.folder.path().to_owned(), ..good.clone() };
-    assert_eq!(refused(&files), format!("{} is no regular file", folder.folder.path().display()));
+    let files = ServerFiles { private_key: folder.path(""), ..good.clone() };
+    assert_eq!(refused(&files), format!("{} is no regular file", folder.path("")));
     let large = folder.write("large", &"#\n".repeat(2 << 20));
     let with_large = ServerFiles { extra_cert_chain: Some(large.clone()), ..good.clone() };
-    assert_eq!(refused(&with_large), format!("there is no certificate in {}", large.display()));
+    assert_eq!(refused(&with_large), format!("there is no certificate in {}", large));
     folder.write("large", &"#\n".repeat((2 << 20) + 1));
-    assert_eq!(refused(&with_large), format!("{} is larger than 4 MiB", large.display()));
+    assert_eq!(refused(&with_large), format!("{} is larger than 4 MiB", large));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn damaged_files_are_refused_without_a_word_of_their_content() {
     let begin = good.key.replace("-----BEGIN PRIVATE KEY-----", &format!("-----BEGIN {secret}"));
     let text = good.key.replace(secret, &format!("{secret}!"));
     let bytes = good.key.replace(secret, secret.get(4..).unwrap());
-    let path = shown(&folder.path("server.key"));
+    let path = folder.path("server.key");
     let cases = [
         (cut, format!("{path} is no valid PEM: a section has no end")),
         (begin, format!("{path} is no valid PEM: a section does not begin as it should")),
@@ -110,7 +110,7 @@ fn damaged_files_are_refused_without_a_word_of_their_content() {
     let line = good.certificate.lines().nth(1).unwrap();
     let damaged = Made { certificate: good.certificate.replace(line, &"A".repeat(line.len())), key: good.key.clone() };
     let message = refused(&folder.files("server", &damaged));
-    let expected = format!("certificate 1 in {} cannot be read: ", shown(&folder.path("server.crt")));
+    let expected = format!("certificate 1 in {} cannot be read: ", folder.path("server.crt"));
     assert!(message.starts_with(&expected), "{message}");
 }
 
@@ -122,8 +122,7 @@ fn a_private_key_that_everybody_can_read_is_remarked_on() {
         fs::set_permissions(&files.private_key, fs::Permissions::from_mode(mode)).unwrap();
         let found = ServerIdentity::load(&files).unwrap().remarks();
         assert_eq!(found.len(), remarks, "{mode:o}");
-        let expected =
-            format!("the private key in {} can be read by every user of this host", files.private_key.display());
+        let expected = format!("the private key in {} can be read by every user of this host", files.private_key);
         assert!(found.iter().all(|remark| remark.to_string() == expected), "{found:?}");
     }
 }
@@ -158,11 +157,11 @@ fn protocol_names_have_1_to_255_bytes() {
 #[test]
 fn authorities_of_clients_are_a_file_or_a_folder() {
     let folder = Folder::new();
-    let with = |path: PathBuf| ServerFiles { client_cas: Some(path), ..folder.server_files() };
+    let with = |path: String| ServerFiles { client_cas: Some(path), ..folder.server_files() };
     ServerIdentity::load(&with(folder.path("authorities"))).unwrap();
     ServerIdentity::load(&with(folder.path("authorities/root.pem"))).unwrap();
     let empty = folder.path("empty");
     fs::create_dir(&empty).unwrap();
-    let message = format!("there is no certificate in the *.pem files of {}", empty.display());
+    let message = format!("there is no certificate in the *.pem files of {}", empty);
     assert_eq!(refused(&with(empty)), message);
 }

@@ -5,7 +5,7 @@ use super::*;
 /// A client of plain rustls with these versions and protocols, that believes our authority.
 fn other_client(folder: &Folder, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]) -> Session {
     let builder = rustls::ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-    let store = roots::at(&folder.path("authorities")).unwrap().store;
+    let store = roots::at(Path::new(&folder.path("authorities"))).unwrap().store;
     let mut config = builder.with_root_certificates(store).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = "localhost".try_into().unwrap();
@@ -18,7 +18,7 @@ fn a_handshake_may_come_byte_by_byte() {
     let files = ServerFiles { client_cas: Some(folder.path("authorities")), ..folder.server_files() };
     let own = folder.files("client", &folder.authority.make("a client"));
     let tls = ClientTls { cert_key: own.cert_key, private_key: Some(own.private_key), ..folder.client_tls() };
-    let client = ClientIdentity::load(&tls, "localhost").unwrap();
+    let client = client_of(&tls, "localhost").unwrap();
     for (mine, theirs) in [(1, 1), (1, usize::MAX), (usize::MAX, 1), (7, 1000)] {
         let (mut server, mut client) = ends(&ServerIdentity::load(&files).unwrap(), &client);
         server.socket.most = mine;
@@ -106,7 +106,7 @@ fn the_first_protocol_of_the_server_that_the_client_knows_is_agreed_on() {
     for (mine, theirs, agreed) in cases {
         let files = ServerFiles { alpn: names(mine), ..folder.server_files() };
         let tls = ClientTls { alpn: names(theirs), ..folder.client_tls() };
-        let client = ClientIdentity::load(&tls, "localhost").unwrap();
+        let client = client_of(&tls, "localhost").unwrap();
         let (server, client) = connected(&ServerIdentity::load(&files).unwrap(), &client);
         for end in [server, client] {
             assert_eq!(end.session.alpn(), agreed.map(str::as_bytes), "{mine:?} {theirs:?}");
@@ -119,7 +119,7 @@ fn without_a_common_protocol_there_is_no_session() {
     let folder = Folder::new();
     let files = ServerFiles { alpn: vec!["h2".to_owned()], ..folder.server_files() };
     let tls = ClientTls { alpn: vec!["imap".to_owned()], ..folder.client_tls() };
-    let client = ClientIdentity::load(&tls, "localhost").unwrap();
+    let client = client_of(&tls, "localhost").unwrap();
     let (mut server, mut client) = ends(&ServerIdentity::load(&files).unwrap(), &client);
     let (server, client) = shake(&mut server, &mut client);
     assert_eq!(said(&server.unwrap_err()), "the TLS handshake failed: peer doesn't support any known protocol");

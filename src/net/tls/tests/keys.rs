@@ -89,7 +89,7 @@ fn an_encrypted_key_is_refused_as_such() {
     let certificate = folder.authority.make("localhost").certificate;
     for key in [ENCRYPTED, ENCRYPTED_OLD] {
         let files = folder.files("server", &Made { certificate: certificate.clone(), key: key.to_owned() });
-        let path = shown(&folder.path("server.key"));
+        let path = folder.path("server.key");
         let reason = "is encrypted, and nobody is there to type the passphrase: store it decrypted";
         assert_eq!(refused(&files), format!("the private key in {path} {reason}"));
     }

@@ -67,7 +67,7 @@ fn a_certificate_out_of_its_time_is_refused_by_the_client_too() {
 #[test]
 fn without_a_folder_the_authorities_of_the_host_are_believed_and_no_other() {
     let folder = Folder::new();
-    match ClientIdentity::load(&ClientTls::default(), "localhost") {
+    match client_of(&ClientTls::default(), "localhost") {
         Ok(client) => refuses(&folder.authority.make("localhost"), &client, "UnknownCA", "UnknownIssuer"),
         // As in a bare container: nobody is believed, and that is said at once.
         Err(error) => assert!(matches!(error, LoadError::NoPlatformAuthorities), "{error}"),
@@ -78,7 +78,10 @@ fn without_a_folder_the_authorities_of_the_host_are_believed_and_no_other() {
 fn hostname_is_what_is_checked_in_place_of_the_host() {
     let folder = Folder::new();
     let tls = ClientTls { hostname: Some("db.example.org".to_owned()), ..folder.client_tls() };
-    let client = ClientIdentity::load(&tls, "127.0.0.1").unwrap();
+    let client = client_of(&tls, "127.0.0.1").unwrap();
+    let unix = Peer::Unix(crate::net::endpoint::UnixAddress::Path("/run/db".to_owned()));
+    let by_unix = ClientIdentity::load(&tls, &unix).unwrap();
+    assert_eq!(meet(&folder.authority.make("db.example.org"), &by_unix), (None, None));
     assert_eq!(meet(&folder.authority.make("db.example.org"), &client), (None, None));
     refuses(&folder.authority.make("127.0.0.1"), &client, "BadCertificate", "not valid for name");
 }
@@ -91,11 +94,11 @@ fn the_name_is_sent_and_an_address_is_checked_but_not_sent() {
     {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         let files = folder.files("server", &folder.authority.make(&name));
-        let client = ClientIdentity::load(&folder.client_tls(), host).unwrap();
+        let client = client_of(&folder.client_tls(), host).unwrap();
         let (server, _) = connected(&ServerIdentity::load(&files).unwrap(), &client);
         assert_eq!(server.session.server_name().map(str::to_ascii_lowercase).as_deref(), sent, "{host}");
     }
-    let client = ClientIdentity::load(&folder.client_tls(), "::1").unwrap();
+    let client = client_of(&folder.client_tls(), "::1").unwrap();
     refuses(&folder.authority.make("::2"), &client, "BadCertificate", "not valid for name");
 }
 
@@ -103,7 +106,7 @@ fn the_name_is_sent_and_an_address_is_checked_but_not_sent() {
 fn a_host_that_no_certificate_can_name_is_refused() {
     let folder = Folder::new();
     for host in ["", "a b", "bücher.example", "-x", "a..b", "[::1]", "127.0.0.1:80"] {
-        let message = said(&ClientIdentity::load(&folder.client_tls(), host).expect_err(host));
+        let message = said(&client_of(&folder.client_tls(), host).expect_err(host));
         let expected =
             format!("'{}' is neither a host name in its ASCII form nor an IP address", host.escape_default());
         assert!(message.starts_with(&expected), "{message}");
@@ -115,9 +118,9 @@ fn a_folder_of_authorities_must_be_there_and_have_one() {
     let folder = Folder::new();
     let load = |name: &str| {
         let tls = ClientTls { ca_certs_dir: Some(folder.path(name)), ..ClientTls::default() };
-        ClientIdentity::load(&tls, "localhost").map_err(|error| said(&error))
+        client_of(&tls, "localhost").map_err(|error| said(&error))
     };
-    let path = |name: &str| shown(&folder.path(name));
+    let path = |name: &str| folder.path(name);
     let missing = format!("cannot read {}: No such file or directory (os error 2)", path("missing"));
     assert_eq!(load("missing").unwrap_err(), missing);
     fs::create_dir(folder.path("empty")).unwrap();
@@ -137,8 +140,8 @@ fn a_file_that_is_no_authority_is_left_out_with_a_remark() {
     folder.write("authorities/z.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
     let client = folder.client();
     let remarks: Vec<String> = client.remarks().iter().map(ToString::to_string).collect();
-    let none = format!("left out: there is no certificate in {}", shown(&folder.path("authorities/a.pem")));
-    let bad = format!("left out: certificate 1 in {} cannot be trusted: ", shown(&folder.path("authorities/z.pem")));
+    let none = format!("left out: there is no certificate in {}", folder.path("authorities/a.pem"));
+    let bad = format!("left out: certificate 1 in {} cannot be trusted: ", folder.path("authorities/z.pem"));
     assert_eq!(remarks.len(), 2, "{remarks:?}");
     assert_eq!(remarks[0], none);
     assert!(remarks[1].starts_with(&bad), "{remarks:?}");
@@ -152,7 +155,7 @@ fn with_client(made: Option<&Made>) -> (Folder, ServerIdentity, ClientIdentity) 
     let fitting = folder.authority.make("a client");
     let own = folder.files("client", made.unwrap_or(&fitting));
     let tls = ClientTls { cert_key: own.cert_key, private_key: Some(own.private_key), ..folder.client_tls() };
-    let client = ClientIdentity::load(&tls, "localhost").unwrap();
+    let client = client_of(&tls, "localhost").unwrap();
     (folder, ServerIdentity::load(&files).unwrap(), client)
 }
 
@@ -169,12 +172,8 @@ fn a_client_certificate_and_its_key_may_be_one_file() {
     let (folder, server, _) = with_client(None);
     let made = folder.authority.make("a client");
     let both = folder.write("client.pem", &format!("{}{}", made.certificate, made.key));
-    for tls in [
-        ClientTls { cert_key: Some(both.clone()), ..folder.client_tls() },
-        ClientTls { private_key: Some(both), ..folder.client_tls() },
-    ] {
-        connected(&server, &ClientIdentity::load(&tls, "localhost").unwrap());
-    }
+    let tls = ClientTls { cert_key: Some(both), ..folder.client_tls() };
+    connected(&server, &client_of(&tls, "localhost").unwrap());
 }
 
 /// The server refuses this client, and the client hears why from its first read at the latest.
@@ -208,8 +207,8 @@ fn our_own_expired_certificate_is_not_loaded() {
     let folder = Folder::new();
     let files = folder.files("client", &folder.authority.make_with("a client", expired));
     let tls = ClientTls { cert_key: files.cert_key, private_key: Some(files.private_key), ..folder.client_tls() };
-    let message = said(&ClientIdentity::load(&tls, "localhost").unwrap_err());
-    let path = shown(&folder.path("client.crt"));
+    let message = said(&client_of(&tls, "localhost").unwrap_err());
+    let path = folder.path("client.crt");
     assert_eq!(message, format!("the certificate in {path} expired at 2020-02-03T00:00:00Z"));
 }
 
@@ -220,6 +219,6 @@ fn a_client_knows_the_end_of_its_own_certificate() {
     let made = folder.authority.make_with("a client", |params| params.not_after = date_time_ymd(2099, 12, 31));
     let files = folder.files("client", &made);
     let tls = ClientTls { cert_key: files.cert_key, private_key: Some(files.private_key), ..folder.client_tls() };
-    let client = ClientIdentity::load(&tls, "localhost").unwrap();
+    let client = client_of(&tls, "localhost").unwrap();
     assert_eq!(client.expires().map(|at| at.to_string()).as_deref(), Some("2099-12-31T00:00:00Z"));
 }

@@ -13,7 +13,7 @@ fn replace(files: &ServerFiles, made: &Made) {
 
 /// Whether a new connection's certificate is for this name.
 fn is_for(folder: &Folder, server: &ServerIdentity, name: &str) -> bool {
-    let client = ClientIdentity::load(&folder.client_tls(), name).unwrap();
+    let client = client_of(&folder.client_tls(), name).unwrap();
     let (mut server, mut client) = ends(server, &client);
     shake(&mut server, &mut client).1.is_ok()
 }
@@ -150,7 +150,7 @@ fn a_session_is_not_resumed_past_a_change() {
     let server = ServerIdentity::load(&files).unwrap();
     let own = folder.files("client", &folder.authority.make("a client"));
     let tls = ClientTls { cert_key: own.cert_key, private_key: Some(own.private_key), ..folder.client_tls() };
-    let client = ClientIdentity::load(&tls, "localhost").unwrap();
+    let client = client_of(&tls, "localhost").unwrap();
     let (mut here, mut there) = connected(&server, &client);
     here.write(b"a ticket comes along").unwrap();
     there.read_all().unwrap();
@@ -188,7 +188,7 @@ fn a_watch_tells_what_has_changed() {
 
     let change = next(&told);
     assert!(change.is_warning());
-    let (key, certificate) = (shown(&folder.path("server.key")), shown(&folder.path("server.crt")));
+    let (key, certificate) = (folder.path("server.key"), folder.path("server.crt"));
     let line = "ssl:443: the changed TLS files cannot be used, the former ones stay: the private key in";
     assert_eq!(change.to_string(), format!("{line} {key} does not belong to the certificate in {certificate}"));
     let change = next(&told);
