@@ -11,6 +11,7 @@ use crate::harness::{PATIENCE, Scene, Setup, trials};
 trials![
     wrong_use_is_refused,
     listen_texts_that_are_no_endpoint_are_refused,
+    listen_texts_for_forward_alone_are_refused_by_their_kind,
     wrong_option_values_are_refused,
     roles_that_are_not_there_are_refused,
     socket_paths_that_are_too_long_are_refused,
@@ -80,6 +81,15 @@ fn listen_texts_that_are_no_endpoint_are_refused() {
         let said = refused(&["-f", text, "--", "true"]);
         assert!(!said.trim().is_empty(), "{text:?}");
         refused(&[text, "--", "true"]);
+    }
+}
+
+fn listen_texts_for_forward_alone_are_refused_by_their_kind() {
+    for (kind, text) in [("ssl", "ssl:0:k.pem"), ("haproxy", "haproxy:tcp:0"), ("haproxy", "web=HAProxy:ssl:0")] {
+        let said = refused(&["-f", text, "--", "true"]);
+        let why =
+            format!("an endpoint of kind '{kind}' is for 'forward', since no child can be given it; expected PORT");
+        assert!(said.contains(&why), "{said}");
     }
 }
 

@@ -209,15 +209,14 @@ impl Driver {
                 News::Drained { destination } => self.drained(DestinationId(destination)),
                 News::ConnectFailed { destination, client, error } => {
                     let id = DestinationId(destination);
-                    let text = self.places.get(&id).map_or("a former destination", |place| place.text.as_str());
-                    let what = format!("cannot connect to {text}: {error}");
+                    let what = crate::chain(&error);
                     warn!("{what} (for {client})");
                     self.why = Some(what);
                     self.input(Input::ConnectFailed(id));
                     self.why = None;
                 }
                 News::ClientFailed { listener, client, error } => {
-                    warn!("{}: {client} was turned away: {error}", self.name_of(listener));
+                    warn!("{}: {client} was turned away: {}", self.name_of(listener), crate::chain(&error));
                 }
                 News::Short { listener } => {
                     warn!("{}: out of descriptors; clients wait in the backlog", self.name_of(listener));

@@ -49,7 +49,7 @@ impl Settings {
             relay.connect_timeout = some(time.duration(), "connect-timeout")?;
         }
         if let Some(time) = options.proxy_header_timeout {
-            let _ = some(time.duration(), "proxy-header-timeout")?;
+            relay.proxy_header_timeout = some(time.duration(), "proxy-header-timeout")?;
         }
         if let Some(time) = options.idle_timeout {
             relay.idle_timeout = limit(time, "idle-timeout")?;
@@ -64,7 +64,7 @@ impl Settings {
             let networks = options.trust.iter().map(|text| {
                 text.parse::<Network>().map_err(|source| SettingsError::Trust { text: text.clone(), source })
             });
-            let _ = Trust::only(networks.collect::<Result<_, _>>()?);
+            relay.trust = Trust::only(networks.collect::<Result<_, _>>()?);
         }
         Ok(Settings { relay, stop_timeout: options.stop_timeout.map_or(STOP_TIMEOUT, |time| time.duration()) })
     }

@@ -11,7 +11,9 @@ mod descriptors;
 mod dial;
 mod end;
 mod event_loop;
+mod failure;
 mod flow;
+mod greeting;
 mod lane;
 mod news;
 mod pair;
@@ -33,18 +35,22 @@ use log::error;
 use socket2::SockRef;
 
 pub use carried::{Carried, CarriedState, Direction, Ending, TakenOut};
+pub use failure::{ClientFailure, DestinationFailure};
 pub use news::{Ended, How, News, NewsReceiver, NewsSender, news};
 pub use request::{Path, View, Which};
 pub use route::{Counts, Destination, Route, Share};
 pub use settings::{Settings, Splice};
 
-use crate::net::listener::Address;
+use crate::net::endpoint::Connect;
+use crate::net::resolve::{Inbox, Resolver};
 use crate::net::stream::Kind;
+use crate::net::tls::{ClientIdentity, ServerIdentity};
 use crate::reactor::{Reactor, Waker};
 use descriptors::Descriptors;
-use event_loop::{Door as LoopDoor, EventLoop, Key, Shared};
+use event_loop::{Door as LoopDoor, EventLoop, Key, Own, Shared};
 use pair::Entrance;
 use request::Request;
+use route::Reach;
 
 /// Names a listener of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +70,10 @@ pub struct Door {
     pub socket: OwnedFd,
     /// Where its clients go.
     pub route: Arc<Route>,
+    /// Whether each client begins with a PROXY header, since it speaks for another.
+    pub proxied: bool,
+    /// Who we are to clients that speak TLS; none for those that do not.
+    pub tls: Option<Arc<ServerIdentity>>,
 }
 
 /// The loops. They end when this is dropped.
@@ -96,16 +106,18 @@ impl Relay {
             loops.push(LoopDoor { load: AtomicUsize::new(0), inbox, waker });
             starts.push(start);
         }
-        let shared = Arc::new(Shared { settings, loops, descriptors, news });
+        let shared = Arc::new(Shared { settings, loops, descriptors, news, resolver: Resolver::system() });
         for start in starts {
             start.send(Arc::clone(&shared)).map_err(|_| io::Error::other("a relay loop has ended"))?;
         }
         Ok(Relay { shared, entrances: Mutex::default(), next: AtomicUsize::new(0), threads })
     }
 
-    /// A destination with a number of the caller's; each number is used once.
-    pub fn destination(&self, id: u64, place: Address) -> Arc<Destination> {
-        Destination::new(id, place, self.shared.news.clone())
+    /// A destination with a number of the caller's; each number is used once. `tls` is who we are to it, for an endpoint
+    /// that asks for TLS.
+    pub fn destination(&self, id: u64, connect: Connect, tls: Option<Arc<ClientIdentity>>) -> Arc<Destination> {
+        let reach = Reach { connect, identity: tls };
+        Destination::new(id, reach, &self.shared.settings, self.shared.news.clone())
     }
 
     /// Accepts clients from now on.
@@ -123,7 +135,7 @@ impl Relay {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = ListenerId(u32::try_from(number).map_err(io::Error::other)?);
-        let entrance = Arc::new(Entrance { id, kind, route: door.route });
+        let entrance = Arc::new(Entrance { id, kind, route: door.route, proxied: door.proxied, tls: door.tls });
         self.entrances().insert(id, Arc::clone(&entrance));
         self.home(id).send(Request::Listen(door.socket, entrance));
         Ok(id)
@@ -242,8 +254,9 @@ impl Drop for Relay {
 
 /// A loop's thread, from its reactor to its end.
 fn run(index: usize, ready: &Sender<io::Result<Waker>>, started: &Receiver<Arc<Shared>>, requests: Receiver<Request>) {
-    let made = Reactor::<Key>::new().and_then(|mut reactor| Ok((reactor.waker(Key::Inbox)?, reactor)));
-    let (waker, reactor) = match made {
+    let made = Reactor::<Key>::new()
+        .and_then(|mut reactor| Ok((reactor.waker(Key::Inbox)?, Inbox::new(reactor.waker(Key::Answers)?), reactor)));
+    let (waker, answers, reactor) = match made {
         Ok(made) => made,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -255,7 +268,7 @@ fn run(index: usize, ready: &Sender<io::Result<Waker>>, started: &Receiver<Arc<S
     let Ok(shared) = started.recv() else {
         return;
     };
-    if let Err(error) = EventLoop::new(index, shared, reactor, requests).run() {
+    if let Err(error) = EventLoop::new(index, shared, Own { reactor, inbox: requests, answers }).run() {
         error!("a relay loop ends: {error}");
     }
 }

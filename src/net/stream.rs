@@ -1,13 +1,14 @@
 //! A connected stream socket, over IP or within this host, that never blocks.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, SockRef};
 
 use super::listener::Address;
@@ -83,18 +84,12 @@ impl Stream {
         }
     }
 
-    /// Whether a byte could be read, without reading it: `Some(false)` at the end of file, `None` when there is nothing
-    /// now.
+    /// Reads without taking anything away: the next read gives the same bytes. 0 is the end of file.
     ///
     /// # Errors
-    /// Those of recv(2).
-    pub fn peek(&self) -> io::Result<Option<bool>> {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match SockRef::from(self).peek(&mut byte) {
-            Ok(count) => Ok(Some(count > 0)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Those of recv(2), MSG_PEEK: `WouldBlock` when there is nothing now.
+    pub fn peek(&self, room: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_fd().as_raw_fd(), room, MsgFlags::MSG_PEEK)?)
     }
 
     /// The error that the kernel keeps for this socket; the kernel forgets it.
@@ -179,6 +174,41 @@ impl TryFrom<OwnedFd> for Stream {
     }
 }
 
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Stream {
+        Stream::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Stream {
+        Stream::Unix(stream)
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        Stream::read(self, room)
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Stream::write(self, bytes)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).write_vectored(parts),
+            Stream::Unix(stream) => (&mut &*stream).write_vectored(parts),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl From<Stream> for OwnedFd {
     fn from(stream: Stream) -> OwnedFd {
         match stream {
@@ -234,11 +264,13 @@ mod tests {
         (Stream::try_from(OwnedFd::from(listener.accept().unwrap().0)).unwrap(), theirs)
     }
 
-    /// Until the other end's bytes are here.
-    fn wait_for_bytes(stream: &Stream) -> Option<bool> {
+    /// What the other end has sent, as soon as it is here.
+    fn peek(stream: &Stream) -> Vec<u8> {
+        let mut room = [0; 16];
         loop {
-            if let Some(found) = stream.peek().unwrap() {
-                return Some(found);
+            match stream.peek(&mut room) {
+                Ok(count) => return room[..count].to_vec(),
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
             }
             std::thread::yield_now();
         }
@@ -248,12 +280,13 @@ mod tests {
     fn any_connected_socket_becomes_a_stream_that_never_blocks() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let ours = Stream::try_from(OwnedFd::from(ours)).unwrap();
-        assert_eq!((ours.kind(), ours.peek().unwrap()), (Kind::Unix, None));
-        theirs.write_all(b"x").unwrap();
-        assert_eq!(wait_for_bytes(&ours), Some(true));
-        assert_eq!(ours.read(&mut [0; 9]).unwrap(), 1);
+        assert_eq!(ours.kind(), Kind::Unix);
+        assert_eq!(ours.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        theirs.write_all(b"xy").unwrap();
+        assert_eq!((peek(&ours), peek(&ours)), (b"xy".to_vec(), b"xy".to_vec()));
+        assert_eq!(ours.read(&mut [0; 9]).unwrap(), 2);
         drop(theirs);
-        assert_eq!(wait_for_bytes(&ours), Some(false));
+        assert_eq!(peek(&ours), b"");
 
         let (ours, theirs) = pair();
         assert_eq!(ours.kind(), Kind::Tcp);

@@ -46,7 +46,7 @@ fn a_socket_that_was_removed_is_made_again() {
     let held = client(address, "a");
     place.switch(&source, &b.endpoint());
     let waits = place.begin(&["wait"]);
-    eventually("it waits", || crate::harness::process::census(place.pid()).descriptors["socket"] > 1);
+    eventually("it waits", || place.control_clients() == 1);
     for replaced in [false, true] {
         std::fs::remove_file(place.path("forward.sock")).unwrap();
         if replaced {

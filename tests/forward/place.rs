@@ -126,6 +126,14 @@ impl Place {
         until("the forwarder has ended", PATIENCE, || process::reap(pid).ok_or_else(|| process::describe(pid)))
     }
 
+    /// Connections to the control socket.
+    pub(super) fn control_clients(&self) -> usize {
+        let path = self.path("forward.sock");
+        let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+        // An established connection is in state 03, a listening socket in state 01.
+        table.lines().filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 ")).count()
+    }
+
     /// Waits until its log has these words.
     #[track_caller]
     pub(super) fn wait_log(&self, words: &str) {

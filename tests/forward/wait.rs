@@ -36,13 +36,11 @@ fn one_who_waits_and_is_killed_leaves_nothing_behind() {
     place.start(&source, &a.endpoint());
     let held = client(address, "a");
     place.switch(&source, &b.endpoint());
-    let sockets = || crate::harness::process::census(place.pid()).descriptors["socket"];
-    let before = sockets();
     let (killed, stays) = (place.begin(&["wait"]), place.begin(&["wait"]));
-    eventually("both wait", || sockets() == before + 2);
+    eventually("both wait", || place.control_clients() == 2);
     send(killed.pid(), Signal::SIGKILL);
     assert_eq!(killed.finish(PATIENCE).exit, Exit::Signal(Signal::SIGKILL));
-    eventually("the one that was killed is forgotten", || sockets() == before + 1);
+    eventually("the one that was killed is forgotten", || place.control_clients() == 1);
     drop(held);
     stays.finish(PATIENCE).expect(0);
     client(address, "b");

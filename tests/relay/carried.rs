@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use socket_protector::net::listener::Address;
-use socket_protector::net::relay::{CarriedState, Door, Ending, Path, Relay, Route};
+use socket_protector::net::relay::{CarriedState, Ending, Path, Relay, Route};
 
 use super::bodies;
 use super::scene::{
-    Noise, Scene, exchange, expect, expect_end, listening, relay, settings, share, write_until_blocked,
+    Noise, Scene, exchange, expect, expect_end, listening, plain, relay, settings, share, to, write_until_blocked,
 };
 use crate::harness::{eventually, until};
 
@@ -26,9 +25,9 @@ fn carry(scene: &Scene, other: &Relay) -> (Vec<CarriedState>, Arc<socket_protect
     scene.relay.leave(scene.listener);
     let taken = scene.relay.take_out();
     assert_eq!(scene.counts().connections, 0, "they count no more where they were");
-    let destination = other.destination(7, Address::Internet(scene.backend.local_addr().unwrap()));
+    let destination = other.destination(7, to(&scene.backend), None);
     let route = Route::new(share(&destination));
-    let listener = other.listen(Door { socket: listening().into(), route }).unwrap();
+    let listener = other.listen(plain(listening().into(), route)).unwrap();
     if !taken.parked.is_empty() {
         other.pause(listener);
     }

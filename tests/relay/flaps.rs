@@ -5,11 +5,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use socket_protector::net::listener::Address;
 use socket_protector::net::relay::{Destination, News, Settings};
 
 use super::bodies;
-use super::scene::{Scene, listening, patient, settings, share};
+use super::scene::{Scene, listening, patient, settings, share, to};
 use crate::harness::{PATIENCE, eventually, until};
 
 bodies![a_thousand_flaps_under_load_lose_no_connection_and_no_count];
@@ -47,7 +46,7 @@ fn a_thousand_flaps_under_load_lose_no_connection_and_no_count() {
     let mut scene = Scene::with(Settings { threads, tell_ends: false, ..settings() });
     let (stop, closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let second = listening();
-    let other = scene.relay.destination(2, Address::Internet(second.local_addr().unwrap()));
+    let other = scene.relay.destination(2, to(&second), None);
     let servers = [
         serve(scene.backend.try_clone().unwrap(), b'a', Arc::clone(&closed)),
         serve(second, b'b', Arc::clone(&closed)),

@@ -6,11 +6,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
-use socket_protector::net::listener::Address;
-use socket_protector::net::relay::{Door, News, Route};
+use socket_protector::net::relay::{News, Route};
 
 use super::bodies;
-use super::scene::{accept_from, exchange, listening, patient, relay, settings, share};
+use super::scene::{accept_from, exchange, listening, patient, plain, relay, settings, share};
 use crate::harness::{PATIENCE, eventually, process, until};
 
 bodies![more_clients_than_descriptors_wait_and_none_is_dropped];
@@ -20,13 +19,13 @@ const CLIENTS: usize = 500;
 
 /// A relay in a process that may open few files. Prints its address, and what it tells.
 pub(super) fn relay_of_few_descriptors(words: &[&str]) -> ExitCode {
-    let backend: SocketAddr = words[0].parse().unwrap();
+    let backend = words[0].parse().unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, LIMIT, LIMIT).unwrap();
     let (relay, mut news, mut reactor) = relay(settings());
-    let destination = relay.destination(1, Address::Internet(backend));
+    let destination = relay.destination(1, backend, None);
     let socket = listening();
     println!("{}", socket.local_addr().unwrap());
-    relay.listen(Door { socket: socket.into(), route: Route::new(share(&destination)) }).unwrap();
+    relay.listen(plain(socket.into(), Route::new(share(&destination)))).unwrap();
     let mut events = Vec::new();
     loop {
         reactor.wait(&mut events).unwrap();

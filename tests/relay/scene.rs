@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket_protector::net::listener::Address;
+use socket_protector::net::endpoint::Connect;
 use socket_protector::net::relay::{
     Counts, Destination, Door, ListenerId, News, NewsReceiver, Relay, Route, Settings, Share, View, Which, news,
 };
@@ -56,6 +57,16 @@ pub(super) fn relay(settings: Settings) -> (Relay, NewsReceiver, Reactor<()>) {
     (Relay::start(settings, sender).unwrap(), receiver, reactor)
 }
 
+/// The endpoint of a listening socket.
+pub(super) fn to(listener: &TcpListener) -> Connect {
+    listener.local_addr().unwrap().to_string().parse().unwrap()
+}
+
+/// A door without anything that clients have to say first.
+pub(super) fn plain(socket: OwnedFd, route: Arc<Route>) -> Door {
+    Door { socket, route, proxied: false, tls: None }
+}
+
 /// A socket that listens at a port of its own.
 pub(super) fn listening() -> TcpListener {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -74,11 +85,11 @@ impl Scene {
 
     pub(super) fn leading_to(settings: Settings, backend: TcpListener) -> Scene {
         let (relay, news, reactor) = relay(settings);
-        let destination = relay.destination(1, Address::Internet(backend.local_addr().unwrap()));
+        let destination = relay.destination(1, to(&backend), None);
         let route = Route::new(share(&destination));
         let socket = listening();
         let address = socket.local_addr().unwrap();
-        let listener = relay.listen(Door { socket: socket.into(), route: Arc::clone(&route) }).unwrap();
+        let listener = relay.listen(plain(socket.into(), Arc::clone(&route))).unwrap();
         Scene { relay, news, destination, route, listener, address, backend, _reactor: reactor }
     }
 

@@ -4,11 +4,10 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use socket_protector::net::listener::Address;
 use socket_protector::net::relay::{Settings, Share, Which};
 
 use super::bodies;
-use super::scene::{Scene, accept_from, exchange, expect_end, listening, settings};
+use super::scene::{Scene, accept_from, exchange, expect_end, listening, settings, to};
 use crate::harness::eventually;
 
 bodies![
@@ -39,7 +38,7 @@ fn a_cut_ends_those_of_one_destination_and_no_others() {
     let scene = Scene::with(two_loops());
     let mut old: Vec<_> = (0..6).map(|_| scene.pair()).collect();
     let other = listening();
-    let new = scene.relay.destination(2, Address::Internet(other.local_addr().unwrap()));
+    let new = scene.relay.destination(2, to(&other), None);
     scene.route.set(vec![Share { destination: Arc::clone(&new), weight: 1 }]);
     let (mut client, mut server) = (scene.client(), accept_from(&other));
     exchange(&mut client, &mut server);
@@ -56,7 +55,7 @@ fn a_cut_ends_those_of_one_destination_and_no_others() {
 fn shares_are_exact() {
     let scene = Scene::with(two_loops());
     let canary = listening();
-    let other = scene.relay.destination(2, Address::Internet(canary.local_addr().unwrap()));
+    let other = scene.relay.destination(2, to(&canary), None);
     let share = |destination: &Arc<_>, weight| Share { destination: Arc::clone(destination), weight };
     scene.route.set(vec![share(&scene.destination, 95), share(&other, 5)]);
     let clients: Vec<_> = (0..100).map(|_| scene.client()).collect();

@@ -89,8 +89,7 @@ impl Driver {
         let Prepared { id, bound, source, text, chosen, course, paused, tls } = rule;
         let route = Route::new(self.shares(course));
         let proxied = matches!(source, Listen::Proxied(_));
-        let _ = (proxied, tls);
-        let door = Door { socket: bound.socket, route: Arc::clone(&route) };
+        let door = Door { socket: bound.socket, route: Arc::clone(&route), proxied, tls };
         let door = self.relay.listen(door);
         let door = door.map_err(|source| DriverError::Accept { endpoint: text.clone(), source })?;
         let to = self.places.get(&course.active).map_or("", |place| place.text.as_str());
@@ -114,8 +113,7 @@ impl Driver {
     fn add_place(&mut self, rule: RuleId, connect: Connect, text: &str) -> Result<DestinationId, DriverError> {
         let tls = self.client_identity(&connect, text)?;
         let id = self.number();
-        let _ = tls;
-        let target = self.relay.destination(id, interim(&connect));
+        let target = self.relay.destination(id, connect.clone(), tls);
         self.places.insert(DestinationId(id), Place { rule, connect, text: text.to_owned(), target });
         Ok(DestinationId(id))
     }
@@ -257,16 +255,4 @@ fn with_port_of(mut source: Listen, address: &Address) -> Listen {
         Listen::Proxied(_) | Listen::Udp(_) | Listen::Unix(_) | Listen::Adopt(_) => {}
     }
     source
-}
-
-fn interim(connect: &Connect) -> Address {
-    use crate::net::endpoint::Peer;
-    match &connect.place {
-        Peer::Unix(name) => Address::from(name),
-        Peer::Tcp(there) => {
-            use std::net::ToSocketAddrs;
-            let mut all = (there.host.to_string(), there.port).to_socket_addrs().ok().into_iter().flatten();
-            all.next().map_or(Address::Unnamed, Address::Internet)
-        }
-    }
 }

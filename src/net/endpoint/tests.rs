@@ -101,6 +101,37 @@ fn numbers_of_long_forms_are_what_python_takes() {
     }
 }
 
+/// The examples of a section of the documentation: what stands in code in the first column of its first table.
+fn documented(section: &str) -> Vec<&'static str> {
+    let page = include_str!("../../../docs/endpoints.md");
+    let section = page.split_once(&format!("\n## {section}\n")).expect("the section").1;
+    let rows =
+        section.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    let examples: Vec<_> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap_or("").split('`').skip(1).step_by(2)).collect();
+    assert!(examples.len() > 10, "{examples:?}");
+    examples
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_endpoints() {
+    for text in documented("To listen") {
+        parse(text);
+    }
+    for text in documented("To connect") {
+        text.parse::<Connect>().unwrap_or_else(|error| panic!("{error}"));
+    }
+    let page = include_str!("../../../docs/endpoints.md");
+    let error = "tcp:db:70000".parse::<Connect>().expect_err("a port out of range");
+    assert!(page.contains(&format!("\nsocket-protector: {error}\n{}\n", error.pointed())), "{error}");
+    assert!(page.contains("`4321` becomes `tcp:4321`, `ssl:h:443` becomes\n`tls:h:443`"));
+    assert_eq!(parse("4321").to_string(), "tcp:4321");
+    assert_eq!("ssl:h:443".parse::<Connect>().expect("an endpoint").to_string(), "tls:h:443");
+    for two in ["tcp:port=4321:backlog=9", "haproxy:tcp:4321"] {
+        assert!(page.contains(&format!("`{two}`")) && parse("4321").same_place(&parse(two)), "{two}");
+    }
+}
+
 #[test]
 fn canonical_texts() {
     for (text, canonical) in [

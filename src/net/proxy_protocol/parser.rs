@@ -6,7 +6,7 @@ use super::{Header, v1, v2};
 /// Takes the bytes of a connection until its header is complete. Keeps at most the addresses: 232 bytes.
 #[derive(Debug, Default)]
 pub struct Parser {
-    kept: Vec<u8>,
+    pub(super) kept: Vec<u8>,
     form: Form,
     /// What was skipped behind the addresses.
     skipped: usize,

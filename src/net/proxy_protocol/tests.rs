@@ -117,6 +117,15 @@ fn a_header_may_come_byte_by_byte() {
 }
 
 #[test]
+fn no_more_than_the_addresses_are_kept() {
+    for (bytes, _) in samples() {
+        let mut parser = Parser::new();
+        parser.push(&bytes).unwrap();
+        assert!(parser.kept.len() <= 232, "{} of {}", parser.kept.len(), bytes.len());
+    }
+}
+
+#[test]
 fn an_unfinished_header_is_more_to_come_and_knows_its_length() {
     for (bytes, _) in samples() {
         for at in [0, 1, bytes.len() / 2, bytes.len() - 1] {

@@ -12,7 +12,6 @@ use nix::errno::Errno;
 
 use super::ListenerId;
 use super::descriptors::Taken;
-use super::dial::is_shortage;
 use super::end::End;
 use super::event_loop::{EventLoop, Key};
 use super::news::{How, News};
@@ -110,7 +109,8 @@ impl EventLoop {
             };
             listener.waiting = listener.waiting.saturating_sub(1);
             released += 1;
-            let fate = self.set_out(parked, &mut pair);
+            pair.phase = Phase::Starting;
+            let fate = self.begin(parked, &mut pair);
             self.settle(parked, pair, fate);
         }
         released
@@ -162,7 +162,7 @@ impl EventLoop {
             return;
         };
         if !std::mem::replace(&mut listener.short, true) {
-            if let Some(error) = error.filter(|error| !is_shortage(error)) {
+            if let Some(error) = error {
                 warn!("cannot accept: {error}; trying again until it works");
             }
             self.shared.news.tell(News::Short { listener: id });
@@ -233,7 +233,7 @@ impl EventLoop {
                 Fate::Waits
             }
             (None, None) => Fate::Ends(How::Unconnected),
-            (Some(_), _) => self.set_out(id, &mut pair),
+            (Some(_), _) => self.begin(id, &mut pair),
         };
         self.settle(id, pair, fate);
     }

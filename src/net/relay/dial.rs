@@ -1,131 +1,157 @@
-//! From a client to its destination: the second socket.
+//! From a client to its destination: the second socket, and what comes before the first byte of the client goes to it.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
-
-use nix::errno::Errno;
-use socket2::{Domain, SockAddr, Socket, Type};
+use std::sync::Arc;
 
 use super::end::End;
 use super::event_loop::{EventLoop, Key};
-use super::news::How;
+use super::failure::DestinationFailure;
+use super::news::{How, News};
 use super::pair::{Fate, Pair, Phase};
 use super::slab::PairId;
+use crate::net::connecting::{Connecting, Names, Progress};
 use crate::net::listener::Address;
-use crate::net::stream::{Kind, Stream};
-use crate::reactor::BOTH;
-
-/// How soon it is tried again when a unix socket's backlog is full, or no descriptor was free.
-const RETRY: Duration = Duration::from_millis(10);
-
-/// What came of a call of connect(2).
-enum Dialled {
-    Connected(Stream),
-    Pending(Stream),
-    /// Not now.
-    Later,
-}
+use crate::net::proxy_protocol::Header;
 
 impl EventLoop {
-    /// Chooses the destination of a client whose turn it is, and starts to connect.
+    /// Chooses the destination of a client whose turn it is, unless that was done when it was accepted, and starts to
+    /// connect.
     pub(super) fn set_out(&mut self, id: PairId, pair: &mut Pair) -> Fate {
-        let until = self.tools.now + self.shared.settings.connect_timeout;
-        pair.phase = Phase::Connecting { until, leaving: None, retry: None };
         if pair.counted.is_none() {
             pair.counted = pair.entrance.route.choose();
         }
-        if pair.counted.is_none() {
+        let Some(counted) = &pair.counted else {
             return Fate::Ends(How::Unconnected);
-        }
+        };
+        let (to, now) = (Arc::clone(counted.destination().connect()), self.tools.now);
+        let names = Names { resolver: &self.shared.resolver, inbox: &self.answers };
+        let limit = self.shared.settings.connect_timeout;
+        let connecting = Box::new(Connecting::start(to, limit, now, names, Key::Destination(id)));
+        pair.phase = Phase::Connecting { connecting, leaving: None };
         let fate = self.connect(id, pair);
         let waits = fate == Fate::Waits && matches!(pair.phase, Phase::Connecting { .. });
         // It may have left while it waited.
-        if waits && !pair.client_waits(self.tools.now) { Fate::Ends(How::Unconnected) } else { fate }
+        if waits && !pair.client_waits(now) { Fate::Ends(How::Unconnected) } else { fate }
     }
 
-    /// Starts an attempt, unless one is under way.
+    /// Goes on with connecting.
     pub(super) fn connect(&mut self, id: PairId, pair: &mut Pair) -> Fate {
-        let Some(counted) = pair.counted.as_ref().filter(|_| pair.destination.is_none()) else {
+        let Phase::Connecting { connecting, .. } = &mut pair.phase else {
             return Fate::Waits;
         };
-        let dialled = dial(counted.destination().place()).and_then(|dialled| {
-            Ok(match dialled {
-                Dialled::Connected(stream) => {
-                    Some((End::new(self.reactor.register(stream, Key::Destination(id), BOTH)?), true))
-                }
-                Dialled::Pending(stream) => {
-                    Some((End::new(self.reactor.register(stream, Key::Destination(id), BOTH)?), false))
-                }
-                Dialled::Later => None,
-            })
-        });
-        match dialled {
-            Ok(Some((end, connected))) => {
-                pair.destination = Some(end);
-                if let Phase::Connecting { retry, .. } = &mut pair.phase {
-                    *retry = None;
-                }
-                if connected { self.connected(id, pair) } else { Fate::Waits }
+        match connecting.proceed(self.tools.now, &mut self.reactor, Key::Destination(id)) {
+            Progress::Pending => Fate::Waits,
+            Progress::Failed(error) => self.connect_failed(pair, error.into()),
+            Progress::Connected(stream) => {
+                let until = connecting.deadline();
+                pair.destination = Some(End::new(stream));
+                self.introduce(pair, until)
             }
-            Ok(None) => {
-                if let Phase::Connecting { retry, .. } = &mut pair.phase {
-                    *retry = Some(self.tools.now + RETRY);
+        }
+    }
+
+    /// The answers of the resolver that have come.
+    pub(super) fn take_answers(&mut self) {
+        while let Some((key, answer)) = self.answers.next() {
+            let Key::Destination(id) = key else {
+                continue;
+            };
+            let Some(mut pair) = self.pairs.take(id) else {
+                continue;
+            };
+            if let Phase::Connecting { connecting, .. } = &mut pair.phase {
+                connecting.answered(answer, self.tools.now);
+            }
+            let fate = self.connect(id, &mut pair);
+            self.settle(id, pair, fate);
+        }
+    }
+
+    /// Says who the client is, and begins with the TLS session, as far as the destination wants either.
+    fn introduce(&mut self, pair: &mut Pair, until: std::time::Instant) -> Fate {
+        pair.phase = Phase::Introducing { until };
+        let Some((connect, identity)) = pair.counted.as_ref().map(|counted| {
+            let destination = counted.destination();
+            (Arc::clone(destination.connect()), destination.identity().cloned())
+        }) else {
+            return Fate::Ends(How::Unconnected);
+        };
+        if let Some(version) = connect.proxy {
+            let header = header_of(pair).to_bytes(version);
+            if let Err(source) = write_all(pair, &header) {
+                return self.connect_failed(pair, DestinationFailure::Header { destination: connect, source });
+            }
+        }
+        match identity.map(|identity| identity.session()).transpose() {
+            Ok(Some(session)) => {
+                if let Some(end) = &mut pair.destination {
+                    end.secure(session);
                 }
-                Fate::Waits
+                self.agree(pair)
             }
-            Err(error) => {
-                self.connect_failed(pair, &error);
-                Fate::Ends(How::Unconnected)
+            Ok(None) => self.connected(pair),
+            Err(source) => self.connect_failed(pair, DestinationFailure::Tls { destination: connect, source }),
+        }
+    }
+
+    /// Goes on with the TLS handshake with the destination.
+    pub(super) fn agree(&mut self, pair: &mut Pair) -> Fate {
+        let agreed = pair.destination.as_mut().map(|end| end.shake_hands(self.tools.cipher()));
+        match agreed {
+            Some(Ok(true)) => self.connected(pair),
+            Some(Ok(false)) => Fate::Waits,
+            Some(Err(source)) => {
+                let Some(destination) = pair.connect() else {
+                    return Fate::Ends(How::Unconnected);
+                };
+                self.connect_failed(pair, DestinationFailure::Tls { destination, source })
             }
+            None => Fate::Ends(How::Unconnected),
         }
     }
 
     /// The destination is there: whatever the client has sent already goes to it at once.
-    pub(super) fn connected(&mut self, _id: PairId, pair: &mut Pair) -> Fate {
+    fn connected(&mut self, pair: &mut Pair) -> Fate {
         pair.phase = Phase::Relaying;
         pair.last = self.tools.now;
         pair.relay(&mut self.tools, &self.shared.settings)
     }
-}
 
-fn dial(place: &Address) -> io::Result<Dialled> {
-    let (address, kind) = match place {
-        Address::Internet(address) => (SockAddr::from(*address), Kind::Tcp),
-        Address::Path(path) => (SockAddr::unix(path)?, Kind::Unix),
-        Address::Abstract(name) => {
-            let mut path = vec![0];
-            path.extend_from_slice(name);
-            (SockAddr::unix(std::ffi::OsStr::new(&*String::from_utf8_lossy(&path)))?, Kind::Unix)
+    /// The introduction has taken too long.
+    pub(super) fn introduction_expired(&mut self, pair: &Pair) -> Fate {
+        match pair.connect() {
+            Some(destination) => self.connect_failed(pair, DestinationFailure::TlsTimedOut { destination }),
+            None => Fate::Ends(How::Unconnected),
         }
-        Address::Unnamed => return Err(io::ErrorKind::AddrNotAvailable.into()),
-    };
-    let socket = match new_socket(address.domain()) {
-        Ok(socket) => socket,
-        // Somebody else has taken what was counted on; the client waits.
-        Err(error) if is_shortage(&error) => return Ok(Dialled::Later),
-        Err(error) => return Err(error),
-    };
-    if kind == Kind::Tcp {
-        socket.set_tcp_nodelay(true)?;
     }
-    let result = socket.connect(&address);
-    let stream = Stream::of_kind(OwnedFd::from(socket), kind);
-    match result {
-        Ok(()) => Ok(Dialled::Connected(stream)),
-        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => Ok(Dialled::Pending(stream)),
-        // The backlog of a unix socket is full.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Dialled::Later),
-        Err(error) => Err(error),
+
+    /// Counts a failure, and tells it.
+    fn connect_failed(&mut self, pair: &Pair, error: DestinationFailure) -> Fate {
+        if let Some(counted) = &pair.counted {
+            let destination = counted.destination();
+            destination.count_failure();
+            let client = pair.client_address();
+            self.shared.news.tell(News::ConnectFailed { destination: destination.id(), client, error });
+        }
+        Fate::Ends(How::Unconnected)
     }
 }
 
-fn new_socket(domain: Domain) -> io::Result<Socket> {
-    Socket::new(domain, Type::STREAM.nonblocking(), None)
+/// What the destination is told of the client: what its own proxy has said, or what its socket says.
+fn header_of(pair: &Pair) -> Header {
+    if let Some(header) = &pair.header {
+        return Header::clone(header);
+    }
+    match (pair.client.stream().peer(), pair.client.stream().local()) {
+        (Ok(Address::Internet(source)), Ok(Address::Internet(destination))) => Header::between(source, destination),
+        _ => Header::Unknown,
+    }
 }
 
-/// No descriptor or no memory is to be had at the moment.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    const SHORT: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
-    SHORT.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+/// A header is small and the first that goes over its socket, which takes it whole.
+fn write_all(pair: &Pair, header: &[u8]) -> io::Result<()> {
+    let Some(end) = &pair.destination else {
+        return Err(io::ErrorKind::NotConnected.into());
+    };
+    if end.stream().write(header)? == header.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

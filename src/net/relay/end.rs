@@ -1,27 +1,31 @@
-//! One end of a pair: a socket with what is known of its readiness.
+//! One end of a pair: a socket with what is known of its readiness, and its TLS session if it has one.
 
 use std::io;
 
 use super::flow::{Flow, Input, Side, Way};
 use crate::net::stream::Stream;
+use crate::net::tls::{Got, Handshake, Session, SessionError};
 use crate::reactor::{Event, Registered};
 
 /// One end.
 #[derive(Debug)]
 pub(super) struct End {
     stream: Registered<Stream>,
+    tls: Option<Box<Session>>,
     /// Reading may give something.
     pub(super) readable: bool,
     /// Writing may take something.
     pub(super) writable: bool,
     /// The peer sends no more, so reading has to go on until it says so itself: no further event comes.
     pub(super) closed: bool,
+    /// The end of our direction is on its way through the session.
+    ending: bool,
 }
 
 impl End {
     /// An end of which nothing is known yet; it is watched.
     pub(super) fn new(stream: Registered<Stream>) -> Self {
-        End { stream, readable: false, writable: true, closed: false }
+        End { stream, tls: None, readable: false, writable: true, closed: false, ending: false }
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -29,9 +33,8 @@ impl End {
     }
 
     /// Whether what goes over the socket is what is relayed.
-    #[allow(clippy::unused_self, reason = "there will be others")]
     pub(super) fn is_plain(&self) -> bool {
-        true
+        self.tls.is_none()
     }
 
     /// Takes in what the reactor says. An error is taken from the socket, so that it is not lost when neither reading
@@ -43,17 +46,72 @@ impl End {
         if event.failed { self.stream.take_error().unwrap_or_else(Some) } else { None }
     }
 
-    pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(room)
+    /// From now on what is relayed goes through this session.
+    pub(super) fn secure(&mut self, session: Session) {
+        self.tls = Some(Box::new(session));
     }
 
+    /// Drives the session's handshake; true when it is done.
+    ///
+    /// # Errors
+    /// The session's.
+    pub(super) fn shake_hands(&mut self, cipher: &mut [u8]) -> Result<bool, SessionError> {
+        let Some(session) = &mut self.tls else {
+            return Ok(true);
+        };
+        let done = session.handshake(&mut &*self.stream, cipher)? == Handshake::Done;
+        // What it says about the socket is of this moment; whatever comes later is told by an event.
+        self.readable = done || self.closed;
+        Ok(done)
+    }
+
+    /// Reads what there is, and takes note when there is no more: an event will tell when there is again.
+    pub(super) fn read(&mut self, room: &mut [u8], cipher: &mut [u8]) -> io::Result<usize> {
+        let Some(session) = &mut self.tls else {
+            let count = self.stream.read(room)?;
+            self.readable = count == room.len() || self.closed;
+            return Ok(count);
+        };
+        match session.read(&mut &*self.stream, room, cipher).map_err(io::Error::other)? {
+            Got::Plain { length, more } => {
+                self.readable = more || self.closed;
+                Ok(length)
+            }
+            Got::Closed => Ok(0),
+            Got::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Writes as much as is taken now. What a session takes may still be in it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+        let Some(session) = &mut self.tls else {
+            return self.stream.write(bytes);
+        };
+        match session.write(&mut &*self.stream, bytes).map_err(io::Error::other)? {
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
     }
 
-    /// A read has given less than there was room for: there was no more, and an event will tell when there is.
-    pub(super) fn drained(&mut self) {
-        self.readable = self.closed;
+    /// Whether the session has something that the socket has not taken yet.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.ending || self.tls.as_ref().is_some_and(|session| session.wants_write())
+    }
+
+    /// Sends what is in the session, if there is one, and its end behind it.
+    pub(super) fn flush(&mut self, side: Side, flow: &mut Flow) {
+        if !self.writable || flow.is_reset(side) || !self.is_unsent() {
+            return;
+        }
+        let Some(session) = &mut self.tls else {
+            return;
+        };
+        match session.flush(&mut &*self.stream) {
+            Ok(true) if self.ending => self.end(side, flow),
+            Ok(true) => {}
+            Ok(false) => self.writable = false,
+            Err(_) => self.is_reset(side, flow),
+        }
     }
 
     /// It was read to its end.
@@ -91,8 +149,23 @@ impl End {
         flow.on(Input::Reset(side));
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Tells the peer that nothing more comes: the session's end first, and then the socket's.
     pub(super) fn shutdown(&mut self, side: Side, flow: &mut Flow) {
+        let Some(session) = &mut self.tls else {
+            return self.end(side, flow);
+        };
+        match session.close_notify(&mut &*self.stream) {
+            Ok(true) => self.end(side, flow),
+            Ok(false) => {
+                self.ending = true;
+                self.writable = false;
+            }
+            Err(_) => self.is_reset(side, flow),
+        }
+    }
+
+    fn end(&mut self, side: Side, flow: &mut Flow) {
+        self.ending = false;
         if self.stream.shutdown_write().is_err() {
             // Not connected any more.
             self.is_reset(side, flow);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
-use log::{debug, error};
+use log::error;
 
 use super::ListenerId;
 use super::accept::Listener;
@@ -20,6 +20,7 @@ use super::pool::Pipes;
 use super::request::Request;
 use super::settings::{Settings, Splice};
 use super::slab::{PairId, Slab};
+use crate::net::resolve::{Inbox, Resolver};
 use crate::reactor::{Event, Reactor, Waker};
 
 /// What a loop waits for.
@@ -27,6 +28,8 @@ use crate::reactor::{Event, Reactor, Waker};
 pub(super) enum Key {
     /// Requests and connections from other threads.
     Inbox,
+    /// Addresses of names.
+    Answers,
     /// Pairs that go on at once.
     Ready,
     Listener(ListenerId),
@@ -43,6 +46,7 @@ pub(super) struct Shared {
     pub(super) loops: Vec<Door>,
     pub(super) descriptors: Arc<Descriptors>,
     pub(super) news: NewsSender,
+    pub(super) resolver: Resolver<Key>,
 }
 
 /// The way into a loop from outside.
@@ -66,6 +70,13 @@ impl Door {
     }
 }
 
+/// What a loop has before it knows of the others.
+pub(super) struct Own {
+    pub(super) reactor: Reactor<Key>,
+    pub(super) inbox: Receiver<Request>,
+    pub(super) answers: Inbox<Key>,
+}
+
 /// A loop's own things.
 pub(super) struct EventLoop {
     pub(super) index: usize,
@@ -76,11 +87,14 @@ pub(super) struct EventLoop {
     pub(super) ready: VecDeque<PairId>,
     pub(super) listeners: HashMap<ListenerId, Listener>,
     pub(super) stopping: bool,
+    /// What the resolver has found.
+    pub(super) answers: Inbox<Key>,
     inbox: Receiver<Request>,
 }
 
 impl EventLoop {
-    pub(super) fn new(index: usize, shared: Arc<Shared>, reactor: Reactor<Key>, inbox: Receiver<Request>) -> Self {
+    pub(super) fn new(index: usize, shared: Arc<Shared>, own: Own) -> Self {
+        let Own { reactor, inbox, answers } = own;
         let splices = match shared.settings.splice {
             Splice::Adaptive => true,
             Splice::Never => false,
@@ -95,6 +109,7 @@ impl EventLoop {
             ready: VecDeque::new(),
             listeners: HashMap::new(),
             stopping: false,
+            answers,
             inbox,
         }
     }
@@ -125,6 +140,7 @@ impl EventLoop {
                     self.serve(request);
                 }
             }
+            Key::Answers => self.take_answers(),
             Key::Ready => self.go_on(),
             Key::Listener(id) => self.accept(id),
             Key::Client(id) => self.on_side(id, Side::Client, event),
@@ -155,27 +171,30 @@ impl EventLoop {
             Side::Client => pair.client.on(event),
             Side::Destination => pair.destination.as_mut().and_then(|end| end.on(event)),
         };
-        let fate = match (&pair.phase, error) {
-            (Phase::Relaying, Some(_)) => {
-                pair.on_error(side);
+        if error.is_some() && matches!(pair.phase, Phase::Relaying) {
+            pair.on_error(side);
+        }
+        let fate = match (&pair.phase, side) {
+            (Phase::Relaying, _) | (Phase::Connecting { .. } | Phase::Introducing { .. }, Side::Destination) => {
                 self.advance(id, &mut pair)
             }
-            (Phase::Connecting { .. }, Some(error)) if side == Side::Destination => {
-                self.connect_failed(&pair, &error);
-                Fate::Ends(How::Unconnected)
-            }
-            (Phase::Parked | Phase::Connecting { .. }, Some(_)) => Fate::Ends(How::Unconnected),
-            (Phase::Settling { .. }, Some(_)) => Fate::Ends(How::Reset),
-            (Phase::Connecting { .. }, None) if side == Side::Destination => {
-                if event.writable {
-                    self.connected(id, &mut pair)
+            (Phase::Greeting { .. }, _) if error.is_none() => self.advance(id, &mut pair),
+            (Phase::Settling { .. }, _) if error.is_some() => Fate::Ends(How::Reset),
+            (Phase::Settling { .. }, _) => pair.look(self.tools.now),
+            (
+                Phase::Starting
+                | Phase::Parked
+                | Phase::Greeting { .. }
+                | Phase::Connecting { .. }
+                | Phase::Introducing { .. },
+                _,
+            ) => {
+                if error.is_some() {
+                    Fate::Ends(How::Unconnected)
                 } else {
-                    Fate::Waits
+                    self.client_waits(&mut pair)
                 }
             }
-            (Phase::Parked | Phase::Connecting { .. }, None) => self.client_waits(&mut pair),
-            (Phase::Relaying, None) => self.advance(id, &mut pair),
-            (Phase::Settling { .. }, None) => pair.look(self.tools.now),
         };
         self.settle(id, pair, fate);
     }
@@ -190,7 +209,7 @@ impl EventLoop {
         };
         pair.timer = None;
         let now = self.tools.now;
-        let due = pair.due_at(&self.shared.settings).is_some_and(|due| due <= now);
+        let due = pair.due_at().is_some_and(|due| due <= now);
         let fate = if due { self.expire(id, &mut pair) } else { Fate::Waits };
         self.settle(id, pair, fate);
     }
@@ -198,14 +217,12 @@ impl EventLoop {
     /// Its time has come.
     fn expire(&mut self, id: PairId, pair: &mut Pair) -> Fate {
         let now = self.tools.now;
-        match pair.phase {
-            Phase::Parked => Fate::Waits,
-            Phase::Connecting { leaving: Some(leaving), .. } if leaving <= now => Fate::Ends(How::Unconnected),
-            Phase::Connecting { until, .. } if until <= now => {
-                self.connect_failed(pair, &io::ErrorKind::TimedOut.into());
-                Fate::Ends(How::Unconnected)
-            }
+        match &pair.phase {
+            Phase::Starting | Phase::Parked => Fate::Waits,
+            Phase::Greeting { .. } => self.greeting_expired(pair),
+            Phase::Connecting { leaving: Some(leaving), .. } if *leaving <= now => Fate::Ends(How::Unconnected),
             Phase::Connecting { .. } => self.connect(id, pair),
+            Phase::Introducing { .. } => self.introduction_expired(pair),
             Phase::Relaying => Fate::Ends(How::TimedOut),
             Phase::Settling { .. } => pair.look(now),
         }
@@ -215,7 +232,10 @@ impl EventLoop {
     fn advance(&mut self, id: PairId, pair: &mut Pair) -> Fate {
         match pair.phase {
             Phase::Parked => Fate::Waits,
+            Phase::Starting => self.begin(id, pair),
+            Phase::Greeting { .. } => self.greet(id, pair),
             Phase::Connecting { .. } => self.connect(id, pair),
+            Phase::Introducing { .. } => self.agree(pair),
             Phase::Relaying => pair.relay(&mut self.tools, &self.shared.settings),
             Phase::Settling { .. } => pair.look(self.tools.now),
         }
@@ -238,7 +258,7 @@ impl EventLoop {
     /// The time is moved only when it would come too late: bytes that go do not move it, and when it comes it is looked
     /// whether it was meant.
     fn set_timer(&mut self, id: PairId, pair: &mut Pair) {
-        let due = pair.due_at(&self.shared.settings);
+        let due = pair.due_at();
         let moves = match (pair.timer, due) {
             (Some(timer), Some(due)) => due < timer,
             (timer, due) => timer.is_some() != due.is_some(),
@@ -271,19 +291,6 @@ impl EventLoop {
             self.shared.news.tell(News::Ended(ended));
         }
         self.accept_after_an_end();
-    }
-
-    /// Counts a failure, and tells it.
-    pub(super) fn connect_failed(&mut self, pair: &Pair, error: &io::Error) {
-        let Some(counted) = &pair.counted else {
-            return;
-        };
-        let destination = counted.destination();
-        destination.count_failure();
-        let client = pair.client_address();
-        debug!("{client} has no connection to {}: {error}", destination.place());
-        let error = error.to_string();
-        self.shared.news.tell(News::ConnectFailed { destination: destination.id(), client, error });
     }
 }
 

@@ -13,6 +13,8 @@ use super::pool::{Buffers, Pipe, Pipes, Tail};
 
 /// The buffer of a loop. Measured: larger ones gain nothing, and 64 KiB is the worst size there is.
 const SCRATCH: usize = 256 * 1024;
+/// Some TLS records.
+const CIPHER: usize = 64 * 1024;
 /// What is read after the receiver has not taken everything, so that little is kept for one that takes nothing.
 const NARROW: usize = 16 * 1024;
 /// How many bytes of one direction go before others have their turn.
@@ -29,7 +31,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What the pairs of a loop share.
 #[derive(Debug)]
 pub(super) struct Tools {
-    scratch: Box<[u8]>,
+    pub(super) scratch: Box<[u8]>,
+    /// For what TLS sessions read; empty before the first.
+    cipher: Vec<u8>,
     pub(super) buffers: Buffers,
     pub(super) pipes: Pipes,
     /// The time at which the loop woke.
@@ -39,7 +43,13 @@ pub(super) struct Tools {
 impl Tools {
     pub(super) fn new(pipes: Pipes) -> Self {
         let scratch = vec![0; SCRATCH].into_boxed_slice();
-        Tools { scratch, buffers: Buffers::default(), pipes, now: Instant::now() }
+        Tools { scratch, cipher: Vec::new(), buffers: Buffers::default(), pipes, now: Instant::now() }
+    }
+
+    /// Room for what a TLS session reads.
+    pub(super) fn cipher(&mut self) -> &mut [u8] {
+        self.cipher.resize(CIPHER, 0);
+        &mut self.cipher
     }
 }
 
@@ -170,7 +180,7 @@ impl Lane {
         let (source, sink) = ends;
         let room = if self.narrow { NARROW } else { SCRATCH };
         let room = &mut tools.scratch[..room];
-        let count = match source.read(room) {
+        let count = match source.read(room, &mut tools.cipher) {
             Ok(0) => {
                 source.ended(way, flow);
                 return None;
@@ -183,9 +193,6 @@ impl Lane {
         };
         self.piped = false;
         let full = count == room.len();
-        if !full {
-            source.drained();
-        }
         let bytes = &room[..count];
         let written = match sink.write(bytes) {
             Ok(written) => written,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::error;
 
 use super::ListenerId;
+use super::failure::{ClientFailure, DestinationFailure};
 use crate::net::listener::Address;
 use crate::reactor::Waker;
 
@@ -28,8 +29,8 @@ pub enum News {
         destination: u64,
         /// Who the client was.
         client: Address,
-        /// The whole reason.
-        error: String,
+        /// Why; its causes are its sources.
+        error: DestinationFailure,
     },
     /// A client's connection was closed because of the client's first words.
     ClientFailed {
@@ -37,8 +38,8 @@ pub enum News {
         listener: ListenerId,
         /// Who it was.
         client: Address,
-        /// The whole reason.
-        error: String,
+        /// Why; its causes are its sources.
+        error: ClientFailure,
     },
     /// Descriptors have run short: no client is accepted until some are free.
     Short {
@@ -140,7 +141,7 @@ impl NewsReceiver {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, News, news};
+    use super::{ClientFailure, ListenerId, MOST, News, news};
     use crate::net::listener::Address;
     use crate::reactor::Reactor;
 
@@ -149,8 +150,8 @@ mod tests {
         let mut reactor = Reactor::new().unwrap();
         let (sender, mut receiver) = news(reactor.waker(()).unwrap());
         for _ in 0..MOST + 10 {
-            let error = "refused".to_owned();
-            sender.tell(News::ConnectFailed { destination: 1, client: Address::Unnamed, error });
+            let (listener, error) = (ListenerId(0), ClientFailure::NotTrusted);
+            sender.tell(News::ClientFailed { listener, client: Address::Unnamed, error });
         }
         sender.tell(News::Drained { destination: 2 });
         let mut events = Vec::new();

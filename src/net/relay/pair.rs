@@ -1,5 +1,6 @@
 //! One relayed connection: a client's socket, the one to its destination, and how far the two have come.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,17 @@ use super::ListenerId;
 use super::descriptors::Taken;
 use super::end::End;
 use super::flow::{Flow, Input, Side, Step, Way};
+use super::greeting::Greeting;
 use super::lane::{Lane, Tools};
 use super::news::How;
 use super::route::{Counted, Route};
 use super::settings::Settings;
+use crate::net::connecting::Connecting;
+use crate::net::endpoint::Connect;
 use crate::net::listener::Address;
-use crate::net::stream::Kind;
+use crate::net::proxy_protocol::Header;
+use crate::net::stream::{Kind, Stream};
+use crate::net::tls::ServerIdentity;
 
 /// How soon it is first looked whether the last bytes are acknowledged, before a reset follows them …
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -28,22 +34,28 @@ pub(super) struct Entrance {
     pub(super) id: ListenerId,
     pub(super) kind: Kind,
     pub(super) route: Arc<Route>,
+    /// Clients say for whom they speak.
+    pub(super) proxied: bool,
+    pub(super) tls: Option<Arc<ServerIdentity>>,
 }
 
 /// How far a pair has come.
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// Its turn has come.
+    Starting,
     /// The client waits for its listener to be resumed.
     Parked,
+    /// The client has to say something first.
+    Greeting { greeting: Greeting, until: Instant },
     /// The destination's socket is being connected.
     Connecting {
-        /// When it is given up.
-        until: Instant,
+        connecting: Box<Connecting<Stream>>,
         /// When the client counts as gone; it has sent its end of file and nothing else.
         leaving: Option<Instant>,
-        /// When the attempt is repeated.
-        retry: Option<Instant>,
     },
+    /// The destination has to be told something first.
+    Introducing { until: Instant },
     /// Bytes go both ways.
     Relaying,
     /// One side was reset, and the other is reset as soon as it has acknowledged what was written to it.
@@ -77,6 +89,8 @@ pub(super) struct Pair {
     pub(super) timer: Option<Instant>,
     /// It is in the list of those that go on.
     pub(super) queued: bool,
+    /// What the client has said about who it speaks for.
+    pub(super) header: Option<Box<Header>>,
     /// Who the client is, where that will be asked when the kernel has forgotten it.
     pub(super) known: Option<Box<Address>>,
     pub(super) entrance: Arc<Entrance>,
@@ -90,7 +104,7 @@ impl Pair {
         Pair {
             client,
             destination: None,
-            phase: Phase::Parked,
+            phase: Phase::Starting,
             flow: Flow::default(),
             up: Lane::new(),
             down: Lane::new(),
@@ -98,6 +112,7 @@ impl Pair {
             last: now,
             timer: None,
             queued: false,
+            header: None,
             known: None,
             entrance,
             counted: None,
@@ -123,7 +138,17 @@ impl Pair {
                 counted.destination().count_bytes(moved.0, moved.1);
             }
         }
-        while let Some(step) = self.flow.next(|way| held(way, &self.up, &self.down)) {
+        self.client.flush(Side::Client, &mut self.flow);
+        destination.flush(Side::Destination, &mut self.flow);
+        loop {
+            let (to_client, to_destination) = (self.client.is_unsent(), destination.is_unsent());
+            let held = |way| match way {
+                Way::Up => self.up.holds() || to_destination,
+                Way::Down => self.down.holds() || to_client,
+            };
+            let Some(step) = self.flow.next(held) else {
+                break;
+            };
             match step {
                 Step::PassOn(way) => match way.to() {
                     Side::Client => self.client.shutdown(Side::Client, &mut self.flow),
@@ -132,7 +157,13 @@ impl Pair {
                 Step::Reset(side) => return self.settle(side, tools, settings),
                 Step::Close => {
                     let reset = self.flow.is_reset(Side::Client) || self.flow.is_reset(Side::Destination);
-                    return Fate::Ends(if reset { How::Reset } else { How::Finished });
+                    // The ends of TLS sessions may still wait for their sockets.
+                    let unsent = !reset && (self.client.is_unsent() || destination.is_unsent());
+                    return match (unsent, reset) {
+                        (true, _) => Fate::Waits,
+                        (false, true) => Fate::Ends(How::Reset),
+                        (false, false) => Fate::Ends(How::Finished),
+                    };
                 }
             }
         }
@@ -191,15 +222,40 @@ impl Pair {
         if !self.client.closed {
             return true;
         }
-        match (&mut self.phase, self.client.stream().peek()) {
-            (_, Err(_)) | (Phase::Parked, Ok(Some(false))) => false,
-            (Phase::Connecting { leaving, .. }, Ok(Some(false))) => {
+        let ended = match self.client.stream().peek(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(_) => return false,
+        };
+        match &mut self.phase {
+            Phase::Parked => !ended,
+            Phase::Connecting { leaving, .. } if ended => {
                 leaving.get_or_insert(now + LEAVING);
                 true
             }
             // What it has said before shall be heard.
-            (Phase::Parked | Phase::Connecting { .. } | Phase::Relaying | Phase::Settling { .. }, Ok(_)) => true,
+            Phase::Starting
+            | Phase::Greeting { .. }
+            | Phase::Connecting { .. }
+            | Phase::Introducing { .. }
+            | Phase::Relaying
+            | Phase::Settling { .. } => true,
         }
+    }
+
+    /// Its proxy has said for whom it speaks; when it speaks for nobody, it is the client itself.
+    pub(super) fn spoken_for(&mut self, header: Header) {
+        match &header {
+            Header::Inet { source, .. } => self.known = Some(Box::new(Address::Internet(*source))),
+            Header::Unix { .. } => {}
+            Header::Local | Header::Unknown => return,
+        }
+        self.header = Some(Box::new(header));
+    }
+
+    /// Where it is to be connected to.
+    pub(super) fn connect(&self) -> Option<Arc<Connect>> {
+        self.counted.as_ref().map(|counted| Arc::clone(counted.destination().connect()))
     }
 
     /// Who the client is, as far as that is known.
@@ -211,18 +267,22 @@ impl Pair {
     }
 
     /// When something is to be done if nothing happens.
-    pub(super) fn due_at(&self, settings: &Settings) -> Option<Instant> {
+    pub(super) fn due_at(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Parked => None,
-            Phase::Connecting { until, leaving, retry } => [Some(*until), *leaving, *retry].into_iter().flatten().min(),
-            Phase::Relaying => self.idle_limit(settings).map(|limit| self.last + limit),
+            Phase::Starting | Phase::Parked => None,
+            Phase::Greeting { until, .. } | Phase::Introducing { until } => Some(*until),
+            Phase::Connecting { connecting, leaving } => {
+                Some(leaving.map_or(connecting.due(), |leaving| leaving.min(connecting.due())))
+            }
+            Phase::Relaying => self.idle_limit().map(|limit| self.last + limit),
             Phase::Settling { look, .. } => Some(*look),
         }
     }
 
-    fn idle_limit(&self, settings: &Settings) -> Option<Duration> {
-        let half_closed = if self.flow.is_half_closed() { settings.half_closed_timeout } else { None };
-        match (settings.idle_timeout, half_closed) {
+    fn idle_limit(&self) -> Option<Duration> {
+        let destination = self.counted.as_ref()?.destination();
+        let half_closed = if self.flow.is_half_closed() { destination.half_closed_timeout } else { None };
+        match (destination.idle_timeout, half_closed) {
             (Some(idle), Some(half_closed)) => Some(idle.min(half_closed)),
             (idle, half_closed) => idle.or(half_closed),
         }
@@ -230,9 +290,13 @@ impl Pair {
 
     /// Whether both sockets can be moved to another process: nothing is known of them but bytes and ends.
     pub(super) fn is_movable(&self) -> bool {
-        let plain = self.client.is_plain() && self.destination.as_ref().is_some_and(End::is_plain);
         let reset = self.flow.is_reset(Side::Client) || self.flow.is_reset(Side::Destination);
-        matches!(self.phase, Phase::Relaying) && plain && !reset
+        matches!(self.phase, Phase::Relaying) && self.is_plain() && !reset
+    }
+
+    /// Whether neither side has TLS.
+    pub(super) fn is_plain(&self) -> bool {
+        self.client.is_plain() && self.destination.as_ref().is_some_and(End::is_plain)
     }
 
     /// A side was reset on purpose or its connection is given up: everything that is held is dropped.
@@ -252,12 +316,5 @@ impl Pair {
         }
         drop(self.taken);
         drop(self.counted);
-    }
-}
-
-fn held(way: Way, up: &Lane, down: &Lane) -> bool {
-    match way {
-        Way::Up => up.holds(),
-        Way::Down => down.holds(),
     }
 }

@@ -233,7 +233,10 @@ impl EventLoop {
 fn path(pair: &Pair) -> Path {
     match pair.phase {
         Phase::Parked => Path::Parked,
-        Phase::Connecting { .. } => Path::SettingUp,
+        Phase::Starting | Phase::Greeting { .. } | Phase::Connecting { .. } | Phase::Introducing { .. } => {
+            Path::SettingUp
+        }
+        Phase::Relaying | Phase::Settling { .. } if !pair.is_plain() => Path::Tls,
         Phase::Relaying | Phase::Settling { .. } if pair.up.splices() || pair.down.splices() => Path::Splice,
         Phase::Relaying | Phase::Settling { .. } => Path::Copy,
     }

@@ -5,13 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::news::{News, NewsSender};
-use crate::net::listener::Address;
+use super::settings::Settings;
+use crate::net::endpoint::Connect;
+use crate::net::tls::ClientIdentity;
+use crate::time::TimeOrNever;
 
 /// A place that connections are relayed to, with its live counts.
 #[derive(Debug)]
 pub struct Destination {
     id: u64,
-    place: Address,
+    connect: Arc<Connect>,
+    identity: Option<Arc<ClientIdentity>>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) half_closed_timeout: Option<Duration>,
     since: Instant,
     connections: AtomicU64,
     /// Whoever finds no connection and takes this back tells that it is drained: once, however the two meet.
@@ -21,6 +27,13 @@ pub struct Destination {
     bytes_out: AtomicU64,
     failures: AtomicU64,
     news: NewsSender,
+}
+
+/// How a destination is reached.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) connect: Connect,
+    pub(super) identity: Option<Arc<ClientIdentity>>,
 }
 
 /// The counts of a destination at one moment.
@@ -39,10 +52,15 @@ pub struct Counts {
 }
 
 impl Destination {
-    pub(super) fn new(id: u64, place: Address, news: NewsSender) -> Arc<Destination> {
+    /// What its endpoint says about times holds before the settings.
+    pub(super) fn new(id: u64, reach: Reach, settings: &Settings, news: NewsSender) -> Arc<Destination> {
+        let Reach { connect, identity } = reach;
         Arc::new(Destination {
             id,
-            place,
+            idle_timeout: connect.idle_timeout.map_or(settings.idle_timeout, TimeOrNever::limit),
+            half_closed_timeout: connect.half_closed_timeout.map_or(settings.half_closed_timeout, TimeOrNever::limit),
+            connect: Arc::new(connect),
+            identity,
             since: Instant::now(),
             connections: AtomicU64::new(0),
             watched: AtomicBool::new(false),
@@ -60,8 +78,12 @@ impl Destination {
     }
 
     /// How it is reached.
-    pub fn place(&self) -> &Address {
-        &self.place
+    pub fn connect(&self) -> &Arc<Connect> {
+        &self.connect
+    }
+
+    pub(super) fn identity(&self) -> Option<&Arc<ClientIdentity>> {
+        self.identity.as_ref()
     }
 
     /// How long it has existed.
@@ -203,8 +225,9 @@ fn weigh(shares: Vec<Share>) -> Vec<Weighed> {
 
 #[cfg(test)]
 mod tests {
+    use super::Reach;
     use super::{Counted, Destination, Route, Share};
-    use crate::net::listener::Address;
+    use crate::net::relay::Settings;
     use crate::net::relay::news::{News, NewsReceiver, news};
     use crate::reactor::Reactor;
     use std::sync::Arc;
@@ -212,7 +235,9 @@ mod tests {
     fn destinations<const N: usize>() -> ([Arc<Destination>; N], NewsReceiver, Reactor<()>) {
         let mut reactor = Reactor::new().unwrap();
         let (sender, receiver) = news(reactor.waker(()).unwrap());
-        let made = std::array::from_fn(|id| Destination::new(id as u64, Address::Unnamed, sender.clone()));
+        let reach = || Reach { connect: "localhost:1".parse().unwrap(), identity: None };
+        let new = |id| Destination::new(id as u64, reach(), &Settings::default(), sender.clone());
+        let made = std::array::from_fn(new);
         (made, receiver, reactor)
     }
 

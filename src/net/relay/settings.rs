@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::net::proxy_protocol::Trust;
+
 /// How long a half-closed connection may be silent unless said otherwise.
 pub(super) const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -17,6 +19,10 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
     /// The same, once one direction has ended.
     pub half_closed_timeout: Option<Duration>,
+    /// How long a client may take for the PROXY header with which it has to begin.
+    pub proxy_header_timeout: Duration,
+    /// Whose PROXY headers are believed.
+    pub trust: Trust,
     /// How many clients of a paused listener are accepted; the others wait in the kernel's backlog.
     pub most_parked: usize,
     /// Whether bytes of busy connections are moved within the kernel.
@@ -43,6 +49,8 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(30),
             idle_timeout: None,
             half_closed_timeout: Some(HALF_CLOSED_TIMEOUT),
+            proxy_header_timeout: Duration::from_secs(5),
+            trust: Trust::everybody(),
             most_parked: 4096,
             splice: Splice::Adaptive,
             tell_ends: false,

@@ -28,15 +28,15 @@ impl fmt::Display for Moment {
     }
 }
 
-/// What a pair of files has brought.
-pub(super) struct Pair {
+/// A key and its certificate, read and checked.
+pub(super) struct Checked {
     pub(super) certified: Arc<CertifiedKey>,
     /// The end of the first certificate's time.
     pub(super) expires: Moment,
     pub(super) remarks: Vec<Remark>,
 }
 
-/// Where a pair is.
+/// Where they are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places<'a> {
     pub(super) certificate: &'a Path,
@@ -45,8 +45,8 @@ pub(super) struct Places<'a> {
     pub(super) chain: Option<&'a Path>,
 }
 
-/// Reads and checks a pair.
-pub(super) fn pair(places: Places<'_>) -> Result<Pair, LoadError> {
+/// Reads and checks both.
+pub(super) fn checked(places: Places<'_>) -> Result<Checked, LoadError> {
     let mut remarks = Vec::new();
     let key = pem::private_key(places.key)?;
     if key.open {
@@ -69,7 +69,7 @@ pub(super) fn pair(places: Places<'_>) -> Result<Pair, LoadError> {
         }
         Err(source) => return Err(LoadError::Unusable { path: places.certificate.to_owned(), source }),
     }
-    Ok(Pair { certified: Arc::new(certified), expires, remarks })
+    Ok(Checked { certified: Arc::new(certified), expires, remarks })
 }
 
 /// A certificate of the chain, as read and as understood.
@@ -111,11 +111,11 @@ fn in_time(link: &Link<'_>) -> Result<Moment, LoadError> {
 fn remarks_on(chain: &[Link<'_>]) -> Vec<Remark> {
     let now = SystemTime::now();
     let mut remarks = Vec::new();
-    for (number, pair) in (2..).zip(chain.windows(2)) {
-        if pair[0].parsed.tbs_certificate().issuer() != pair[1].parsed.tbs_certificate().subject() {
+    for (number, two) in (2..).zip(chain.windows(2)) {
+        if two[0].parsed.tbs_certificate().issuer() != two[1].parsed.tbs_certificate().subject() {
             remarks.push(Remark::Order { number });
         }
-        let at = pair[1].ends();
+        let at = two[1].ends();
         if at.0 < now {
             remarks.push(Remark::OldChain { number, at });
         }

@@ -104,10 +104,10 @@ impl Loaded {
             Some(certificate) => {
                 // One file may hold both.
                 let key = Path::new(tls.private_key.as_ref().unwrap_or(certificate));
-                let pair = certificate::pair(Places { certificate: Path::new(certificate), key, chain: None })?;
-                remarks.extend(pair.remarks);
-                let own = Arc::new(SingleCertAndKey::from(pair.certified));
-                (builder.with_client_cert_resolver(own), Some(pair.expires))
+                let checked = certificate::checked(Places { certificate: Path::new(certificate), key, chain: None })?;
+                remarks.extend(checked.remarks);
+                let own = Arc::new(SingleCertAndKey::from(checked.certified));
+                (builder.with_client_cert_resolver(own), Some(checked.expires))
             }
         };
         config.alpn_protocols = protocols(&tls.alpn)?;

@@ -88,7 +88,7 @@ pub enum LoadError {
         /// What rustls says.
         source: rustls::Error,
     },
-    /// Key and certificate are of different pairs, as in the middle of a change.
+    /// The key is that of another certificate, as in the middle of a change.
     #[error("the private key in {} does not belong to the certificate in {}", key.display(), certificate.display())]
     Mismatch {
         /// The key's file.

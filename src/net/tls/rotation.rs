@@ -1,7 +1,7 @@
 //! What is loaded from files, and loaded anew when they have changed.
 //!
-//! The new replaces the old only if it is valid as a whole. A pair is two files and they are written one after the
-//! other, so a look may find halves of two pairs: then the old one serves on, and the next look finds the rest.
+//! The new replaces the old only if it is valid as a whole. Key and certificate are two files, written one after the
+//! other, so a look may find a new one beside an old one: then what was loaded serves on, and a later look finds both.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;

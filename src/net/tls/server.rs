@@ -32,7 +32,7 @@ impl ServerIdentity {
     /// Reads the files, whose paths are absolute: not for a thread that serves connections.
     ///
     /// # Errors
-    /// A file that cannot be read, key and certificate of different pairs, a certificate that is not in its time.
+    /// A file that cannot be read, the key of another certificate, a certificate that is not in its time.
     pub fn load(files: &ServerFiles) -> Result<Self, LoadError> {
         let chain = files.extra_cert_chain.iter();
         let all = [&files.private_key].into_iter().chain(&files.cert_key).chain(chain).chain(&files.client_cas);
@@ -77,8 +77,8 @@ impl Loaded {
             key: Path::new(&files.private_key),
             chain: files.extra_cert_chain.as_deref().map(Path::new),
         };
-        let pair = certificate::pair(places)?;
-        let mut remarks = pair.remarks;
+        let own = certificate::checked(places)?;
+        let mut remarks = own.remarks;
         let setup = |source| LoadError::Setup { source };
         let builder = ServerConfig::builder_with_provider(provider());
         let builder = builder.with_safe_default_protocol_versions().map_err(setup)?;
@@ -93,9 +93,9 @@ impl Loaded {
                 builder.with_client_cert_verifier(verifier.map_err(failed)?)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.certified)));
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified)));
         config.alpn_protocols = protocols(&files.alpn)?;
         let remarks = remarks.into_iter().map(Arc::new).collect();
-        Ok(Self { config: Arc::new(config), expires: pair.expires, remarks })
+        Ok(Self { config: Arc::new(config), expires: own.expires, remarks })
     }
 }

@@ -45,7 +45,7 @@ pub enum Got {
 /// The TLS state of one connection, server's or client's.
 #[derive(Debug)]
 pub struct Session {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Ciphertext that was read from the socket while the plaintext of what came before had no room. Mostly empty, and
     /// then without memory.
     pub(super) ahead: Vec<u8>,
@@ -53,12 +53,14 @@ pub struct Session {
     failure: Option<SessionError>,
     /// The first byte of the handshake, by which another protocol is known.
     first: Option<u8>,
+    /// Our direction has been ended by the book.
+    ended: bool,
 }
 
 impl Session {
     pub(super) fn new(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(HELD));
-        Self { connection, ahead: Vec::new(), failure: None, first: None }
+        Self { connection, ahead: Vec::new(), failure: None, first: None, ended: false }
     }
 
     /// Drives the handshake as far as the socket goes. `scratch` is room for ciphertext, its content without meaning
@@ -144,8 +146,12 @@ impl Session {
     /// taken and not sent is in here, which [`Self::wants_write`] tells.
     ///
     /// # Errors
-    /// The socket's, and those of a session that has failed.
+    /// The socket's, those of a session that has failed, and a broken pipe if our direction was ended.
     pub fn write(&mut self, io: &mut impl Write, plain: &[u8]) -> Result<usize, SessionError> {
+        // The library would take it, and the peer ignore it.
+        if self.ended {
+            return Err(SessionError::io(io::ErrorKind::BrokenPipe.into()));
+        }
         let mut taken = 0;
         while self.flush(io)? && taken < plain.len() {
             let count = self.connection.writer().write(&plain[taken..]).map_err(SessionError::io)?;
@@ -180,6 +186,7 @@ impl Session {
     /// # Errors
     /// The socket's.
     pub fn close_notify(&mut self, io: &mut impl Write) -> Result<bool, SessionError> {
+        self.ended = true;
         self.connection.send_close_notify();
         self.flush(io)
     }

@@ -4,6 +4,7 @@ mod files;
 mod handshake;
 mod keys;
 mod names;
+mod openssl;
 mod rotation;
 mod stream;
 mod walk;
@@ -143,6 +144,16 @@ fn client_of(tls: &ClientTls, host: &str) -> Result<ClientIdentity, LoadError> {
     ClientIdentity::load(tls, &Peer::Tcp(HostPort { host, port: 443, bind_address: None, prefer: None }))
 }
 
+/// A client of plain rustls with these versions and protocols, that believes our authority.
+fn other_client(folder: &Folder, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]) -> Session {
+    let builder = rustls::ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
+    let store = roots::at(Path::new(&folder.path("authorities"))).unwrap().store;
+    let mut config = builder.with_root_certificates(store).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = "localhost".try_into().unwrap();
+    Session::new(rustls::ClientConnection::new(Arc::new(config), name).unwrap().into())
+}
+
 /// One end: a session and its socket, which passes at most so many bytes at a time.
 struct End {
     session: Session,
@@ -153,6 +164,8 @@ struct End {
 struct Portioned {
     socket: UnixStream,
     most: usize,
+    /// Bytes that it has taken.
+    written: usize,
 }
 
 impl Read for Portioned {
@@ -164,7 +177,9 @@ impl Read for Portioned {
 
 impl Write for Portioned {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.socket.write(&buffer[..self.most.min(buffer.len())])
+        let count = self.socket.write(&buffer[..self.most.min(buffer.len())])?;
+        self.written += count;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -211,7 +226,7 @@ fn shake(server: &mut End, client: &mut End) -> (Result<(), SessionError>, Resul
 
 impl End {
     fn new(session: Session, socket: UnixStream) -> Self {
-        Self { session, socket: Portioned { socket, most: usize::MAX }, scratch: vec![0; 20_000] }
+        Self { session, socket: Portioned { socket, most: usize::MAX, written: 0 }, scratch: vec![0; 20_000] }
     }
 
     fn step(&mut self, result: &mut Option<Result<(), SessionError>>) {

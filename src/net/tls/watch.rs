@@ -80,6 +80,9 @@ enum Order {
 }
 
 impl Watch {
+    /// How often to look where nothing else is asked for.
+    pub const EVERY: Duration = Duration::from_secs(2);
+
     /// Looks every so often. `tell` is called on the thread and should do no more than put into a queue.
     ///
     /// # Errors

@@ -53,12 +53,12 @@ const PREFIX: &str = "haproxy";
 
 /// Any place to listen.
 pub(in super::super) fn listen(text: &str) -> Result<Listen, Fault> {
-    any(text, LISTEN)
+    any(text, LISTEN, Prefixed::No)
 }
 
 /// A place to listen whose socket is passed on.
 pub(in super::super) fn passed(text: &str) -> Result<Listen, Fault> {
-    let listen = any(text, PASSED)?;
+    let listen = any(text, PASSED, Prefixed::No)?;
     let kind = match &listen {
         Listen::Tls(_) => "ssl",
         Listen::Proxied(_) => PREFIX,
@@ -67,7 +67,15 @@ pub(in super::super) fn passed(text: &str) -> Result<Listen, Fault> {
     Err(Fault { offset: 0, problem: Problem::NotPassed { kind, forms: PASSED } })
 }
 
-fn any(text: &str, forms: &'static str) -> Result<Listen, Fault> {
+/// Whether the prefix was read already. It is looked at before what is behind it is read, so that of many prefixes no more
+/// than one is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefixed {
+    Yes,
+    No,
+}
+
+fn any(text: &str, forms: &'static str, prefixed: Prefixed) -> Result<Listen, Fault> {
     if text.is_empty() {
         return Err(Fault { offset: 0, problem: Problem::Empty { forms } });
     }
@@ -77,15 +85,24 @@ fn any(text: &str, forms: &'static str) -> Result<Listen, Fault> {
     }
     // Behind the prefix a short form may stand, which only the text itself can tell.
     if let Some((prefix, rest)) = text.split_once(':').filter(|(prefix, _)| prefix.eq_ignore_ascii_case(PREFIX)) {
+        if prefixed == Prefixed::Yes {
+            return Err(Fault { offset: 0, problem: Problem::ProxiedTwice });
+        }
         let offset = prefix.len() + 1;
-        let inner = any(rest, forms).map_err(|fault| Fault { offset: fault.offset + offset, ..fault })?;
-        return proxied(inner, offset);
+        let behind = any(rest, forms, Prefixed::Yes).and_then(|inner| proxied(inner, 0));
+        return behind.map_err(|fault| Fault { offset: fault.offset + offset, ..fault });
     }
     let (kind, arguments) = fields(text, forms)?;
-    of_kind(text, &kind, arguments, forms)
+    of_kind(text, &kind, arguments, forms, prefixed)
 }
 
-fn of_kind(text: &str, kind: &Field, mut arguments: Vec<Field>, forms: &'static str) -> Result<Listen, Fault> {
+fn of_kind(
+    text: &str,
+    kind: &Field,
+    mut arguments: Vec<Field>,
+    forms: &'static str,
+    prefixed: Prefixed,
+) -> Result<Listen, Fault> {
     let given = |shape, arguments| assign(shape, text, arguments);
     match kind.value.as_str() {
         "tcp" => Ok(Listen::Tcp(tcp(&given(&TCP, &arguments)?)?)),
@@ -95,11 +112,14 @@ fn of_kind(text: &str, kind: &Field, mut arguments: Vec<Field>, forms: &'static 
         "fd" => descriptor(&given(&DESCRIPTOR, &arguments)?),
         word if word.eq_ignore_ascii_case("tcp6") => tcp6(&given(&TCP6, &arguments)?),
         word if word.eq_ignore_ascii_case("systemd") => systemd(&given(&SYSTEMD, &arguments)?),
+        word if word.eq_ignore_ascii_case(PREFIX) && prefixed == Prefixed::Yes => {
+            Err(Fault { offset: kind.offset, problem: Problem::ProxiedTwice })
+        }
         word if word.eq_ignore_ascii_case(PREFIX) => {
             let missing = Fault { offset: text.len(), problem: Problem::NoKind { forms } };
             let first = arguments.iter().position(|field| field.key.is_none()).ok_or(missing)?;
             let kind = arguments.remove(first);
-            proxied(of_kind(text, &kind, arguments, forms)?, kind.offset)
+            proxied(of_kind(text, &kind, arguments, forms, Prefixed::Yes)?, kind.offset)
         }
         // As if `unix:` stood before it.
         word if word.starts_with('@') => {

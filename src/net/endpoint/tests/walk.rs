@@ -212,7 +212,7 @@ fn values_survive_being_written_and_read() {
 fn any_text_is_read_or_refused_and_what_is_read_survives() {
     let mut seeded = Seeded(0xbad_5eed);
     let (mut listens, mut connects) = (0, 0);
-    for _ in 0..50_000 {
+    for _ in 0..25_000 {
         let start = STARTS[usize::try_from(seeded.below(24)).unwrap_or(0)];
         let text = format!("{start}{}", seeded.text(r"0189:=\[]%.a-é port@/", 9));
         match text.parse::<Listen>() {
@@ -233,6 +233,52 @@ fn any_text_is_read_or_refused_and_what_is_read_survives() {
     }
     assert!(listens > 500, "only {listens} texts were endpoints to listen on");
     assert!(connects > 500, "only {connects} texts were endpoints to connect to");
+}
+
+/// Whatever text comes from outside, it is read or refused with its place; what is read can be written.
+fn survives(text: &str) {
+    match text.parse::<Listen>() {
+        Ok(value) => assert_eq!(value.to_string().parse::<Listen>(), Ok(value), "{text:?}"),
+        Err(error) => drop((error.to_string(), error.pointed())),
+    }
+    match text.parse::<Connect>() {
+        Ok(value) => assert_eq!(value.to_string().parse::<Connect>(), Ok(value), "{text:?}"),
+        Err(error) => drop((error.to_string(), error.pointed())),
+    }
+    if let Err(error) = text.parse::<NamedListen>() {
+        drop((error.to_string(), error.pointed()));
+    }
+}
+
+#[test]
+fn bytes_at_random_do_no_harm() {
+    let mut seeded = Seeded(0xb17e5);
+    for _ in 0..8000 {
+        let bytes: Vec<u8> = (0..seeded.below(40)).map(|_| u8::try_from(seeded.below(256)).unwrap_or(0)).collect();
+        survives(&String::from_utf8_lossy(&bytes));
+        // Characters of every length, and the longest of texts.
+        let text: String = bytes.iter().filter_map(|byte| char::from_u32(u32::from(*byte) << (byte % 13))).collect();
+        survives(&text);
+    }
+    for letter in [":", "=", r"\\", "[", "@", "9", "h:", "haproxy:", "é"] {
+        survives(&letter.repeat(5000));
+    }
+}
+
+#[test]
+fn a_letter_more_or_less_does_no_harm() {
+    let mut seeded = Seeded(0x0dd);
+    for _ in 0..2000 {
+        let listen = seeded.listen();
+        let texts = [seeded.with_header(listen).to_string(), seeded.connect().to_string()];
+        for text in texts {
+            let place = usize::try_from(seeded.below(u64::try_from(text.chars().count()).unwrap_or(1))).unwrap_or(0);
+            let (before, after): (String, String) =
+                (text.chars().take(place).collect(), text.chars().skip(place).collect());
+            survives(&format!("{before}{}{after}", seeded.text(":=\\[]%@0é\0", 1)));
+            survives(&format!("{before}{}", after.chars().skip(1).collect::<String>()));
+        }
+    }
 }
 
 /// An error tells the place, and the caret is under it.

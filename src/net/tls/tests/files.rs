@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_pair_in_its_time_is_loaded_and_knows_its_end() {
+fn a_certificate_in_its_time_is_loaded_and_knows_its_end() {
     let folder = Folder::new();
     let made = folder.authority.make_with("localhost", |params| params.not_after = date_time_ymd(2099, 12, 31));
     let server = ServerIdentity::load(&folder.files("server", &made)).unwrap();
@@ -24,7 +24,7 @@ fn a_certificate_out_of_its_time_is_refused() {
 }
 
 #[test]
-fn key_and_certificate_of_different_pairs_are_refused() {
+fn a_key_of_another_certificate_is_refused() {
     let folder = Folder::new();
     let made = folder.authority.make("localhost");
     let other = folder.authority.make("localhost");

@@ -2,16 +2,6 @@
 
 use super::*;
 
-/// A client of plain rustls with these versions and protocols, that believes our authority.
-fn other_client(folder: &Folder, versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]) -> Session {
-    let builder = rustls::ClientConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-    let store = roots::at(Path::new(&folder.path("authorities"))).unwrap().store;
-    let mut config = builder.with_root_certificates(store).with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let name = "localhost".try_into().unwrap();
-    Session::new(rustls::ClientConnection::new(Arc::new(config), name).unwrap().into())
-}
-
 #[test]
 fn a_handshake_may_come_byte_by_byte() {
     let folder = Folder::new();
@@ -63,7 +53,7 @@ fn what_comes_right_behind_the_handshake_is_read_without_the_socket() {
     assert!(client.close_notify());
     // One read takes the end of the handshake, all of the text, and its end.
     assert_eq!(go(&mut server), Handshake::Done);
-    let mut nothing = Portioned { socket: sockets().0, most: usize::MAX };
+    let mut nothing = Portioned { socket: sockets().0, most: usize::MAX, written: 0 };
     let mut plain = [0; 1000];
     let mut all: Vec<u8> = Vec::new();
     loop {
@@ -199,6 +189,19 @@ fn the_reason_of_a_peer_that_is_gone_is_heard() {
     drop(here);
     let error = client.session.handshake(&mut client.socket, &mut client.scratch).unwrap_err();
     assert_eq!(said(&error), "the TLS handshake failed: received fatal alert: HandshakeFailure");
+}
+
+/// An end by the book, which anybody on the way could have sent.
+#[test]
+fn an_end_within_the_handshake_is_no_session() {
+    let folder = Folder::new();
+    let (mut here, there) = sockets();
+    let mut client = End::new(folder.client().session().unwrap(), there);
+    here.write_all(b"\x15\x03\x03\x00\x02\x01\x00").unwrap();
+    let mut go = || client.session.handshake(&mut client.socket, &mut client.scratch);
+    assert_eq!(go().unwrap(), Handshake::Blocked);
+    here.shutdown(Shutdown::Write).unwrap();
+    assert!(matches!(go(), Err(SessionError::Left)));
 }
 
 #[test]

@@ -74,6 +74,31 @@ fn without_a_folder_the_authorities_of_the_host_are_believed_and_no_other() {
     }
 }
 
+/// Runs itself again with a variable that belongs to the whole process.
+#[test]
+fn the_environment_may_name_the_authorities_of_the_host() {
+    const NAME: &str = "net::tls::tests::names::the_environment_may_name_the_authorities_of_the_host";
+    let folder = Folder::new();
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|_| std::env::var_os("AGAIN").is_some()) {
+        fs::write(path, &folder.authority.pem).unwrap();
+        let client = client_of(&ClientTls::default(), "localhost").unwrap();
+        assert_eq!(meet(&folder.authority.make("localhost"), &client), (None, None));
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", NAME]).env("AGAIN", "1").env("SSL_CERT_FILE", folder.path("named"));
+    let ran = again.env_remove("SSL_CERT_DIR").output().unwrap();
+    assert!(ran.status.success() && String::from_utf8_lossy(&ran.stdout).contains("1 passed"), "{ran:?}");
+}
+
+#[test]
+fn a_common_name_is_no_name_for_a_host() {
+    let folder = Folder::new();
+    let without = |params: &mut CertificateParams| params.subject_alt_names.clear();
+    let made = folder.authority.make_with("localhost", without);
+    refuses(&made, &folder.client(), "BadCertificate", "not valid for name");
+}
+
 #[test]
 fn hostname_is_what_is_checked_in_place_of_the_host() {
     let folder = Folder::new();

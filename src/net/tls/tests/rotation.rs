@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 
-/// Writes a new pair over the files.
+/// Writes another key and certificate over the files.
 fn replace(files: &ServerFiles, made: &Made) {
     fs::write(&files.private_key, &made.key).unwrap();
     fs::write(files.cert_key.as_ref().unwrap(), &made.certificate).unwrap();
@@ -31,7 +31,7 @@ fn files_that_stay_are_not_loaded_again() {
 }
 
 #[test]
-fn a_changed_pair_is_for_new_connections_and_running_ones_go_on() {
+fn a_changed_certificate_is_for_new_connections_and_running_ones_go_on() {
     let folder = Folder::new();
     let files = folder.server_files();
     let server = ServerIdentity::load(&files).unwrap();
@@ -57,13 +57,13 @@ fn a_changed_pair_is_for_new_connections_and_running_ones_go_on() {
 }
 
 #[test]
-fn half_of_a_pair_changes_nothing_and_is_told_once() {
+fn half_of_a_change_changes_nothing_and_is_told_once() {
     let folder = Folder::new();
     let files = folder.server_files();
     let server = ServerIdentity::load(&files).unwrap();
     let made = folder.authority.make("second");
     fs::write(files.cert_key.as_ref().unwrap(), &made.certificate).unwrap();
-    let Refresh::Kept(error) = server.refresh() else { panic!("half a pair was taken") };
+    let Refresh::Kept(error) = server.refresh() else { panic!("half a change was taken") };
     assert!(matches!(error, LoadError::Mismatch { .. }), "{error}");
     assert!(matches!(server.refresh(), Refresh::Unchanged));
     assert!(is_for(&folder, &server, "localhost"));
@@ -94,6 +94,27 @@ fn whatever_cannot_be_used_changes_nothing() {
     replace(&files, &good);
     assert!(matches!(server.refresh(), Refresh::Swapped { .. }));
     assert!(is_for(&folder, &server, "second"));
+}
+
+/// What is read while a file is written may be of both; it is looked at again.
+#[test]
+fn files_that_change_while_they_are_read_are_read_again() {
+    let folder = Folder::new();
+    let path = folder.write("one", "1");
+    let read = || Ok(fs::read_to_string(&path).unwrap());
+    let value = crate::net::tls::rotation::Rotating::load(vec![path.clone().into()], read).unwrap();
+    assert_eq!(*value.current(), "1");
+    folder.write("one", "2");
+    let while_written = || {
+        let text = read();
+        folder.write("one", "3");
+        text
+    };
+    assert!(value.refresh(while_written).is_none());
+    assert_eq!(*value.current(), "1");
+    assert_eq!(*value.refresh(read).unwrap().unwrap(), "3");
+    assert_eq!(*value.current(), "3");
+    assert!(value.refresh(read).is_none());
 }
 
 /// As certificate tools and cluster secrets do it: a link that leads elsewhere at once.
@@ -154,6 +175,8 @@ fn a_session_is_not_resumed_past_a_change() {
     let (mut here, mut there) = connected(&server, &client);
     here.write(b"a ticket comes along").unwrap();
     there.read_all().unwrap();
+    let (again, _client) = connected(&server, &client);
+    assert_eq!(again.session.connection.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
 
     folder.write("clients/root.pem", &Authority::new("another").pem);
     assert!(matches!(server.refresh(), Refresh::Swapped { .. }));

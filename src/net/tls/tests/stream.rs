@@ -24,7 +24,17 @@ impl Write for Shut {
 #[test]
 fn each_side_ends_its_own_direction() {
     let folder = Folder::new();
-    let (mut server, mut client) = connected(&folder.server(), &folder.client());
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (here, there) = sockets();
+        let server = End::new(folder.server().session().unwrap(), here);
+        ends_one_by_one(server, End::new(other_client(&folder, &[version], &[]), there));
+    }
+}
+
+fn ends_one_by_one(mut server: End, mut client: End) {
+    let (one, other) = shake(&mut server, &mut client);
+    one.unwrap();
+    other.unwrap();
     assert_eq!(client.write(b"request").unwrap(), 7);
     assert!(client.close_notify());
     client.socket.socket.shutdown(Shutdown::Write).unwrap();
@@ -39,6 +49,14 @@ fn each_side_ends_its_own_direction() {
     // And stays ended.
     assert_eq!(client.read_all().unwrap(), (Vec::new(), true));
     assert_eq!(server.read_all().unwrap(), (Vec::new(), true));
+}
+
+#[test]
+fn nothing_is_written_behind_our_own_end() {
+    let folder = Folder::new();
+    let (mut server, _client) = connected(&folder.server(), &folder.client());
+    assert!(server.close_notify());
+    assert_eq!(said(&server.write(b"late").unwrap_err()), "the connection failed: broken pipe");
 }
 
 #[test]
@@ -188,4 +206,9 @@ fn a_blocked_read_and_an_empty_socket_are_told() {
     server.write(b"hello").unwrap();
     assert_eq!(client.read(&mut plain).unwrap(), Got::Plain { length: 5, more: false });
     assert_eq!(client.read(&mut plain).unwrap(), Got::Blocked);
+    // The end came along: there will be no other event to read it at.
+    server.write(b"bye").unwrap();
+    server.close_notify();
+    assert_eq!(client.read(&mut plain).unwrap(), Got::Plain { length: 3, more: true });
+    assert_eq!(client.read(&mut plain).unwrap(), Got::Closed);
 }

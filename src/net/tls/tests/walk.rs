@@ -41,13 +41,17 @@ impl Side {
 
     /// Sends some; whether the other side has news.
     fn send(&mut self, seeded: &mut Seeded) -> bool {
-        let until = self.text.len().min(self.sent + seeded.size());
-        self.sent += self.end.write(&self.text[self.sent..until]).unwrap();
-        self.end.session.flush(&mut self.end.socket).unwrap();
-        if self.sent == self.text.len() && !self.ended {
-            self.ended = self.end.close_notify();
+        let before = self.end.socket.written;
+        if !self.ended {
+            let until = self.text.len().min(self.sent + seeded.size());
+            self.sent += self.end.write(&self.text[self.sent..until]).unwrap();
+            if self.sent == self.text.len() {
+                self.end.close_notify();
+                self.ended = true;
+            }
         }
-        true
+        self.end.session.flush(&mut self.end.socket).unwrap();
+        self.end.socket.written > before
     }
 
     fn receive(&mut self, seeded: &mut Seeded) {
@@ -71,10 +75,10 @@ impl Side {
 fn everything_arrives_in_order_whatever_the_buffers() {
     let folder = Folder::new();
     let (server, client) = (folder.server(), folder.client());
-    for seed in 1..=12 {
+    for seed in 1..=8 {
         let mut seeded = Seeded(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let (one, other) = connected(&server, &client);
-        let mut sides = [Side::new(one, 300_000, seed + 5), Side::new(other, seeded.below(100_000), seed + 11)];
+        let mut sides = [Side::new(one, 120_000, seed + 5), Side::new(other, seeded.below(60_000), seed + 11)];
         let mut steps = 0;
         while !sides.iter().all(|side| side.ended && side.closed) {
             let which = seeded.below(2);
@@ -85,7 +89,7 @@ fn everything_arrives_in_order_whatever_the_buffers() {
                 sides[which].receive(&mut seeded);
             }
             steps += 1;
-            assert!(steps < 5_000_000, "seed {seed} stands still");
+            assert!(steps < 1_000_000, "seed {seed} stands still");
         }
         let [one, other] = sides;
         assert!(one.text == other.received && other.text == one.received, "seed {seed}");
