@@ -347,7 +347,7 @@ impl World {
 
     fn leave(&mut self) {
         let waiting = self.waiting.iter().filter(|(_, scope)| scope.is_some()).map(|(request, _)| *request);
-        if let Some(request) = waiting.last() {
+        if let Some(request) = waiting.max() {
             self.waiting.remove(&request);
             self.feed(Input::Left(request));
         }
