@@ -5,6 +5,7 @@ mod control;
 mod defects;
 mod grace;
 mod place;
+mod restart;
 mod saved;
 mod stop;
 mod switch;
@@ -17,6 +18,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         control::all(),
         defects::trials(),
         grace::trials(),
+        restart::trials(),
         saved::trials(),
         stop::trials(),
         switch::trials(),
