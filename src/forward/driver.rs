@@ -102,6 +102,8 @@ pub struct Driver {
     /// How many connections were cut since a stop was asked for.
     cut_in_all: usize,
     since: Instant,
+    /// Not everything that is to be saved is there yet.
+    coming_up: bool,
     pid_file: Option<PidFile>,
     successor: Option<Vec<OsString>>,
     /// A new process is getting ready.
@@ -144,6 +146,7 @@ impl Driver {
         for rule in prepared {
             driver.accept_for(rule)?;
         }
+        driver.coming_up = false;
         driver.save()?;
         Ok(driver)
     }
@@ -171,6 +174,7 @@ impl Driver {
             unsaved: None,
             cut_in_all: 0,
             since: Instant::now(),
+            coming_up: true,
             pid_file: parts.pid_file,
             successor: parts.successor,
             restarting: None,

@@ -16,6 +16,7 @@ mod output;
 mod plain;
 mod probe;
 mod serve;
+mod successor;
 mod wire;
 mod wrap;
 
@@ -76,6 +77,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["keeps_by_library", file] => notifies::by_library(file.as_ref()),
         ["notifies", ..] => notifies::run(&words[1..]),
         ["relay", name, ..] => crate::relay::run(name, &words[2..]),
+        ["successor", last, ..] => successor::run(last.parse().unwrap()),
         ["probe", file] => probe::run(file.as_ref()),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),

@@ -9,6 +9,7 @@ mod restart;
 mod saved;
 mod stop;
 mod switch;
+mod tls;
 mod wait;
 
 /// Every trial of the role.
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         saved::trials(),
         stop::trials(),
         switch::trials(),
+        tls::trials(),
         wait::trials(),
     ];
     all.into_iter().flatten().collect()

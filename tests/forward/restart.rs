@@ -1,6 +1,7 @@
 //! Swapping the running process for another while connections run.
 
 use super::place::{Backend, Client, Place, client, free_source, row, unix_backend};
+use super::tls::certificate;
 use crate::harness::process::{Exit, alive, send};
 use crate::harness::{PATIENCE, eventually, scene, trials, until};
 use nix::sys::signal::Signal;
@@ -15,11 +16,12 @@ trials![
     it_can_be_done_again_and_again,
     a_program_that_cannot_run_changes_nothing,
     a_program_that_says_nothing_changes_nothing,
-    a_program_that_dies_changes_nothing,
+    a_process_that_fails_at_any_step_changes_nothing,
     two_at_once_are_one_and_a_refusal,
     what_cannot_be_handed_over_now_is_refused,
     in_the_foreground_it_is_refused,
     many_connections_survive_it,
+    connections_with_tls_end_in_the_old_process,
 ];
 
 impl Place {
@@ -198,18 +200,18 @@ fn a_program_that_says_nothing_changes_nothing() {
     place.restart_in_vain("not understood");
 }
 
-fn a_program_that_dies_changes_nothing() {
+fn a_process_that_fails_at_any_step_changes_nothing() {
     let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
     let (source, address) = free_source();
     place.start_copy(&source, &a.endpoint());
     let mut on_a = client(address, "a");
     place.switch(&source, &b.endpoint());
     let mut on_b = client(address, "b");
-    // It dies after so many words.
-    for words in 1..=2 {
-        let said = r#""ready"\n"registered"\n"#.split_inclusive("\\n").take(words).collect::<String>();
-        place.scene.script("program", &format!("read plan; printf '{said}' >&0; read plan; exit 1"));
-        place.restart_in_vain("process");
+    // The last one stays silent, and is ended.
+    for last in 0..=6 {
+        let suite = scene::suite();
+        place.scene.script("program", &format!("exec {suite} child successor {last} \"$@\""));
+        place.restart_in_vain("cannot restart");
         on_a.ask("a");
         on_b.ask("b");
         assert_eq!(
@@ -291,4 +293,33 @@ fn many_connections_survive_it() {
     assert_eq!(a.accepted(), 508);
     drop(all);
     place.wait_rows(&[row(&source, &a.endpoint(), 0, "active")]);
+}
+
+fn connections_with_tls_end_in_the_old_process() {
+    let (outer, inner, a) = (Place::new(), Place::new(), Backend::new("a"));
+    let files = certificate(&inner.scene, "one");
+    let ((front, address), (middle, secret)) = (free_source(), free_source());
+    inner.start(&files.listen(&middle), &a.endpoint());
+    outer.start(&front, &files.destination(secret));
+    let mut held = [client(address, "a"), client(address, "a")];
+    for (turn, client_of_old) in held.iter_mut().enumerate() {
+        let old = outer.pid();
+        outer.quietly(&["restart"]);
+        assert!(alive(old), "it has connections still");
+        client_of_old.ask("a");
+        client(address, "a");
+        if turn == 0 {
+            client_of_old.end();
+            // The other one is there, too.
+            assert!(alive(old));
+        }
+    }
+    held[1].ask("a");
+    outer.run(&["stop"]).expect(0);
+    // What was stopped is stopped there, too.
+    held[1].ends();
+    until("nothing is left", PATIENCE, || {
+        let left = outer.scene.processes();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
 }

@@ -24,11 +24,14 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Scripts of any user who can reach it read it.
 const PID_FILE_MODE: u32 = 0o644;
 /// What is printed when everything works.
 const STARTED: &str = "Started\n";
+/// Between two attempts to ask one that is coming up.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What follows damage.
 const INSTEAD: &str = "; serving the rules that were saved before those";
 
@@ -236,6 +239,23 @@ fn add(asked: &Asked, rule: &SavedRule, options: &SavedOptions) -> Result<Option
     }
 }
 
+/// Another start was faster: it gets our rule, as soon as it can be asked.
+fn add_to_faster(asked: &Asked, rule: &SavedRule, pipe: &StatusPipe) -> Result<(), Failure> {
+    let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
+    let until = Instant::now() + super::PATIENCE;
+    loop {
+        match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
+            Err(error) if error.is_nobody() && Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            Err(error) => return Err(asked.no_answer(&error)),
+            Ok(reply) => {
+                let text = started(result::<Done>(reply)?.listening.as_deref());
+                pipe.tell(&StartResult { code: 0, text });
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// What nobody can know without it comes first.
 fn started(listening: Option<&str>) -> String {
     listening.map_or_else(|| STARTED.into(), |address| format!("listening on {address}\n{STARTED}"))
@@ -246,7 +266,12 @@ impl Plan {
         let directory = asked.dir.path();
         asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
         let pid_file = PidFile::create(&directory.join(PID_FILE), PID_FILE_MODE);
-        let pid_file = pid_file.map_err(|error| taken(asked, &error))?;
+        let pid_file = match (pid_file, starter.as_ref(), self.rule.as_ref()) {
+            (Err(PidFileError::Held { .. }), Some(pipe), Some(rule)) if self.options.is_empty() => {
+                return add_to_faster(asked, rule, pipe);
+            }
+            (pid_file, ..) => pid_file.map_err(|error| taken(asked, &error))?,
+        };
         let logging = logging::start(logging::level(self.verbosity), &self.log);
         let logging = logging.map_err(|error| Failure::failed(&error))?;
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;

@@ -266,6 +266,9 @@ impl Driver {
             }
         }
         self.leave_when_idle();
+        if !self.finished {
+            info!("what cannot be handed over stays here until it ends");
+        }
     }
 
     /// Ends when nothing runs here any more.
@@ -273,9 +276,6 @@ impl Driver {
         // Each is asked: whoever is not idle tells later.
         let busy = self.places.values().filter(|place| !place.target.watch()).count();
         self.finished = busy == 0;
-        if busy > 0 {
-            info!("connections that cannot be handed over run on {busy} destinations, until they end");
-        }
     }
 
     /// What the other process has stopped is stopped here, too.

@@ -49,6 +49,7 @@ pub fn take_over(stream: &UnixStream, equipment: Successor) -> Result<(), Driver
     match begun {
         Ok(driver) => driver.run(),
         Err(error) => {
+            log::error!("cannot take over: {}", crate::chain(&error));
             // One that has gone needs no answer.
             let _ = handover::say(stream, &Word::Failed(crate::chain(&error)));
             Err(error)
@@ -159,6 +160,8 @@ impl Driver {
         let held = arrived.pid_file.take().ok_or_else(|| missing("the pid file"))?;
         let pid_file = PidFile::take_over(&equipment.directory.join(PID_FILE), equipment.pid_file_mode, held)?;
         driver.pid_file = Some(pid_file);
+        driver.coming_up = false;
+        driver.try_to_save();
         Ok(driver)
     }
 
