@@ -29,13 +29,15 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 14] = [
+const PURE: [&str; 16] = [
     "net/proxy_protocol.rs",
     "net/proxy_protocol/",
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
     "net/connecting/attempts.rs",
+    "net/relay/flow.rs",
+    "net/relay/flow/",
     "net/resolve/queue.rs",
     "forward/state.rs",
     "forward/state/",
