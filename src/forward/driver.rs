@@ -313,6 +313,7 @@ impl Driver {
                         error!("{}", crate::chain(&error));
                     }
                 }
+                Signal::SIGCHLD if self.leaving.is_some() => leaving::reap(),
                 Signal::SIGHUP => self.trials.look_at_files(),
                 _ => debug!("{signal} means nothing here"),
             }

@@ -196,7 +196,7 @@ fn a_program_that_says_nothing_changes_nothing() {
     restarts.finish(PATIENCE).expect(1).complains().says("cannot restart");
     held.ask("a");
     client(address, "a");
-    place.scene.script("program", "echo garbage >&0; exit 1");
+    place.scene.script("program", "read plan; echo garbage >&0; exit 1");
     place.restart_in_vain("not understood");
 }
 
@@ -314,7 +314,8 @@ fn connections_with_tls_end_in_the_old_process() {
     // Each ends with its last connection, also with others before and behind it.
     let (second, mut client_of_second) = held.remove(1);
     client_of_second.end();
-    outer.wait_end(second);
+    let entry = format!("/proc/{second}");
+    eventually("it is gone, and no zombie", || !std::path::Path::new(&entry).exists());
     held.iter_mut().for_each(|(_, client)| client.ask("a"));
     outer.run(&["stop"]).expect(0);
     // What was stopped is stopped there, too.

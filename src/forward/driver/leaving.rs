@@ -15,6 +15,7 @@ use crate::process::spawn::{Launch, Process, signal_leader, spawn};
 use crate::reactor::{Descriptor, READABLE};
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
@@ -290,6 +291,11 @@ impl Driver {
         info!("{count} connections were cut");
         self.finished = true;
     }
+}
+
+/// The process that has taken over is our child, and may go before us.
+pub(super) fn reap() {
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
 /// Whether the process at the other end has not gone. Nothing is said there any more.
