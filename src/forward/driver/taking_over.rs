@@ -13,7 +13,7 @@ use crate::logging::Logging;
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Connect, Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
-use crate::net::relay::{Door, Relay, Route, Which, news};
+use crate::net::relay::{Door, NewsReceiver, Relay, Route, Which, news};
 use crate::net::tls::{ClientIdentity, ServerIdentity};
 use crate::process::pid_file::PidFile;
 use crate::reactor::{READABLE, Reactor, Signals};
@@ -58,15 +58,16 @@ pub fn take_over(stream: &UnixStream, equipment: Successor) -> Result<(), Driver
 }
 
 fn begin(stream: &UnixStream, equipment: Successor) -> Result<Driver, DriverError> {
-    rehearse(&handover::hear(stream)?)?;
+    let settings = rehearse(&handover::hear(stream)?)?;
+    let machinery = Machinery::start(settings)?;
     handover::say(stream, &Word::Ready)?;
     // It may have become another meanwhile.
     let plan = handover::hear::<Plan>(stream)?;
-    let settings = rehearse(&plan)?;
+    rehearse(&plan)?;
     let handed = handover::receive(stream, plan.descriptors)?;
     handover::say(stream, &Word::Registered)?;
     handover::expect(stream, &Word::Commit)?;
-    let mut driver = Driver::taking_over(settings, equipment, plan, handed)?;
+    let mut driver = Driver::taking_over(machinery, equipment, plan, handed)?;
     driver.predecessors.push(stream.try_clone()?.into());
     handover::say(stream, &Word::Serving)?;
     info!("taken over");
@@ -91,6 +92,30 @@ fn rehearse(plan: &Plan) -> Result<Settings, DriverError> {
         }
     }
     Settings::of(&plan.options).map_err(|error| HandoverError::Failed(crate::chain(&error)).into())
+}
+
+/// What is there before anything is handed over. The relay counts what is open when it starts, and what it is given
+/// later besides.
+struct Machinery {
+    reactor: Reactor<Source>,
+    relay: Relay,
+    news: NewsReceiver,
+    trials: Trials,
+    stop_timeout: Duration,
+}
+
+impl Machinery {
+    fn start(settings: Settings) -> Result<Self, DriverError> {
+        let mut reactor = Reactor::new()?;
+        let (sender, news) = news(reactor.waker(Source::News)?);
+        Ok(Machinery {
+            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            news,
+            trials: Trials::new(reactor.waker(Source::Told)?)?,
+            stop_timeout: settings.stop_timeout,
+            reactor,
+        })
+    }
 }
 
 /// The descriptors that came, by what they are.
@@ -127,15 +152,14 @@ fn missing(what: &str) -> HandoverError {
 
 impl Driver {
     fn taking_over(
-        settings: Settings,
+        machinery: Machinery,
         equipment: Successor,
         plan: Plan,
         handed: Vec<Handed>,
     ) -> Result<Self, DriverError> {
         let mut arrived = Arrived::of(handed);
-        let mut reactor = Reactor::new()?;
+        let Machinery { mut reactor, relay, news, trials, stop_timeout } = machinery;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
-        let (sender, receiver) = news(reactor.waker(Source::News)?);
         let control = arrived.control.take().ok_or_else(|| missing("the control socket"))?;
         let path = equipment.directory.join("forward.sock");
         let mut store = Store::new(&equipment.directory);
@@ -144,10 +168,10 @@ impl Driver {
         }
         let parts = Parts {
             signals,
-            trials: Trials::new(reactor.waker(Source::Told)?)?,
+            trials,
             control: Server::take_over(&mut reactor, control, path, Source::Control, Source::Client)?,
-            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
-            news: receiver,
+            relay,
+            news,
             inherited: Inherited::take(std::iter::empty()).map_err(io::Error::other)?,
             logging: equipment.logging,
             store,
@@ -155,7 +179,7 @@ impl Driver {
             successor: Some(equipment.successor),
             reactor,
         };
-        let mut driver = Driver::of(parts, plan.options, settings.stop_timeout)?;
+        let mut driver = Driver::of(parts, plan.options, stop_timeout)?;
         for rule in plan.rules {
             driver.go_on_with(rule, &mut arrived)?;
         }
