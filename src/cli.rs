@@ -2,6 +2,7 @@
 
 mod control;
 mod failure;
+mod forward;
 mod generate;
 mod print;
 mod supervise;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
                   serves on.",
     after_long_help = AFTER_HELP,
     override_usage = "socket-protector [OPTIONS] [NAME=]LISTEN... -- COMMAND [ARG]...\n       socket-protector \
-                      <status|reload|stop|completions|man> ...",
+                      <forward|status|reload|stop|completions|man> ...",
     subcommand_negates_reqs = true,
     disable_help_subcommand = true
 )]
@@ -88,6 +89,10 @@ impl Common {
         chosen.map_err(|error| Failure::failed(&error))
     }
 
+    fn run_dir_at(&self, dir: &std::path::Path) -> Result<RunDir, Failure> {
+        RunDir::choose(Some(dir), Uid::effective(), |_| None).map_err(|error| Failure::failed(&error))
+    }
+
     fn verbosity(&self) -> i16 {
         i16::from(self.verbose) - i16::from(self.quiet)
     }
@@ -101,6 +106,8 @@ enum Command {
     Reload(control::Reload),
     /// Drain and stop an instance, and wait until it has gone
     Stop(control::Stop),
+    /// Forward connections to a destination that can be changed while they run
+    Forward(forward::Forward),
     /// Write a completion script for a shell to standard output
     Completions(generate::Completions),
     /// Write the manual pages into a directory
@@ -121,12 +128,16 @@ fn run(cli: Cli, signals: std::io::Result<Signals>) -> Result<ExitCode, Failure>
     let Some(command) = cli.command else {
         return supervise::run(cli.supervise, &cli.common, signals);
     };
-    // These do not stay: ^C shall end them.
-    signals.release();
+    // Those that only ask do not stay: ^C shall end them.
+    let run_dir = |signals: Signals| {
+        signals.release();
+        cli.common.run_dir()
+    };
     match command {
-        Command::Status(status) => status.run(&cli.common.run_dir()?),
-        Command::Reload(reload) => reload.run(&cli.common.run_dir()?),
-        Command::Stop(stop) => stop.run(&cli.common.run_dir()?),
+        Command::Forward(forward) => forward.run(&cli.common, signals),
+        Command::Status(status) => status.run(&run_dir(signals)?),
+        Command::Reload(reload) => reload.run(&run_dir(signals)?),
+        Command::Stop(stop) => stop.run(&run_dir(signals)?),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     }

@@ -1,5 +1,5 @@
-//! Addresses and the sockets made from them. What travels over a socket is the business of others, but for the first
-//! line of an answer.
+//! Addresses and the sockets made from them; what travels over a socket, as far as it is relayed, and the first line of an
+//! answer.
 
 pub mod adopt;
 pub mod connect;

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "net/relay/flow/",
     "net/resolve/queue.rs",
     "forward/state.rs",
+    "forward/state/",
     "session/state.rs",
     "session/replay.rs",
     "session/frame.rs",

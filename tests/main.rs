@@ -13,6 +13,7 @@ mod cli;
 mod control;
 mod cookbook;
 mod daemon;
+mod forward;
 mod handoff;
 mod harness;
 mod initd;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         control::all(),
         cookbook::trials(),
         daemon::all(),
+        forward::trials(),
         handoff::trials(),
         initd::trials(),
         install::trials(),

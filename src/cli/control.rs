@@ -6,7 +6,8 @@ use super::table::table;
 use super::value::Time;
 use crate::control::client::{AskError, ask, ask_last};
 use crate::control::wire::{Reply, Request, Switched};
-use crate::process::instance_name::InstanceName;
+use crate::forward;
+use crate::process::instance_name::{InstanceName, InstanceNameError};
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
 use crate::supervise::status;
@@ -14,9 +15,11 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// An instance that does not answer for so long is taken for stuck.
@@ -25,11 +28,35 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `status [NAME] [--json]`
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// Which instance; without it, all of the run directory
-    name: Option<InstanceName>,
+    /// Which instance, 'forward' for the forwarder; without it, all of the run directory
+    name: Option<Which>,
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+/// An instance by its name; the forwarder has one that no other can have.
+#[derive(Clone, Debug)]
+enum Which {
+    Forwarder,
+    Named(InstanceName),
+}
+
+impl FromStr for Which {
+    type Err = InstanceNameError;
+
+    fn from_str(text: &str) -> Result<Self, InstanceNameError> {
+        if text == forward::NAME { Ok(Which::Forwarder) } else { text.parse().map(Which::Named) }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Which::Forwarder => f.write_str(forward::NAME),
+            Which::Named(name) => name.fmt(f),
+        }
+    }
 }
 
 /// `reload NAME [--timeout T] [-- COMMAND ARG…]`
@@ -59,11 +86,15 @@ impl Status {
     pub(super) fn run(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
         match &self.name {
             Some(name) => {
-                let path = socket(run_dir, name)?;
+                let path = match name {
+                    Which::Forwarder => run_dir.forwarder_socket(),
+                    Which::Named(name) => run_dir.socket_path(name),
+                };
+                let path = path.map_err(|error| Failure::failed(&error).code(2))?;
                 let reply =
                     ask(&path, &Request::Status, Some(PATIENCE)).map_err(|error| no_answer(run_dir, name, &error))?;
                 let status = result::<Value>(reply)?;
-                if self.json { print_json(&status) } else { print(&describe(&read(status)?)) }
+                if self.json { print_json(&status) } else { print(&in_words(status)?) }
             }
             None => self.all(run_dir),
         }
@@ -91,7 +122,7 @@ impl Status {
         }
         let mut rows = vec![["NAME", "ROLE", "PID", "UP", "PASS", "LISTENERS", "SERVING"].map(String::from).to_vec()];
         for status in found {
-            rows.push(row(&read(status)?));
+            rows.push(if is_forwarder(&status) { super::forward::row(&read(status)?) } else { row(&read(status)?) });
         }
         print(&table(&rows))
     }
@@ -154,7 +185,7 @@ fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-fn no_answer(run_dir: &RunDir, name: &InstanceName, error: &AskError) -> Failure {
+fn no_answer(run_dir: &RunDir, name: &dyn fmt::Display, error: &AskError) -> Failure {
     if error.is_nobody() {
         Failure::told(format!("no instance named {name} is running in {}", run_dir.path().display()))
             .hint("'socket-protector status' shows those that are")
@@ -191,6 +222,14 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
         words.push(text.to_string());
     }
     Ok(words)
+}
+
+fn is_forwarder(status: &Value) -> bool {
+    status["role"] == forward::NAME
+}
+
+fn in_words(status: Value) -> Result<String, Failure> {
+    Ok(if is_forwarder(&status) { super::forward::describe(&read(status)?) } else { describe(&read(status)?) })
 }
 
 fn row(status: &status::Status) -> Vec<String> {
@@ -259,7 +298,8 @@ fn describe(status: &status::Status) -> String {
     text
 }
 
-fn time(seconds: u64) -> String {
+/// A length of time for people.
+pub(super) fn time(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),

@@ -1,6 +1,7 @@
 //! The asking side: one request, one answer, and no wait beyond the caller's.
 
-use super::wire::{LONGEST_LINE, Reply, Request};
+use super::wire::{LONGEST_LINE, Reply};
+use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -50,7 +51,7 @@ impl AskError {
 ///
 /// # Errors
 /// Nobody there, no answer in time, or the connection lost.
-pub fn ask(path: &Path, request: &Request, timeout: Option<Duration>) -> Result<Reply, AskError> {
+pub fn ask(path: &Path, request: &impl Serialize, timeout: Option<Duration>) -> Result<Reply, AskError> {
     let stream = connect(path)?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     exchange(stream, request, deadline).map_err(|source| match source.kind() {
@@ -78,7 +79,7 @@ fn connect(path: &Path) -> Result<UnixStream, AskError> {
 ///
 /// # Errors
 /// As [`ask`].
-pub fn ask_last(path: &Path, request: &Request) -> Result<Reply, AskError> {
+pub fn ask_last(path: &Path, request: &impl Serialize) -> Result<Reply, AskError> {
     let broken = |source| AskError::Broken { path: path.into(), source };
     let stream = connect(path)?;
     let mut rest = stream.try_clone().map_err(broken)?;
@@ -88,7 +89,7 @@ pub fn ask_last(path: &Path, request: &Request) -> Result<Reply, AskError> {
     Ok(reply)
 }
 
-fn exchange(mut stream: UnixStream, request: &Request, deadline: Option<Instant>) -> io::Result<Reply> {
+fn exchange(mut stream: UnixStream, request: &impl Serialize, deadline: Option<Instant>) -> io::Result<Reply> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     let left = |deadline: Option<Instant>| match deadline.map(|at| at.saturating_duration_since(Instant::now())) {

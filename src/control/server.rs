@@ -1,6 +1,6 @@
 //! The instance's side: clients that may be slow, silent or hostile, and cost nothing but their own answer.
 
-use super::wire::{LONGEST_LINE, Reply, Request};
+use super::wire::{LONGEST_LINE, Reply};
 use crate::process::limits::Reserve;
 use crate::reactor::{BOTH, READABLE, Reactor, Registered};
 use log::{debug, warn};
@@ -8,10 +8,12 @@ use mio::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -42,8 +44,11 @@ pub enum ControlError {
 /// A control socket and its clients.
 #[derive(Debug)]
 pub struct Server<K> {
-    listener: Registered<UnixListener>,
+    /// `None` once another process has it.
+    listener: Option<Registered<UnixListener>>,
     path: PathBuf,
+    /// The socket's file, by device and number.
+    file: Option<(u64, u64)>,
     clients: HashMap<ClientId, Client>,
     next: u64,
     key: K,
@@ -74,9 +79,11 @@ impl<K: Copy + Eq + Hash> Server<K> {
         key: K,
         client_key: fn(ClientId) -> K,
     ) -> Result<Self, ControlError> {
-        let listener = bind(&path).and_then(|listener| reactor.register(listener, key, READABLE));
-        match listener {
-            Ok(listener) => Ok(Server { listener, path, clients: HashMap::new(), next: 0, key, client_key }),
+        let bound = bind(&path).and_then(|(listener, file)| Ok((reactor.register(listener, key, READABLE)?, file)));
+        match bound {
+            Ok((listener, file)) => {
+                Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
+            }
             Err(source) => Err(ControlError::Bind { path, source }),
         }
     }
@@ -86,7 +93,10 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// When clients of the role have taken every descriptor, the reserve lends one.
     pub fn accept(&mut self, reactor: &mut Reactor<K>, reserve: &mut Reserve) {
         loop {
-            let stream = match self.listener.accept() {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -124,18 +134,15 @@ impl<K: Copy + Eq + Hash> Server<K> {
         let key = (self.client_key)(id);
         match reactor.register(stream, key, BOTH) {
             Ok(stream) => {
-                self.clients.insert(
-                    id,
-                    Client { stream, request: Vec::new(), searched: 0, reply: Vec::new(), unread: false, asked: false },
-                );
+                self.clients.insert(id, Client::new(stream));
                 reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
             }
             Err(error) => warn!("cannot watch a control client: {error}"),
         }
     }
 
-    /// What a client has asked, when its line is whole. Answer with [`Server::reply`], now or later.
-    pub fn read(&mut self, reactor: &mut Reactor<K>, id: ClientId) -> Option<Request> {
+    /// What a client has asked, in the role's terms, when its line is whole. Answer with [`Server::reply`], now or later.
+    pub fn read<R: DeserializeOwned>(&mut self, reactor: &mut Reactor<K>, id: ClientId) -> Option<R> {
         let client = self.clients.get_mut(&id)?;
         match client.read() {
             Ok(Some(line)) => {
@@ -194,6 +201,88 @@ impl<K: Copy + Eq + Hash> Server<K> {
         self.forget(reactor, id);
     }
 
+    /// Whether this client is there still.
+    pub fn has(&self, id: ClientId) -> bool {
+        self.clients.contains_key(&id)
+    }
+
+    /// Makes the socket again if somebody has removed it, or put something else in its place.
+    ///
+    /// # Errors
+    /// The path and what the system said; what there was stays in use.
+    pub fn make_sure(&mut self, reactor: &mut Reactor<K>) -> Result<bool, ControlError> {
+        if self.listener.is_none() || file_of(&self.path) == self.file {
+            return Ok(false);
+        }
+        let bound = bind(&self.path).and_then(|(listener, file)| {
+            let listener = reactor.register(listener, self.key, READABLE)?;
+            Ok((listener, file))
+        });
+        let (listener, file) = bound.map_err(|source| ControlError::Bind { path: self.path.clone(), source })?;
+        (self.listener, self.file) = (Some(listener), file);
+        Ok(true)
+    }
+
+    /// Goes on with a control socket that another process has handed to us.
+    ///
+    /// # Errors
+    /// Those of fcntl(2) and epoll_ctl(2).
+    pub fn take_over(
+        reactor: &mut Reactor<K>,
+        socket: OwnedFd,
+        path: PathBuf,
+        key: K,
+        client_key: fn(ClientId) -> K,
+    ) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener);
+        let listener = reactor.register(listener, key, READABLE)?;
+        let file = file_of(&path);
+        Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
+    }
+
+    /// The socket, for the process that takes over.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC; `NotFound`: another process has it already.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        listener.as_fd().try_clone_to_owned()
+    }
+
+    /// The connection of a client, for the process that takes over.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC; `NotFound`: it has left.
+    pub fn share_client(&self, id: ClientId) -> io::Result<OwnedFd> {
+        let client = self.clients.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        client.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// Takes in a client who has asked another process already, and waits for the answer.
+    ///
+    /// # Errors
+    /// Those of fcntl(2) and epoll_ctl(2).
+    pub fn admit(&mut self, reactor: &mut Reactor<K>, socket: OwnedFd) -> io::Result<ClientId> {
+        let id = ClientId(self.next);
+        self.next += 1;
+        let stream = std::os::unix::net::UnixStream::from(socket);
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream);
+        let stream = reactor.register(stream, (self.client_key)(id), BOTH)?;
+        let mut client = Client::new(stream);
+        client.asked = true;
+        self.clients.insert(id, client);
+        Ok(id)
+    }
+
+    /// Lets go of the socket, which another process has taken over, and of all clients.
+    pub fn hand_over(&mut self) {
+        (self.listener, self.file) = (None, None);
+        self.clients.clear();
+    }
+
     /// Takes the socket away and leaves the clients their connections until this process ends: a client that waits
     /// for our end waits for that.
     pub fn leave(mut self) {
@@ -208,15 +297,22 @@ impl<K: Copy + Eq + Hash> Server<K> {
 
 impl<K> Drop for Server<K> {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if self.file.is_some() && file_of(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+/// What is at the path, by device and number.
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|there| (there.dev(), there.ino()))
 }
 
 fn is_shortage(error: &io::Error) -> bool {
     [libc::EMFILE, libc::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno))
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -225,10 +321,14 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let before = umask(Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path);
     umask(before);
-    listener
+    Ok((listener?, file_of(path)))
 }
 
 impl Client {
+    fn new(stream: Registered<UnixStream>) -> Self {
+        Client { stream, request: Vec::new(), searched: 0, reply: Vec::new(), unread: false, asked: false }
+    }
+
     /// A whole line, when there is one and no answer is under way.
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.asked || !self.reply.is_empty() {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The longest line either way, in bytes: a command line of the length that Linux allows by default fits.
 pub const LONGEST_LINE: usize = 4 * 1024 * 1024;
 
-/// What an instance can be asked.
+/// What a supervisor can be asked. Other roles have words of their own; all of them know `status`.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
@@ -35,17 +35,20 @@ pub struct Reply {
     /// The last lines that the child in question wrote to standard error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
+    /// What could be done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Reply {
     /// It has been done.
     pub fn done(result: serde_json::Value) -> Self {
-        Reply { ok: true, result: Some(result), error: None, lines: Vec::new() }
+        Reply { ok: true, result: Some(result), error: None, lines: Vec::new(), hint: None }
     }
 
     /// It has not been done.
     pub fn failed(error: impl Into<String>) -> Self {
-        Reply { ok: false, result: None, error: Some(error.into()), lines: Vec::new() }
+        Reply { ok: false, result: None, error: Some(error.into()), lines: Vec::new(), hint: None }
     }
 }
 

@@ -162,6 +162,14 @@ impl RunDir {
         fitting(self.0.join(format!("{name}.sock")))
     }
 
+    /// The path of the forwarder's control socket.
+    ///
+    /// # Errors
+    /// When it is longer than a socket's path can be.
+    pub fn forwarder_socket(&self) -> Result<PathBuf, RunDirError> {
+        fitting(self.0.join("forward.sock"))
+    }
+
     /// The path of a socket that an instance's children are told of, in a directory of theirs.
     ///
     /// # Errors

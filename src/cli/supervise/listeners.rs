@@ -6,7 +6,6 @@ use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Adopt, Listen, Tcp, Udp, Unix, Which};
 use crate::net::listener::{self, Address, Bound, ListenError};
 use crate::process::instance_name::InstanceName;
-use std::io;
 
 /// Takes the sockets that we were started with. First of all: LISTEN_PID names the process that was started, and what
 /// is not taken is a stray.
@@ -89,26 +88,8 @@ pub(super) fn announcement(listeners: &[(String, Bound)]) -> String {
 
 fn failure(error: &ListenError) -> Failure {
     let failure = Failure::failed(error);
-    match error {
-        ListenError::Bind { endpoint, source } => match (endpoint, source.kind()) {
-            (Listen::Tcp(_) | Listen::Udp(_), io::ErrorKind::PermissionDenied) => {
-                failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE")
-            }
-            (Listen::Tcp(_), io::ErrorKind::AddrInUse) => {
-                failure.hint("another process listens there; 'ss -ltnp' shows which")
-            }
-            (Listen::Udp(_), io::ErrorKind::AddrInUse) => {
-                failure.hint("another process has that port; 'ss -lunp' shows which")
-            }
-            _ => failure,
-        },
-        ListenError::InUse { .. } => failure.hint("'ss -lxp' shows which"),
-        ListenError::NotASocket { .. } => failure.hint("only a socket that nobody listens to any more is replaced"),
-        ListenError::Lookup { .. }
-        | ListenError::NoAddress { .. }
-        | ListenError::Zone { .. }
-        | ListenError::Locked { .. }
-        | ListenError::NotALock { .. }
-        | ListenError::Adopt { .. } => failure,
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }

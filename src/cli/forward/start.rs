@@ -1,0 +1,341 @@
+//! `start`: how a forwarder comes up, or a running one gets a further rule.
+
+use super::{Asked, PATIENCE_TO_LISTEN, destination, result, settled, source};
+use crate::cli::value::{Time, TimeOrNever};
+use crate::cli::{Common, Failure};
+use crate::control::client::ask;
+use crate::forward::request::{Done, Request};
+use crate::forward::store::{SCHEMA, Saved, SavedOptions, SavedRule, Store};
+use crate::forward::{Driver, DriverError, Equipment, PID_FILE, PID_FILE_MODE, Settings, Successor, take_over};
+use crate::logging::{self, Destination};
+use crate::net::adopt::Inherited;
+use crate::net::endpoint::Listen;
+use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
+use crate::process::limits::raise_open_files;
+use crate::process::pid_file::{PidFile, PidFileError};
+use crate::process::stray::{self, Stray};
+use crate::reactor::Signals;
+use clap::Args;
+use log::{error, warn};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What is printed when everything works.
+const STARTED: &str = "Started\n";
+/// Between two attempts to ask one that is coming up.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What follows damage.
+const INSTEAD: &str = "; serving the rules that were saved before those";
+
+/// `start [SRC DST]`
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// Stay in the foreground, and log to standard error
+    #[arg(short, long)]
+    foreground: bool,
+    /// For looking up, connecting, and a TLS handshake together [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    connect_timeout: Option<Time>,
+    /// End connections on which nothing moves for so long [default: never]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<TimeOrNever>,
+    /// The same for connections of which one direction has ended [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    half_closed_timeout: Option<TimeOrNever>,
+    /// How long a client may take for its PROXY header [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    proxy_header_timeout: Option<Time>,
+    /// From whom a PROXY header is taken, as 10.0.0.0/8; repeatable [default: everybody]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trust: Vec<String>,
+    /// How many loops relay [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// How long TERM leaves connections to finish [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    stop_timeout: Option<Time>,
+    /// Log to this file [default: forward.log in the directory; standard error in the foreground]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Take over from the forwarder at the other end of standard input
+    #[arg(long, hide = true)]
+    take_over: bool,
+    /// Where to listen
+    #[arg(value_name = "SRC", requires = "destination")]
+    source: Option<String>,
+    /// Where connections go
+    #[arg(value_name = "DST")]
+    destination: Option<String>,
+}
+
+/// What a forwarder needs to come up, found out before it goes into the background.
+struct Plan {
+    rule: Option<SavedRule>,
+    options: SavedOptions,
+    inherited: Inherited,
+    log: Destination,
+    verbosity: i16,
+    successor: Option<Vec<OsString>>,
+}
+
+impl Start {
+    pub(super) fn run(self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
+        if self.take_over {
+            return self.take_over(asked, common, signals);
+        }
+        let rule = self.rule()?;
+        let options = self.options();
+        Settings::of(&options).map_err(|error| Failure::failed(&error).code(2))?;
+        if let Some(rule) = &rule
+            && !self.foreground
+            && let Some(code) = add(asked, rule, &options)?
+        {
+            signals.release();
+            return Ok(code);
+        }
+        let sources = match &rule {
+            Some(rule) => vec![rule.source.clone()],
+            None => saved(asked)?.rules.into_iter().map(|rule| rule.source).collect(),
+        };
+        let wanted = sources.iter().filter_map(|source| source.parse::<Listen>().ok()).collect::<Vec<_>>();
+        let inherited = Inherited::take(wanted.iter()).map_err(|error| Failure::failed(&error))?;
+        let log = match (&self.log_file, self.foreground) {
+            (Some(path), _) => Destination::File(path.clone()),
+            (None, true) => Destination::Stderr,
+            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
+        };
+        let successor = if self.foreground { None } else { Some(successor(asked, &log, common)) };
+        let plan = Plan { rule, options, inherited, log, verbosity: common.verbosity(), successor };
+        if self.foreground {
+            stray::deal_with(Stray::CloseOnExec);
+            return plan.serve(asked, signals, None).map(|()| ExitCode::SUCCESS);
+        }
+        // Where the log is to be.
+        asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
+        match daemonize().map_err(|error| Failure::failed(&error))? {
+            Side::Starter(wait) => {
+                signals.release();
+                let result = wait.result();
+                let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
+                let _ = to.write_all(result.text.as_bytes());
+                Ok(ExitCode::from(result.code))
+            }
+            Side::Daemon(pipe) => {
+                let starter =
+                    pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
+                let done = plan.serve(asked, signals, Some(starter));
+                if let Err(failure) = &done {
+                    error!("{}", failure.to_string().trim_end());
+                    pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
+                }
+                done.map(|()| ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    /// Goes on for a process that hands everything over.
+    fn take_over(&self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
+        let stream = io::stdin().as_fd().try_clone_to_owned();
+        let stream = UnixStream::from(stream.map_err(|error| Failure::of_io("cannot use standard input", &error))?);
+        stray::deal_with(Stray::Close);
+        let log = match &self.log_file {
+            Some(path) => Destination::File(path.clone()),
+            None => Destination::File(asked.dir.path().join("forward.log")),
+        };
+        let logging = logging::start(logging::level(common.verbosity()), &log);
+        let logging = logging.map_err(|error| Failure::failed(&error))?;
+        raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+        let equipment = Successor {
+            signals,
+            logging,
+            directory: asked.dir.path().to_owned(),
+            successor: successor(asked, &log, common),
+        };
+        take_over(&stream, equipment).map_err(|error| failure(&error)).map(|()| ExitCode::SUCCESS)
+    }
+
+    fn rule(&self) -> Result<Option<SavedRule>, Failure> {
+        match (&self.source, &self.destination) {
+            (Some(from), Some(to)) => {
+                let (source, destination) = (source(from)?, destination(to)?);
+                Ok(Some(SavedRule { source, destination, share: None, paused: false }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn options(&self) -> SavedOptions {
+        SavedOptions {
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            half_closed_timeout: self.half_closed_timeout,
+            proxy_header_timeout: self.proxy_header_timeout,
+            stop_timeout: self.stop_timeout,
+            threads: self.threads,
+            trust: self.trust.clone(),
+        }
+    }
+}
+
+/// The command of a process that takes over: by the path that we were started from, whatever is there by then.
+fn successor(asked: &Asked, log: &Destination, common: &Common) -> Vec<OsString> {
+    let mut command = vec![program().into_os_string()];
+    command.extend(["forward", "-d"].map(OsString::from));
+    command.extend([asked.dir.path().as_os_str().to_owned()]);
+    command.extend(["start", "--take-over"].map(OsString::from));
+    if let Destination::File(path) = log {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        command.extend(["--log-file".into(), path.into_os_string()]);
+    }
+    command.extend((0..common.verbose).map(|_| OsString::from("-v")));
+    command.extend((0..common.quiet).map(|_| OsString::from("-q")));
+    command
+}
+
+/// The path that we were started from: a symbolic link in it may lead elsewhere by the next time. Where it does not lead
+/// to us now, what the system says.
+fn program() -> PathBuf {
+    let ours = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let same = |path: &PathBuf| match (std::fs::metadata(path), std::fs::metadata("/proc/self/exe")) {
+        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
+        _ => false,
+    };
+    let Some(name) = std::env::args_os().next().map(PathBuf::from) else {
+        return ours;
+    };
+    let named = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
+        std::path::absolute(&name).ok()
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|folder| folder.join(&name)).find(same)
+    };
+    named.filter(same).unwrap_or(ours)
+}
+
+/// Adds the rule to the forwarder that runs; `None`: none does.
+fn add(asked: &Asked, rule: &SavedRule, options: &SavedOptions) -> Result<Option<ExitCode>, Failure> {
+    let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
+    if !options.is_empty() && ask(&asked.socket, &Request::Status, Some(super::PATIENCE)).is_ok() {
+        let text = "options of 'forward start' are for the forwarder's start, and it is running already";
+        return Err(Failure::usage(text));
+    }
+    match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
+        Err(error) if error.is_nobody() => Ok(None),
+        Err(error) => Err(Failure::failed(&error)),
+        Ok(reply) => {
+            let done = result::<Done>(reply)?;
+            settled(&done);
+            super::print(&started(done.listening.as_deref())).map(Some)
+        }
+    }
+}
+
+/// Another start was faster: it gets our rule, as soon as it can be asked.
+fn add_to_faster(asked: &Asked, rule: &SavedRule, pipe: &StatusPipe) -> Result<(), Failure> {
+    let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
+    let until = Instant::now() + super::PATIENCE;
+    loop {
+        match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
+            Err(error) if error.is_nobody() && Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            Err(error) => return Err(asked.no_answer(&error)),
+            Ok(reply) => {
+                let text = started(result::<Done>(reply)?.listening.as_deref());
+                pipe.tell(&StartResult { code: 0, text });
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What nobody can know without it comes first.
+fn started(listening: Option<&str>) -> String {
+    listening.map_or_else(|| STARTED.into(), |address| format!("listening on {address}\n{STARTED}"))
+}
+
+impl Plan {
+    fn serve(self, asked: &Asked, signals: Signals, starter: Option<StatusPipe>) -> Result<(), Failure> {
+        let directory = asked.dir.path();
+        asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
+        let pid_file = PidFile::create(&directory.join(PID_FILE), PID_FILE_MODE);
+        let pid_file = match (pid_file, starter.as_ref(), self.rule.as_ref()) {
+            (Err(PidFileError::Held { .. }), Some(pipe), Some(rule)) if self.options.is_empty() => {
+                return add_to_faster(asked, rule, pipe);
+            }
+            (pid_file, ..) => pid_file.map_err(|error| taken(asked, &error))?,
+        };
+        let logging = logging::start(logging::level(self.verbosity), &self.log);
+        let logging = logging.map_err(|error| Failure::failed(&error))?;
+        raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+        let mut store = Store::new(directory);
+        let saved = what_to_serve(&mut store, self.rule, self.options)?;
+        let settings = Settings::of(&saved.options).map_err(|error| Failure::failed(&error))?;
+        let equipment = Equipment {
+            signals,
+            inherited: self.inherited,
+            control: asked.socket.clone(),
+            store,
+            saved,
+            logging,
+            pid_file,
+            successor: self.successor,
+        };
+        let driver = Driver::new(settings, equipment).map_err(|error| failure(&error))?;
+        let text = started(driver.chosen().as_deref());
+        match starter {
+            Some(pipe) => pipe.tell(&StartResult { code: 0, text }),
+            None => drop(super::print(&text)?),
+        }
+        driver.run().map_err(|error| failure(&error))
+    }
+}
+
+/// What is saved, told of while the caller can be told.
+fn saved(asked: &Asked) -> Result<Saved, Failure> {
+    let loaded = Store::new(asked.dir.path()).load().map_err(|error| Failure::failed(&error))?;
+    let Some(loaded) = loaded.filter(|loaded| !loaded.saved.rules.is_empty()) else {
+        let text = format!("no rules are saved in {}", asked.dir.path().display());
+        return Err(Failure::told(text).hint("give SRC and DST: socket-protector forward start SRC DST"));
+    };
+    if let Some(why) = loaded.instead_of {
+        let _ = writeln!(io::stderr(), "socket-protector: {}{INSTEAD}", crate::chain(&why));
+    }
+    Ok(loaded.saved)
+}
+
+/// The rule that was given, and nothing of what was saved; or all that was saved.
+fn what_to_serve(store: &mut Store, rule: Option<SavedRule>, options: SavedOptions) -> Result<Saved, Failure> {
+    let loaded = store.load();
+    if let Some(rule) = rule {
+        return Ok(Saved { schema: SCHEMA, options, rules: vec![rule] });
+    }
+    let loaded = loaded.map_err(|error| Failure::failed(&error))?;
+    let loaded = loaded.ok_or_else(|| Failure::told("the saved rules are gone"))?;
+    if let Some(why) = loaded.instead_of {
+        warn!("{}{INSTEAD}", crate::chain(&why));
+    }
+    Ok(Saved { options: options.or(loaded.saved.options), ..loaded.saved })
+}
+
+fn taken(asked: &Asked, error: &PidFileError) -> Failure {
+    match error {
+        PidFileError::Held { pid, .. } => {
+            let who = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+            Failure::told(format!("a forwarder is already running in {}{who}", asked.dir.path().display()))
+        }
+        _ => Failure::failed(error),
+    }
+}
+
+fn failure(error: &DriverError) -> Failure {
+    let failure = Failure::failed(error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

@@ -1,0 +1,338 @@
+//! The control thread of a forwarder: requests and news become inputs of the state machine, its actions are performed.
+//!
+//! `rules` has listeners and destinations, `requests` answers whoever asks, `list` shows what there is, `trial` tries
+//! destinations; `leaving` and `taking_over` are the two sides of a restart. No byte of a connection comes by here: that is the business of the relay's loops.
+
+mod identity;
+mod leaving;
+mod list;
+mod requests;
+mod rules;
+mod saving;
+mod taking_over;
+mod trial;
+
+use super::handover::Handed;
+use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
+use super::store::{Saved, SavedOptions, Store};
+use super::{DriverError, Settings, Source};
+use crate::control::server::Server;
+use crate::logging::Logging;
+use crate::net::adopt::Inherited;
+use crate::net::relay::{News, NewsReceiver, Relay, news};
+use crate::process::limits::Reserve;
+use crate::process::pid_file::PidFile;
+use crate::reactor::{Descriptor, Event, READABLE, Reactor, Registered, Signals};
+use leaving::Restarting;
+use log::{debug, error, info, warn};
+use nix::sys::signal::Signal;
+use requests::Asker;
+use rules::{Listening, Place};
+use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+pub use taking_over::{Successor, take_over};
+use trial::Trials;
+
+/// Between two looks whether the control socket is still there.
+const SOCKET_CHECK: Duration = Duration::from_secs(1);
+
+/// What a forwarder is given, besides its settings.
+pub struct Equipment {
+    /// The signals, caught since the first statement of main.
+    pub signals: Signals,
+    /// The sockets that we were started with.
+    pub inherited: Inherited,
+    /// Where the control socket is to be; its lock is held.
+    pub control: PathBuf,
+    /// Where rules are saved.
+    pub store: Store,
+    /// The rules to begin with, and the options to save with them.
+    pub saved: Saved,
+    /// The log.
+    pub logging: Logging,
+    /// Our pid file.
+    pub pid_file: PidFile,
+    /// The command of a process that takes over; `None`: nobody may.
+    pub successor: Option<Vec<OsString>>,
+}
+
+/// What a driver is made of.
+struct Parts {
+    reactor: Reactor<Source>,
+    signals: Registered<Signals>,
+    trials: Trials,
+    control: Server<Source>,
+    relay: Relay,
+    news: NewsReceiver,
+    inherited: Inherited,
+    logging: Logging,
+    store: Store,
+    pid_file: Option<PidFile>,
+    successor: Option<Vec<OsString>>,
+}
+
+/// A running forwarder.
+pub struct Driver {
+    stop_timeout: Duration,
+    reactor: Reactor<Source>,
+    machine: Machine,
+    actions: VecDeque<Action>,
+    rules: HashMap<RuleId, Listening>,
+    places: HashMap<DestinationId, Place>,
+    inherited: Inherited,
+    relay: Relay,
+    news: NewsReceiver,
+    trials: Trials,
+    requests: HashMap<Request, Asker>,
+    /// Every number comes from here, so none is used twice.
+    next: u64,
+    /// Why what is decided at the moment went wrong.
+    why: Option<String>,
+    control: Server<Source>,
+    signals: Registered<Signals>,
+    reserve: Reserve,
+    logging: Logging,
+    store: Store,
+    options: SavedOptions,
+    /// Why the last change is not saved.
+    unsaved: Option<String>,
+    /// How many connections were cut since a stop was asked for.
+    cut_in_all: usize,
+    since: Instant,
+    /// Not everything that is to be saved is there yet.
+    coming_up: bool,
+    pid_file: Option<PidFile>,
+    successor: Option<Vec<OsString>>,
+    /// A new process is getting ready.
+    restarting: Option<Restarting>,
+    /// Streams to processes before this one, which may have connections still: their end ends those.
+    predecessors: Vec<OwnedFd>,
+    /// What was taken out for it.
+    taken: Vec<Handed>,
+    /// Another process has taken over, and this is the stream to it: only what could not be handed over is left.
+    leaving: Option<Registered<Descriptor<UnixStream>>>,
+    finished: bool,
+}
+
+impl Driver {
+    /// Listens for every rule, and saves what is served when all of them work.
+    ///
+    /// # Errors
+    /// What does not work; nothing has been saved then.
+    pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
+        let mut reactor = Reactor::new()?;
+        let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
+        let (sender, receiver) = news(reactor.waker(Source::News)?);
+        let trials = Trials::new(reactor.waker(Source::Told)?)?;
+        let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
+        let options = equipment.saved.options;
+        let parts = Parts {
+            reactor,
+            signals,
+            trials,
+            control,
+            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            news: receiver,
+            inherited: equipment.inherited,
+            logging: equipment.logging,
+            store: equipment.store,
+            pid_file: Some(equipment.pid_file),
+            successor: equipment.successor,
+        };
+        let mut driver = Driver::of(parts, options, settings.stop_timeout)?;
+        let prepared =
+            equipment.saved.rules.iter().map(|rule| driver.prepare(rule)).collect::<Result<Vec<_>, DriverError>>()?;
+        for rule in prepared {
+            driver.accept_for(rule)?;
+        }
+        driver.coming_up = false;
+        driver.save()?;
+        Ok(driver)
+    }
+
+    fn of(parts: Parts, options: SavedOptions, stop_timeout: Duration) -> Result<Self, DriverError> {
+        let mut driver = Driver {
+            stop_timeout,
+            machine: Machine::new(),
+            actions: VecDeque::new(),
+            rules: HashMap::new(),
+            places: HashMap::new(),
+            inherited: parts.inherited,
+            relay: parts.relay,
+            news: parts.news,
+            trials: parts.trials,
+            requests: HashMap::new(),
+            next: 0,
+            why: None,
+            control: parts.control,
+            signals: parts.signals,
+            reserve: Reserve::new()?,
+            logging: parts.logging,
+            store: parts.store,
+            options,
+            unsaved: None,
+            cut_in_all: 0,
+            since: Instant::now(),
+            coming_up: true,
+            pid_file: parts.pid_file,
+            successor: parts.successor,
+            restarting: None,
+            predecessors: Vec::new(),
+            taken: Vec::new(),
+            leaving: None,
+            finished: false,
+            reactor: parts.reactor,
+        };
+        driver.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
+        Ok(driver)
+    }
+
+    /// Serves until the end.
+    ///
+    /// # Errors
+    /// When no event can be waited for.
+    pub fn run(mut self) -> Result<(), DriverError> {
+        let mut events = Vec::new();
+        while !self.finished {
+            self.reactor.set_deadline(Source::Machine, self.machine.deadline());
+            self.reactor.wait(&mut events)?;
+            for event in events.drain(..) {
+                self.handle(event);
+            }
+            self.reserve.refill();
+        }
+        info!("stopped");
+        self.relay.stop();
+        self.control.leave();
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event<Source>) {
+        match event.key {
+            Source::Signals => self.take_signals(),
+            Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
+            Source::Client(id) => self.client_event(id, event),
+            Source::News => self.hear_news(),
+            Source::Told => self.hear_what_is_told(),
+            Source::Probe(id) => self.probe_took_too_long(id),
+            Source::Machine => self.input(Input::Deadline),
+            Source::Socket => self.look_after_socket(),
+            Source::Save => self.try_to_save(),
+            Source::Successor => self.cut_the_rest(),
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        debug!("{input:?}");
+        let mut actions = Vec::new();
+        self.machine.on(Instant::now(), input, &mut actions);
+        self.perform(actions);
+    }
+
+    /// Performs actions in order. Those that follow from one come after those that were there already.
+    fn perform(&mut self, actions: Vec<Action>) {
+        let busy = !self.actions.is_empty();
+        self.actions.extend(actions);
+        if busy {
+            return;
+        }
+        while let Some(action) = self.actions.front().copied() {
+            debug!("{action:?}");
+            self.act(action);
+            self.actions.pop_front();
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Route(rule, course) => self.route(rule, course),
+            Action::Watch(id) => self.watch(id),
+            Action::Unwatch(id) => self.unwatch(id),
+            Action::Probe(_, id) => self.try_out(id),
+            Action::EndProbe(id) => self.end_trial(id),
+            Action::Forget(id) => drop(self.places.remove(&id)),
+            Action::Pause(rule) => self.set_paused(rule, true),
+            Action::Resume(rule) => self.set_paused(rule, false),
+            Action::Close(rule) => self.close(rule),
+            Action::Cut(rule) => self.cut(rule),
+            Action::ForgetRule(rule) => drop(self.rules.remove(&rule)),
+            Action::Save => self.try_to_save(),
+            Action::Answer(request, answer) => self.answer(request, answer),
+            Action::Finish => self.finished = true,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn hear_news(&mut self) {
+        while let Some(news) = self.news.next() {
+            match news {
+                News::Drained { destination } => self.drained(DestinationId(destination)),
+                News::ConnectFailed { destination, client, error } => {
+                    let id = DestinationId(destination);
+                    let what = crate::chain(&error);
+                    warn!("{what} (for {client})");
+                    self.why = Some(what);
+                    self.input(Input::ConnectFailed(id));
+                    self.why = None;
+                }
+                News::ClientFailed { listener, client, error } => {
+                    warn!("{}: {client} was turned away: {}", self.name_of(listener), crate::chain(&error));
+                }
+                News::Short { listener } => {
+                    warn!("{}: out of descriptors; clients wait in the backlog", self.name_of(listener));
+                }
+                News::Enough { listener } => info!("{}: accepting again", self.name_of(listener)),
+                News::Ended(ended) => debug!("{ended:?}"),
+                // Of clients that somebody else has accepted, and here the relay accepts all.
+                News::Returned { .. } => {}
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let signals = self.signals.pending().collect::<Vec<_>>();
+        for signal in signals {
+            match signal {
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.leaving.is_some() => self.cut_the_rest(),
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.machine.stopping() => {
+                    info!("{signal}: cutting what is left");
+                    self.input(Input::Stop { stop: Stop::Cut, request: None });
+                }
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
+                    info!("{signal}: stopping; connections may finish");
+                    self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
+                }
+                Signal::SIGUSR1 => {
+                    if let Err(error) = self.logging.reopen() {
+                        error!("{}", crate::chain(&error));
+                    }
+                }
+                Signal::SIGCHLD if self.leaving.is_some() => leaving::reap(),
+                Signal::SIGHUP => self.trials.look_at_files(),
+                _ => debug!("{signal} means nothing here"),
+            }
+        }
+    }
+
+    /// Somebody may have cleaned up the directory.
+    fn look_after_socket(&mut self) {
+        match self.control.make_sure(&mut self.reactor) {
+            Ok(false) => {}
+            Ok(true) => {
+                warn!("the control socket was gone and is there again");
+                // Who has connected already is not told of by an edge that came before we watched.
+                self.reactor.again(Source::Control);
+            }
+            Err(error) => error!("{}", crate::chain(&error)),
+        }
+        self.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
+    }
+}

@@ -1,0 +1,175 @@
+//! The words of `forward`: help, completions, manual pages, wrong use.
+
+use super::place::{Backend, Place, client, free_port, free_source};
+use crate::harness::ran::Running;
+use crate::harness::{PATIENCE, Scene, scene, trials};
+use std::process::Command;
+
+trials![
+    help_is_complete,
+    completions_and_manual_pages_know_it,
+    a_bad_endpoint_has_a_mark_under_its_place,
+    ls_with_v_tells_more,
+    options_of_others_are_refused,
+    the_directory_may_stand_anywhere,
+    the_commands_of_the_readme_run_as_they_stand,
+    the_systemd_unit_starts_what_its_comment_prepares,
+    time_limits_reach_the_connections,
+];
+
+fn help_is_complete() {
+    let scene = Scene::new();
+    let help = scene.cli(&["forward", "--help"]).expect(0).out;
+    for word in ["start", "switch", "ls", "wait", "stop", "pause", "resume", "-d", "haproxy:", "tls:", "Exit codes"] {
+        assert!(help.contains(word), "{word} is missing: {help}");
+    }
+    for (command, words) in [
+        ("start", &["--foreground", "--connect-timeout", "--trust", "--threads", "--proxy-header-timeout"][..]),
+        ("switch", &["--probe", "--guard", "--weight", "--no-wait"]),
+        ("ls", &["--json"]),
+        ("wait", &["--timeout"]),
+        ("stop", &["--drain"]),
+        ("pause", &["SRC"]),
+        ("resume", &["SRC"]),
+    ] {
+        let help = scene.cli(&["forward", command, "--help"]).expect(0).out;
+        words.iter().for_each(|word| assert!(help.contains(word), "{word} is missing: {help}"));
+    }
+    assert!(scene.cli(&["--help"]).expect(0).out.contains("forward"));
+}
+
+fn completions_and_manual_pages_know_it() {
+    let scene = Scene::new();
+    let script = scene.cli(&["completions", "bash"]).expect(0).out;
+    assert!(script.contains("half-closed-timeout") && script.contains("forward"), "{script}");
+    let pages = scene.path("pages");
+    scene.cli(&["man", pages.to_str().unwrap()]).expect(0);
+    let page = std::fs::read_to_string(pages.join("socket-protector-forward-switch.1")).unwrap();
+    assert!(page.contains("\\-\\-guard"), "{page}");
+}
+
+fn a_bad_endpoint_has_a_mark_under_its_place() {
+    let place = Place::new();
+    let ran = place.run(&["switch", "tcp:9000", "tcp:host=127.0.0.1:port=75000"]).expect(2).complains();
+    let lines = ran.err.lines().collect::<Vec<_>>();
+    let mark = lines.iter().position(|line| line.trim_start_matches([' ', '|']) == "^").expect("a mark");
+    assert_eq!(&lines[mark - 1][lines[mark].find('^').unwrap()..], "75000", "{}", ran.err);
+    assert_eq!(ran.out, "");
+}
+
+fn ls_with_v_tells_more() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let _held = client(address, "a");
+    let ran = place.run(&["ls", "-v"]).expect(0);
+    for word in ["failures", "100%", "8B", "6B", "1 copy", &address.to_string()] {
+        assert!(ran.out.contains(word), "{word} is missing: {}", ran.out);
+    }
+    let paths = &place.run(&["ls", "-v", "--json"]).expect(0).json()["rules"][0]["destinations"][0]["paths"];
+    assert_eq!(paths, &serde_json::json!({"setting_up": 0, "copy": 1, "splice": 0, "tls": 0}));
+    assert!(place.list()["rules"][0]["destinations"][0].get("paths").is_none());
+}
+
+fn options_of_others_are_refused() {
+    let place = Place::new();
+    place.scene.cli(&["--pid-file", "/x", "forward", "ls"]).expect(2).complains();
+    place.run(&["ls", "--timeout", "1s"]).expect(2).complains();
+    place.run(&["stop", "--drain", "soon"]).expect(2).complains();
+    place.run(&["wait", "a", "b"]).expect(2).complains();
+    place.run(&["start", "tcp:1", "tcp:h:1", "tcp:h:2"]).expect(2).complains();
+}
+
+fn the_directory_may_stand_anywhere() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let dir = place.scene.path("elsewhere");
+    let dir = dir.to_str().unwrap();
+    place.run(&["-d", dir, "start", &source, &a.endpoint()]).expect(0);
+    client(address, "a");
+    for args in [&["-d", dir, "ls"][..], &["ls", "-d", dir], &["--basedir", dir, "ls"]] {
+        assert!(place.run(args).expect(0).out.contains(&source));
+    }
+    let ran = place.scene.cli(&["--run-dir", dir, "forward", "ls"]).expect(0);
+    assert!(ran.out.contains(&source));
+    place.run(&["ls"]).expect(1).complains();
+    place.run(&["-d", dir, "stop"]).expect(0);
+}
+
+/// A file of the project.
+fn page(name: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Runs a text as a shell does, with the program under test in its path.
+fn shell(place: &Place, text: &str) -> crate::harness::Ran {
+    let folder = scene::binary().parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-e", "-u", "-c", text]).env("PATH", path);
+    Running::start(place.scene.mark(&mut command)).finish(PATIENCE * 2)
+}
+
+fn the_commands_of_the_readme_run_as_they_stand() {
+    let readme = page("README.md");
+    let block = readme.split("```sh\n").find(|block| block.starts_with("socket-protector forward start")).unwrap();
+    let block = block.split("```").next().unwrap();
+    let place = Place::new();
+    let mut text = block.to_owned();
+    for port in ["9000", "7500", "7501"] {
+        assert!(text.contains(port), "{text}");
+        text = text.replace(port, &free_port().to_string());
+    }
+    let ran = shell(&place, &text).expect(0);
+    let rows = ran.out.lines().filter(|line| line.ends_with(" 0 active")).count();
+    assert!(ran.out.starts_with("Started\n") && ran.out.ends_with("Stopped\n") && rows == 1, "{ran:?}");
+    assert_eq!(ran.err, "");
+}
+
+fn the_systemd_unit_starts_what_its_comment_prepares() {
+    let unit = page("packaging/systemd/socket-protector-forward.service");
+    let value = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.to_owned()
+    };
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let state = place.scene.path("state");
+    let here = |text: &str| {
+        let text = text.replace("/var/lib/socket-protector", state.to_str().unwrap());
+        let text = text.replace("/usr/local/bin/", "").replace("tcp:80 ", &format!("{source} "));
+        text.replace("tcp:10.0.0.1:8080", &a.endpoint())
+    };
+    let comments = unit.lines().filter_map(|line| line.strip_prefix("#   "));
+    let prepare = comments.map(|line| here(line) + "\n").collect::<String>();
+    assert_eq!(prepare.lines().count(), 2, "{prepare}");
+    shell(&place, &prepare).expect(0);
+    shell(&place, &here(&value("ExecStart="))).expect(0);
+    client(address, "a");
+    let pid = std::fs::read_to_string(here(&value("PIDFile="))).unwrap();
+    assert_eq!(value("Type="), "forking");
+    shell(&place, &here(&value("ExecReload=")).replace("$MAINPID", pid.trim())).expect(0);
+    client(address, "a");
+    shell(&place, &format!("kill {pid}")).expect(0);
+}
+
+fn time_limits_reach_the_connections() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.run(&["start", "--idle-timeout", "400ms", &source, &a.endpoint()]).expect(0);
+    let mut idle = client(address, "a");
+    idle.ends();
+    place.run(&["stop"]).expect(0);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let destination = silent.local_addr().unwrap().to_string();
+    place.run(&["start", "--half-closed-timeout", "400ms", &source, &destination]).expect(0);
+    let (mut open, mut half) = (super::place::Client::connect(address), super::place::Client::connect(address));
+    let (first, _) = silent.accept().unwrap();
+    let (second, _) = silent.accept().unwrap();
+    half.send("all\n");
+    half.end();
+    // The other one has no limit, and is there still.
+    open.send("hello\n");
+    drop((first, second));
+    open.ends();
+}

@@ -1,0 +1,189 @@
+//! The control socket of a forwarder.
+
+use super::place::{Backend, Place, client, free_source, row};
+use crate::harness::{PATIENCE, eventually, trials, trials_of_root};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+trials![
+    a_socket_that_was_removed_is_made_again,
+    garbage_harms_nobody,
+    a_crowd_of_silent_clients_harms_nobody,
+    status_shows_the_forwarder_too,
+    what_is_asked_by_hand_is_answered_as_documented,
+];
+trials_of_root![strangers_are_turned_away];
+
+/// Those and the trials that need another user.
+pub(super) fn all() -> Vec<libtest_mimic::Trial> {
+    trials().into_iter().chain(trials_of_root()).collect()
+}
+
+/// One who speaks the wire by hand.
+pub(super) struct Wire(BufReader<UnixStream>);
+
+impl Wire {
+    pub(super) fn connect(place: &Place) -> Wire {
+        let stream = UnixStream::connect(place.path("forward.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Wire(BufReader::new(stream))
+    }
+
+    pub(super) fn ask(&mut self, request: &Value) -> Value {
+        self.0.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+}
+
+/// Rules without what changes by itself.
+fn ageless(rules: &Value) -> Value {
+    let mut rules = rules.clone();
+    for rule in rules.as_array_mut().unwrap() {
+        for destination in rule["destinations"].as_array_mut().unwrap() {
+            destination["age_seconds"] = 0.into();
+        }
+    }
+    rules
+}
+
+fn a_socket_that_was_removed_is_made_again() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let held = client(address, "a");
+    place.switch(&source, &b.endpoint());
+    let waits = place.begin(&["wait"]);
+    eventually("it waits", || place.control_clients() == 1);
+    for replaced in [false, true] {
+        std::fs::remove_file(place.path("forward.sock")).unwrap();
+        if replaced {
+            std::fs::write(place.path("forward.sock"), "something else").unwrap();
+        }
+        eventually("it is there again", || UnixStream::connect(place.path("forward.sock")).is_ok());
+        assert_eq!(place.rows()[0], row(&source, &b.endpoint(), 0, "active"));
+    }
+    drop(held);
+    waits.finish(PATIENCE).expect(0);
+    place.run(&["stop"]).expect(0);
+    assert!(!place.path("forward.sock").exists());
+}
+
+fn garbage_harms_nobody() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    for garbage in [&b"\n"[..], b"{}\n", b"{\"request\":\"dance\"}\n", b"\xff\xfe\n", b"{\"request\":\"switch\"}\n"] {
+        let mut wire = Wire::connect(&place);
+        wire.0.get_mut().write_all(garbage).unwrap();
+        let mut line = String::new();
+        wire.0.read_line(&mut line).unwrap();
+        assert!(line.contains("\"ok\":false"), "{line}");
+    }
+    let mut wire = Wire::connect(&place);
+    for (request, error) in [
+        (json!({"request":"switch","source":"tcp:x","destination":"tcp:h:1"}), "not an endpoint"),
+        (json!({"request":"switch","source":source,"destination":"x"}), "not an endpoint"),
+        (json!({"request":"switch","source":source,"destination":"tcp:h:1","probe":"dance"}), "not a probe"),
+        (json!({"request":"start","source":"udp:0","destination":"tcp:h:1"}), "datagrams"),
+        (json!({"request":"start","source":"fd:3","destination":"tcp:h:1"}), "adopt"),
+        (json!({"request":"start","source":"tcp:0","destination":"x"}), "not an endpoint"),
+    ] {
+        let reply = wire.ask(&request);
+        assert_eq!(reply["ok"], false, "{request}: {reply}");
+        assert!(reply["error"].as_str().unwrap().contains(error), "{request}: {reply}");
+    }
+    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 0, "active")]);
+    client(address, "a");
+}
+
+fn a_crowd_of_silent_clients_harms_nobody() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let mut crowd = Vec::new();
+    for number in 0..1000 {
+        // Those beyond what the kernel queues are not worth a wait.
+        let Ok(mut stream) = UnixStream::connect(place.path("forward.sock")) else {
+            continue;
+        };
+        if number % 2 == 0 {
+            let _ = stream.write_all(b"{\"request\":");
+        }
+        crowd.push(stream);
+    }
+    client(address, "a");
+    assert_eq!(place.rows().len(), 1);
+    place.switch(&source, &a.endpoint());
+}
+
+fn status_shows_the_forwarder_too() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let _held = client(address, "a");
+    let supervisor = place.scene.setup().start();
+    let all = place.scene.cli(&["status"]).expect(0).out;
+    assert!(all.contains("supervise") && all.contains("forward"), "{all}");
+    assert!(all.contains(&address.to_string()) && all.contains("1 connection"), "{all}");
+    let one = place.scene.cli(&["status", "forward"]).expect(0).out;
+    assert!(one.contains(&source) && one.contains(&place.pid().to_string()), "{one}");
+    let json = place.scene.cli(&["status", "forward", "--json"]).expect(0).json();
+    assert_eq!((&json["role"], &json["schema"]), (&"forward".into(), &1.into()));
+    assert_eq!(ageless(&json["rules"]), ageless(&place.list()["rules"]));
+    let all = place.scene.cli(&["status", "--json"]).expect(0).json();
+    assert_eq!(all["instances"].as_array().unwrap().len(), 2);
+    place.run(&["stop"]).expect(0);
+    place.scene.cli(&["status", "forward"]).expect(1).complains();
+    drop(supervisor);
+}
+
+fn what_is_asked_by_hand_is_answered_as_documented() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, _) = free_source();
+    place.start(&source, &a.endpoint());
+    let mut wire = Wire::connect(&place);
+    let listed = wire.ask(&json!({"request":"list"}));
+    assert_eq!(ageless(&listed["result"]["rules"]), ageless(&place.list()["rules"]));
+    assert_eq!(listed["result"]["pid"], place.pid().as_raw());
+    let rule = &listed["result"]["rules"][0];
+    for key in ["source", "address", "paused", "draining", "parked", "destinations"] {
+        assert!(!rule[key].is_null(), "{key} is missing: {rule}");
+    }
+    for key in
+        ["endpoint", "status", "connections", "bytes_in", "bytes_out", "failures", "age_seconds", "total", "weight"]
+    {
+        assert!(!rule["destinations"][0][key].is_null(), "{key} is missing: {rule}");
+    }
+    let switch = json!({"request":"switch","source":source,"destination":b.endpoint(),"guard_ms":60000,"wait":false});
+    assert_eq!(wire.ask(&switch), json!({"ok":true,"result":{}}));
+    let (new, _) = free_source();
+    let started = wire.ask(&json!({"request":"start","source":new,"destination":b.endpoint()}));
+    assert_eq!(started, json!({"ok":true,"result":{}}));
+    assert_eq!(wire.ask(&json!({"request":"wait"})), json!({"ok":true,"result":{}}));
+    assert_eq!(wire.ask(&json!({"request":"pause","source":new})), json!({"ok":true,"result":{}}));
+    assert_eq!(wire.ask(&json!({"request":"stop","source":new})), json!({"ok":true,"result":{}}));
+    assert_eq!(wire.ask(&json!({"request":"stop","drain":true,"limit_ms":5000})), json!({"ok":true,"result":{}}));
+}
+
+fn strangers_are_turned_away() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    place.scene.open_to_all();
+    // Even where the file modes would let them in.
+    use std::os::unix::fs::PermissionsExt;
+    for (name, mode) in [("run", 0o777), ("run/forward.sock", 0o777)] {
+        std::fs::set_permissions(place.scene.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let program = place.scene.copy(crate::harness::scene::binary(), "program");
+    let mut command = Command::new(crate::harness::scene::suite());
+    command.args(["child", "wrap", "user", "65533", "--"]).arg(&program).args(["forward", "ls"]);
+    let ran = crate::harness::ran::Running::start(place.scene.mark(&mut command)).finish(PATIENCE);
+    ran.expect(1).complains();
+    place.wait_log("another user");
+    client(address, "a");
+}

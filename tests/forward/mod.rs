@@ -1,0 +1,30 @@
+//! The forwarder, through its command line: one file for each subject.
+
+mod command_line;
+mod control;
+mod defects;
+mod grace;
+mod place;
+mod restart;
+mod saved;
+mod stop;
+mod switch;
+mod tls;
+mod wait;
+
+/// Every trial of the role.
+pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+    let all = [
+        command_line::trials(),
+        control::all(),
+        defects::trials(),
+        grace::trials(),
+        restart::trials(),
+        saved::trials(),
+        stop::trials(),
+        switch::trials(),
+        tls::trials(),
+        wait::trials(),
+    ];
+    all.into_iter().flatten().collect()
+}

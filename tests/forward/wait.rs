@@ -1,0 +1,136 @@
+//! Waiting until a former destination is out of use.
+
+use super::place::{Backend, MOMENT, Place, client, free_source, row};
+use crate::harness::process::{Exit, alive, send};
+use crate::harness::{PATIENCE, eventually, trials};
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+trials![
+    a_timeout_has_its_own_exit_code_and_touches_nothing,
+    one_who_waits_and_is_killed_leaves_nothing_behind,
+    a_wait_for_all_rules_and_for_one,
+    a_wait_for_a_rule_that_is_not_there_fails,
+    a_wait_goes_on_with_a_rule_that_drains,
+    a_wait_for_what_is_cut_fails,
+    there_is_no_bar_where_there_is_no_terminal,
+    there_is_a_bar_on_a_terminal,
+];
+
+fn a_timeout_has_its_own_exit_code_and_touches_nothing() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let mut held = client(address, "a");
+    place.switch(&source, &b.endpoint());
+    let ran = place.run(&["wait", &source, "--timeout", "200ms"]).expect(3).complains();
+    ran.says("200ms").says("still run");
+    held.ask("a");
+    drop(held);
+    place.quietly(&["wait", &source, "--timeout", "20s"]);
+}
+
+fn one_who_waits_and_is_killed_leaves_nothing_behind() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let held = client(address, "a");
+    place.switch(&source, &b.endpoint());
+    let (killed, stays) = (place.begin(&["wait"]), place.begin(&["wait"]));
+    eventually("both wait", || place.control_clients() == 2);
+    send(killed.pid(), Signal::SIGKILL);
+    assert_eq!(killed.finish(PATIENCE).exit, Exit::Signal(Signal::SIGKILL));
+    eventually("the one that was killed is forgotten", || place.control_clients() == 1);
+    drop(held);
+    stays.finish(PATIENCE).expect(0);
+    client(address, "b");
+    assert!(alive(place.pid()));
+}
+
+fn a_wait_for_all_rules_and_for_one() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let ((one, address), (two, _)) = (free_source(), free_source());
+    place.start(&one, &a.endpoint());
+    place.start(&two, &a.endpoint());
+    let held = client(address, "a");
+    place.switch(&one, &b.endpoint());
+    place.switch(&two, &b.endpoint());
+    place.quietly(&["wait", &two]);
+    let mut waits = place.begin(&["wait"]);
+    std::thread::sleep(MOMENT);
+    assert!(waits.runs(), "the first rule has a connection on a former destination");
+    drop(held);
+    waits.finish(PATIENCE).expect(0);
+}
+
+fn a_wait_for_a_rule_that_is_not_there_fails() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    place.start(&free_source().0, &a.endpoint());
+    place.run(&["wait", "tcp:1"]).expect(1).complains().says("no rule for tcp:1");
+    place.run(&["wait", "tcp:x"]).expect(2).complains();
+}
+
+fn a_wait_goes_on_with_a_rule_that_drains() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let mut held = client(address, "a");
+    let mut stops = place.begin(&["stop", &source, "--drain"]);
+    place.wait_rows(&[row(&source, &a.endpoint(), 1, "inactive")]);
+    let mut waits = place.begin(&["wait", &source]);
+    std::thread::sleep(MOMENT);
+    assert!(waits.runs() && stops.runs());
+    held.ask("a");
+    drop(held);
+    waits.finish(PATIENCE).expect(0);
+    stops.finish(PATIENCE).expect(0);
+}
+
+fn a_wait_for_what_is_cut_fails() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let mut held = client(address, "a");
+    place.switch(&source, &b.endpoint());
+    let mut waits = place.begin(&["wait", &source]);
+    std::thread::sleep(MOMENT);
+    assert!(waits.runs());
+    place.run(&["stop", &source]).expect(0);
+    held.ends();
+    waits.finish(PATIENCE).expect(1).complains().says("cut");
+}
+
+fn there_is_no_bar_where_there_is_no_terminal() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let held = client(address, "a");
+    place.switch(&source, &b.endpoint());
+    let waits = place.begin(&["wait", &source]);
+    std::thread::sleep(MOMENT * 2);
+    drop(held);
+    let ran = waits.finish(PATIENCE).expect(0);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", ""));
+}
+
+fn there_is_a_bar_on_a_terminal() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let held = (client(address, "a"), client(address, "a"));
+    place.switch(&source, &b.endpoint());
+    // script(1) runs a command on a terminal of its own and writes down what it shows.
+    let shown = place.scene.path("shown");
+    let line = format!("{} forward wait {source}", crate::harness::scene::binary().display());
+    let mut command = std::process::Command::new("script");
+    command.args(["-qefc", &line]).arg(&shown);
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return;
+    }
+    let waits = crate::harness::ran::Running::start(place.scene.mark(&mut command).env("TERM", "xterm"));
+    eventually("it tells how many are left", || place.scene.read("shown").contains("2 left"));
+    drop(held.0);
+    eventually("it tells that one is left", || place.scene.read("shown").contains("1 left"));
+    drop(held.1);
+    waits.finish(PATIENCE + Duration::from_secs(1)).expect(0);
+}
