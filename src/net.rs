@@ -2,10 +2,10 @@
 //! line of an answer.
 
 pub mod adopt;
-pub mod connect;
 pub mod connecting;
 pub mod endpoint;
 pub mod far_end;
 pub mod listener;
 pub mod resolve;
 pub mod status_line;
+pub mod to_ourselves;

@@ -1,12 +1,14 @@
 //! Probing those that start: the hands of `supervise/probe.rs`.
 
+mod owner;
+
+use self::owner::{Families, Others, Pursuit};
 use super::Driver;
 use super::connections::Listener;
-use crate::net::connect::{Coming, connect, is_connected, pair, reachable};
 use crate::net::far_end::{self, FarEnd};
 use crate::net::listener::Address;
 use crate::net::status_line::{Answer, StatusLine};
-use crate::process::holder;
+use crate::net::to_ourselves::{Coming, connect, is_connected, pair, reachable};
 use crate::reactor::{Descriptor, Event, READABLE, Registered};
 use crate::supervise::Source;
 use crate::supervise::probe::{Input as Happened, Probe, Seen, Step, Way};
@@ -19,13 +21,12 @@ use socket2::Socket;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many times an answer is read before others have their turn.
 const READS: usize = 16;
-/// Of how many descriptors of another generation's process it is looked whether a probe is among them: it only serves
-/// the reason, and one that serves may have many.
-const LOOKED_THROUGH: usize = 4096;
+/// How long it is looked who has a connection before others have their turn.
+const LOOKS_FOR: Duration = Duration::from_millis(4);
 /// What is read at a time.
 const PIECE: usize = 4096;
 
@@ -37,11 +38,21 @@ pub(super) struct Probing {
     at: Address,
     /// The connections of this try.
     tried: Vec<Socket>,
+    /// What is not looked through yet.
+    looking: Option<Looking>,
     /// The other end of the one that is to be passed over the channel, until it has been.
     coming: Option<Coming>,
     /// The one over which the request went.
     asked: Option<Registered<Descriptor<Socket>>>,
     answer: StatusLine,
+}
+
+/// A look that is to be gone on with.
+enum Looking {
+    /// Who has the connections that were accepted.
+    Pursues(Pursuit),
+    /// Whether anybody else could have accepted one that was closed at once.
+    Excludes(Others),
 }
 
 impl Driver {
@@ -64,6 +75,7 @@ impl Driver {
             listener: index,
             at: listener.address.clone(),
             tried: Vec::new(),
+            looking: None,
             coming: None,
             asked: None,
             answer: StatusLine::new(),
@@ -215,15 +227,12 @@ impl Driver {
 
     fn look_at_processes(&mut self, number: Number) -> Option<Happened> {
         let others = self.workers.iter().filter(|(other, _)| **other != number);
-        let others = others.map(|(other, worker)| (*other, roots(worker))).collect::<Vec<_>>();
-        let ours = roots(self.workers.get(&number)?);
-        let happened = self.probes.get_mut(&number)?.look(&ours, &others);
-        let probing = self.probes.get(&number)?;
-        let unseen = happened == Happened::Seen(Seen::Unseen) && probing.probe.path().is_none();
+        let others = others.map(|(other, worker)| (*other, roots(worker))).collect();
+        let families = Families { ours: roots(self.workers.get(&number)?), others };
+        let probing = self.probes.get_mut(&number)?;
         let listener = self.listeners.get(usize::from(probing.listener)).and_then(Listener::inode);
-        // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
-        let alone = listener.filter(|_| unseen).is_some_and(|listener| is_alone(listener, &ours, &others));
-        Some(if alone { Happened::Seen(Seen::Ours) } else { happened })
+        let until = Instant::now() + LOOKS_FOR;
+        Some(probing.look(&families, listener, &mut || Instant::now() >= until))
     }
 
     /// Sends the request over the connection that the generation has.
@@ -271,68 +280,73 @@ impl Driver {
 }
 
 impl Probing {
-    /// Looks who has the connections, given the processes that the generation and each other one is made of. Of those
-    /// that the generation has accepted one is left; those that another has are closed.
-    fn look(&mut self, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> Happened {
+    /// Looks who has the connections, or goes on with it for as long as this is not enough. Of those that the
+    /// generation has accepted one is left; those that another has are closed.
+    fn look(&mut self, families: &Families, listener: Option<u64>, enough: &mut impl FnMut() -> bool) -> Happened {
+        let seen = match self.looking.take() {
+            Some(Looking::Excludes(others)) => return Happened::Seen(self.exclude(others, enough)),
+            Some(Looking::Pursues(pursuit)) => self.pursue(pursuit, enough),
+            None => match self.accepted() {
+                Err(happened) => return happened,
+                Ok(held) if held.is_empty() => Seen::Unseen,
+                Ok(held) => self.pursue(Pursuit::new(held, families.clone()), enough),
+            },
+        };
+        Happened::Seen(match (seen, listener) {
+            (Seen::Another(_) | Seen::Stranger | Seen::Unseen, _) if !self.tried.is_empty() => Seen::Nobody,
+            // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
+            (Seen::Unseen, Some(listener)) if self.probe.path().is_none() => {
+                self.exclude(Others::new(listener, families.clone()), enough)
+            }
+            (seen, _) => seen,
+        })
+    }
+
+    /// Those connections that somebody has accepted, with their inodes; those that wait stay.
+    fn accepted(&mut self) -> Result<Vec<(u64, Socket)>, Happened> {
         let mut held = Vec::new();
-        let mut waits = false;
         for socket in std::mem::take(&mut self.tried) {
             let far = match is_connected(&socket) {
                 Ok(true) => far_end::look(socket.as_fd()),
                 Ok(false) => Ok(FarEnd::Waiting),
-                Err(error) => return Happened::Unopened(error.to_string()),
+                Err(error) => return Err(Happened::Unopened(error.to_string())),
             };
             match far {
-                Ok(FarEnd::Waiting) => {
-                    waits = true;
-                    self.tried.push(socket);
-                }
+                Ok(FarEnd::Waiting) => self.tried.push(socket),
                 Ok(FarEnd::Held(inode)) => held.push((inode, socket)),
                 Ok(FarEnd::Closed) => let_go(socket),
                 Err(error) => {
-                    return Happened::Seen(Seen::Blind(format!(
-                        "the kernel does not tell who has accepted it: {error}"
-                    )));
+                    let reason = format!("the kernel does not tell who has accepted it: {error}");
+                    return Err(Happened::Seen(Seen::Blind(reason)));
                 }
             }
         }
-        let seen = if held.is_empty() { Seen::Unseen } else { self.sort_out(held, ours, others) };
-        match seen {
-            Seen::Another(_) | Seen::Stranger | Seen::Unseen if waits => Happened::Seen(Seen::Nobody),
-            seen => Happened::Seen(seen),
-        }
+        Ok(held)
     }
 
-    /// Looks who has the accepted ones.
-    fn sort_out(&mut self, held: Vec<(u64, Socket)>, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> Seen {
-        let inodes = held.iter().map(|(inode, _)| *inode).collect::<Vec<_>>();
-        let all = |roots: &[Pid]| roots.iter().flat_map(|root| holder::tree(*root)).collect::<Vec<_>>();
-        let below = all(ours);
-        let mut search = holder::search(&below, &inodes, usize::MAX);
-        let has_one = |roots: &[Pid]| holder::search(&all(roots), &inodes, LOOKED_THROUGH).found.is_some();
-        let another = others.iter().find(|(_, roots)| search.found.is_none() && has_one(roots));
-        if search.found.is_none() && another.is_none() {
-            // A process whose parent has gone is below nobody, but in the group still.
-            let mut group = ours.iter().flat_map(|root| holder::group(*root)).collect::<Vec<_>>();
-            group.retain(|pid| !below.contains(pid));
-            search.found = holder::search(&group, &inodes, usize::MAX).found;
-        }
-        let mut ours = None;
-        for (inode, socket) in held {
-            if search.found == Some(inode) { ours = Some(socket) } else { let_go(socket) }
-        }
-        match (ours, another, search.unreadable) {
-            (Some(socket), _, _) => {
+    fn pursue(&mut self, mut pursuit: Pursuit, enough: &mut impl FnMut() -> bool) -> Seen {
+        let seen = pursuit.go_on(enough);
+        match seen {
+            Seen::NotYet => self.looking = Some(Looking::Pursues(pursuit)),
+            Seen::Ours => {
                 self.tried.drain(..).for_each(let_go);
-                self.tried.push(socket);
-                Seen::Ours
+                for (is_theirs, socket) in pursuit.into_held() {
+                    if is_theirs { self.tried.push(socket) } else { let_go(socket) }
+                }
             }
-            (None, Some((number, _)), _) => Seen::Another(*number),
-            (None, None, Some((pid, error))) => {
-                Seen::Blind(format!("the descriptors of process {pid} cannot be read: {error}"))
+            Seen::Nobody | Seen::Another(_) | Seen::Stranger | Seen::Unseen | Seen::Blind(_) => {
+                pursuit.into_held().for_each(|(_, socket)| let_go(socket));
             }
-            (None, None, None) => Seen::Stranger,
         }
+        seen
+    }
+
+    fn exclude(&mut self, mut others: Others, enough: &mut impl FnMut() -> bool) -> Seen {
+        let seen = others.go_on(enough);
+        if seen == Seen::NotYet {
+            self.looking = Some(Looking::Excludes(others));
+        }
+        seen
     }
 
     /// Reads a piece of the answer; `None` when nothing more is there now.
@@ -354,22 +368,12 @@ impl Probing {
     }
 
     fn close(&mut self) {
+        if let Some(Looking::Pursues(pursuit)) = self.looking.take() {
+            pursuit.into_held().for_each(|(_, socket)| let_go(socket));
+        }
         self.tried.drain(..).for_each(let_go);
         (self.coming, self.asked) = (None, None);
     }
-}
-
-/// Whether a generation alone, besides ourselves, has this listener.
-fn is_alone(listener: u64, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> bool {
-    let below = |roots: &[Pid]| roots.iter().flat_map(|root| holder::tree(*root)).collect::<Vec<_>>();
-    // Those who most likely have it first, since looking at all processes takes a while.
-    if others.iter().any(|(_, roots)| holder::search(&below(roots), &[listener], LOOKED_THROUGH).found.is_some()) {
-        return false;
-    }
-    let mut family = below(ours);
-    family.extend(ours.iter().flat_map(|leader| holder::group(*leader)));
-    family.push(Pid::this());
-    holder::nobody_else_has(listener, &family)
 }
 
 /// The processes that a generation is made of, each with its descendants.
