@@ -53,7 +53,8 @@ impl Deadline {
         }
     }
 
-    fn check(self) -> io::Result<()> {
+    /// An error once it is over.
+    pub(super) fn check(self) -> io::Result<()> {
         if self.is_over() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
