@@ -5,19 +5,21 @@
 mod files;
 
 use files::{Files, identity};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, Uid, fork, setuid};
 use socket_protector_client::handoff::{self, Error, Receiver, Sender, Sequence, Server};
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 /// Identities and metadata.
 type Given = Vec<((u64, u64), Vec<u8>)>;
@@ -108,7 +110,7 @@ fn what_precedes_a_callback_is_on_its_way_when_it_is_called() {
             Ok(())
         };
         assert_eq!(receiver.receive_from(&stream, &mut take).unwrap(), 1);
-        let none = Receiver::new().time_limit(Some(std::time::Duration::ZERO)).receive_from(&stream, |_, _| Ok(()));
+        let none = Receiver::new().time_limit(Some(Duration::ZERO)).receive_from(&stream, |_, _| Ok(()));
         assert!(none.unwrap_err().is_timeout());
         answer.send(ControlFlow::Break(())).unwrap();
         assert_eq!(receiver.receive_all_from(&stream, &mut take).unwrap(), 1);
@@ -116,6 +118,34 @@ fn what_precedes_a_callback_is_on_its_way_when_it_is_called() {
         // It was told to take no further client.
         serving.join().unwrap().unwrap();
     });
+}
+
+/// As many clients as are served at a time, each of which may take for ever, and none takes anything.
+#[test]
+fn a_server_that_is_stopped_does_not_wait_for_ever() {
+    let files = Files::new(1);
+    let path = files.path("server");
+    let options = Server::options().time_limit(None).stop_limit(Some(Duration::from_millis(20)));
+    let server = Arc::new(options.bind(&path).unwrap());
+    let file = files[0].try_clone().unwrap();
+    let (tell, told) = mpsc::channel();
+    // Not waited for, so that one that is not stopped fails the test and does not hold it up.
+    let serving = Arc::clone(&server);
+    thread::spawn(move || {
+        let mut sequence = (0..300).fold(Sequence::new(), |sequence, _| sequence.push(&file, vec![1; 4000]));
+        let mut failures = Vec::new();
+        serving.serve(&mut sequence, |error| failures.push(error)).unwrap();
+        tell.send(failures).unwrap();
+    });
+    let clients: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for client in &clients {
+        // Something is there: it is being served.
+        recv(client.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK).unwrap();
+    }
+    server.stop();
+    let failures = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(failures.len(), 64);
+    assert!(failures.iter().all(Error::is_timeout), "{failures:?}");
 }
 
 #[test]
@@ -194,7 +224,7 @@ fn a_second_server_does_not_disturb_the_first() {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
     for kind in [SockType::Stream, SockType::Datagram] {
         let bound = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(std::os::fd::AsRawFd::as_raw_fd(&bound), &UnixAddr::new(&path).unwrap()).unwrap();
+        bind(bound.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         assert!(matches!(Server::bind(&path).unwrap_err(), Error::InUse { .. }));
         drop(bound);
         drop(Server::bind(&path).unwrap());
