@@ -16,8 +16,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -175,6 +175,7 @@ fn its_file_has_the_mode_that_was_asked_for_whatever_the_umask_is() {
 
 #[test]
 fn a_path_is_claimed_only_where_nobody_listens() {
+    let _alone = no_forks();
     let files = Files::new(0);
     let path = files.path("server");
     // Stale: bound by somebody who is gone.
@@ -202,6 +203,7 @@ fn a_path_is_claimed_only_where_nobody_listens() {
 
 #[test]
 fn a_second_server_does_not_disturb_the_first() {
+    let _alone = no_forks();
     let files = Files::new(1);
     let path = files.path("server");
     let server = Server::bind(&path).unwrap();
@@ -233,6 +235,7 @@ fn a_second_server_does_not_disturb_the_first() {
 
 #[test]
 fn of_many_that_start_at_once_one_gets_the_path() {
+    let _alone = no_forks();
     let files = Files::new(0);
     for _ in 0..20 {
         let path = files.path("server");
@@ -264,8 +267,17 @@ fn as_nobody(try_it: impl FnOnce() -> bool) -> bool {
     forked(|| setuid(Uid::from_raw(NOBODY)).is_ok() && try_it())
 }
 
+/// A process that is forked has what another test has open, so that a socket which that one closes is in use for longer.
+static FORKS: RwLock<()> = RwLock::new(());
+
+/// For a test in which a socket is stale as soon as it is closed: there is no other process until this is dropped.
+fn no_forks() -> RwLockReadGuard<'static, ()> {
+    FORKS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Does this in a new process; whether it says so.
 fn forked(try_it: impl FnOnce() -> bool) -> bool {
+    let _alone = FORKS.write().unwrap_or_else(PoisonError::into_inner);
     #[expect(unsafe_code, reason = "fork(2), to be another process, of another user")]
     // SAFETY: the new process does what the caller wants, which takes no lock that another thread could hold.
     match unsafe { fork() }.unwrap() {
@@ -297,6 +309,7 @@ fn a_forked_process_does_not_remove_its_parents_file() {
 
 #[test]
 fn what_is_sent_to_a_path_reaches_whoever_listens_there() {
+    let _alone = no_forks();
     let files = Files::new(300);
     let path = files.path("listener");
     let listener = UnixListener::bind(&path).unwrap();
