@@ -19,7 +19,7 @@ use log::{debug, info};
 use nix::unistd::Pid;
 use socket2::Socket;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -240,15 +240,13 @@ impl Driver {
         let probing = self.probes.get_mut(&number)?;
         let mut socket = probing.tried.pop()?;
         let path = probing.probe.path()?;
-        let host = match &probing.at {
-            Address::Internet(_) => socket.peer_addr().ok().and_then(|peer| peer.as_socket()).map(|at| at.to_string()),
-            Address::Path(_) | Address::Abstract(_) | Address::Unnamed => None,
+        let at = match (self.settings.pass, &probing.at) {
+            (Pass::Listener, Address::Internet(_)) => socket.peer_addr().ok().and_then(|peer| peer.as_socket()),
+            // A pair of ours has a port that nobody knows.
+            (Pass::Connections, Address::Internet(at)) => Some(*at),
+            (_, Address::Path(_) | Address::Abstract(_) | Address::Unnamed) => None,
         };
-        // A pair of ours has a port that nobody knows.
-        let host = match (self.settings.pass, &probing.at) {
-            (Pass::Connections, Address::Internet(at)) => at.to_string(),
-            (Pass::Connections | Pass::Listener, _) => host.unwrap_or_else(|| "localhost".into()),
-        };
+        let host = at.map_or_else(|| "localhost".to_owned(), host);
         let request = request(path, &host);
         // The buffer of a new connection takes it whole.
         match socket.write(request.as_bytes()) {
@@ -382,6 +380,14 @@ fn roots(worker: &Worker) -> Vec<Pid> {
     if leader == main { vec![leader] } else { vec![leader, main] }
 }
 
+/// An address as a header names it: the zone of a link-local one is ours alone; see RFC 6874, section 4.
+fn host(mut at: SocketAddr) -> String {
+    if let SocketAddr::V6(at) = &mut at {
+        at.set_scope_id(0);
+    }
+    at.to_string()
+}
+
 fn request(path: &str, host: &str) -> String {
     let agent = concat!("socket-protector/", env!("CARGO_PKG_VERSION"));
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nAccept: */*\r\nConnection: close\r\n\r\n")
@@ -400,7 +406,17 @@ fn let_go(mut socket: Socket) {
 
 #[cfg(test)]
 mod tests {
-    use super::request;
+    use super::{host, request};
+    use std::net::SocketAddrV6;
+
+    #[test]
+    fn a_host_has_no_zone() {
+        assert_eq!(host("127.0.0.1:80".parse().unwrap()), "127.0.0.1:80");
+        assert_eq!(host("[::1]:80".parse().unwrap()), "[::1]:80");
+        let link_local = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 2);
+        assert_eq!(link_local.to_string(), "[fe80::1%2]:80");
+        assert_eq!(host(link_local.into()), "[fe80::1]:80");
+    }
 
     #[test]
     fn the_request_is_what_any_server_takes() {
