@@ -7,7 +7,7 @@ mod files;
 use files::{Files, identity};
 use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{ForkResult, Uid, fork, setuid};
+use nix::unistd::{ForkResult, Uid, fork, gettid, setuid};
 use socket_protector_client::handoff::{self, Error, Receiver, Sender, Sequence, Server};
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
@@ -129,9 +129,11 @@ fn a_server_that_is_stopped_does_not_wait_for_ever() {
     let server = Arc::new(options.bind(&path).unwrap());
     let file = files[0].try_clone().unwrap();
     let (tell, told) = mpsc::channel();
+    let (name, named) = mpsc::channel();
     // Not waited for, so that one that is not stopped fails the test and does not hold it up.
     let serving = Arc::clone(&server);
     thread::spawn(move || {
+        name.send(gettid()).unwrap();
         let mut sequence = (0..300).fold(Sequence::new(), |sequence, _| sequence.push(&file, vec![1; 4000]));
         let mut failures = Vec::new();
         serving.serve(&mut sequence, |error| failures.push(error)).unwrap();
@@ -141,6 +143,11 @@ fn a_server_that_is_stopped_does_not_wait_for_ever() {
     for client in &clients {
         // Something is there: it is being served.
         recv(client.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK).unwrap();
+    }
+    // It has noticed that nobody takes more, and sleeps.
+    let state = format!("/proc/self/task/{}/stat", named.recv().unwrap());
+    while !fs::read_to_string(&state).unwrap().contains(") S ") {
+        thread::yield_now();
     }
     server.stop();
     let failures = told.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -325,8 +332,33 @@ fn what_is_sent_to_a_path_reaches_whoever_listens_there() {
         .unwrap();
         assert!(given.into_iter().eq(files.iter().map(identity)));
     });
+    // Too much metadata is told before anybody is troubled with it.
+    listener.set_nonblocking(true).unwrap();
+    let error = handoff::send(&path, &[(&files[0], "fits".to_owned()), (&files[1], "x".repeat(4093))]).unwrap_err();
+    assert!(matches!(error, Error::MetadataTooLong { index: 1, length: 4093, most: 4092 }), "{error:?}");
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     drop(listener);
     assert!(matches!(handoff::send(&path, &all).unwrap_err(), Error::Connect { .. }));
+}
+
+#[test]
+fn a_server_whose_backlog_is_full_is_waited_for_as_long_as_there_is_time() {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    let files = Files::new(1);
+    let path = files.path("listener");
+    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let listener = UnixListener::from(listener);
+    let first = UnixStream::connect(&path).unwrap();
+    let error = Receiver::new().time_limit(Some(Duration::from_millis(20))).receive(&path, |_, _| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }) && error.is_timeout(), "{error:?}");
+    thread::scope(|scope| {
+        scope.spawn(|| handoff::send(&path, &[(&files[0], "")]).unwrap());
+        drop(first);
+        assert_eq!(handoff::receive_all_from(listener.accept().unwrap().0, |_, _| Ok(())).unwrap(), 0);
+        assert_eq!(handoff::receive_all_from(listener.accept().unwrap().0, |_, _| Ok(())).unwrap(), 1);
+    });
 }
 
 #[test]

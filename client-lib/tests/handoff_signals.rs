@@ -1,4 +1,5 @@
-//! Signals while descriptors are handed over. Alone in its file, because what a signal does holds for the whole process.
+//! Signals while descriptors are handed over, and what a program that is executed meanwhile would have. Alone in its
+//! file, because both hold for the whole process.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 #[path = "common/files.rs"]
@@ -7,8 +8,10 @@ mod files;
 use files::Files;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use socket_protector_client::handoff::{self, Receiver, Sender, Sequence, Server};
+use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -45,7 +48,43 @@ fn interrupt(thread: libc::pthread_t) {
     assert!(sent == 0 || sent == libc::ESRCH);
 }
 
+/// All that a program would have which is executed now, but for the first three.
+fn not_close_on_exec() -> Vec<PathBuf> {
+    let open = fs::read_dir("/proc/self/fdinfo").unwrap().map(|entry| entry.unwrap().path());
+    let stays = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
+        flags.is_some_and(|flags| i32::from_str_radix(flags, 8).unwrap() & libc::O_CLOEXEC == 0)
+    };
+    open.filter(stays).filter(|path| !["0", "1", "2"].iter().any(|number| path.ends_with(number))).collect()
+}
+
 #[test]
+fn the_process_is_left_as_it_was() {
+    signals_break_nothing_off();
+    streams_and_listeners_are_close_on_exec();
+}
+
+/// Looked at while a server and its client are in the midst of it.
+fn streams_and_listeners_are_close_on_exec() {
+    let files = Files::new(1);
+    let path = files.path("server");
+    let before = not_close_on_exec();
+    let server = Server::bind(&path).unwrap();
+    let mut meanwhile = None;
+    let mut sequence = Sequence::new().push(&files[0], "").call(|| {
+        meanwhile = Some(not_close_on_exec());
+        ControlFlow::Break(())
+    });
+    thread::scope(|scope| {
+        let client = scope.spawn(|| handoff::receive(&path, |_, _| Ok(())).unwrap());
+        server.serve(&mut sequence, |error| panic!("{error:?}")).unwrap();
+        assert_eq!(client.join().unwrap(), 1);
+    });
+    drop(sequence);
+    assert_eq!(meanwhile.unwrap(), before);
+}
+
 fn signals_break_nothing_off() {
     on(Signal::SIGUSR1, SigHandler::Handler(count));
     on(Signal::SIGPIPE, SigHandler::SigDfl);
