@@ -2,13 +2,13 @@
 
 mod owner;
 
-use self::owner::{Families, Others, Pursuit};
+use self::owner::{Families, Looking};
 use super::Driver;
 use super::connections::Listener;
-use crate::net::far_end::{self, FarEnd};
+use crate::net::far_end;
 use crate::net::listener::Address;
 use crate::net::status_line::{Answer, StatusLine};
-use crate::net::to_ourselves::{Coming, connect, is_connected, pair, reachable};
+use crate::net::to_ourselves::{Coming, connect, pair, reachable};
 use crate::reactor::{Descriptor, Event, READABLE, Registered};
 use crate::supervise::Source;
 use crate::supervise::probe::{Input as Happened, Probe, Seen, Step, Way};
@@ -45,14 +45,6 @@ pub(super) struct Probing {
     /// The one over which the request went.
     asked: Option<Registered<Descriptor<Socket>>>,
     answer: StatusLine,
-}
-
-/// A look that is to be gone on with.
-enum Looking {
-    /// Who has the connections that were accepted.
-    Pursues(Pursuit),
-    /// Whether anybody else could have accepted one that was closed at once.
-    Excludes(Others),
 }
 
 impl Driver {
@@ -278,75 +270,6 @@ impl Driver {
 }
 
 impl Probing {
-    /// Looks who has the connections, or goes on with it for as long as this is not enough. Of those that the
-    /// generation has accepted one is left; those that another has are closed.
-    fn look(&mut self, families: &Families, listener: Option<u64>, enough: &mut impl FnMut() -> bool) -> Happened {
-        let seen = match self.looking.take() {
-            Some(Looking::Excludes(others)) => return Happened::Seen(self.exclude(others, enough)),
-            Some(Looking::Pursues(pursuit)) => self.pursue(pursuit, enough),
-            None => match self.accepted() {
-                Err(happened) => return happened,
-                Ok(held) if held.is_empty() => Seen::Unseen,
-                Ok(held) => self.pursue(Pursuit::new(held, families.clone()), enough),
-            },
-        };
-        Happened::Seen(match (seen, listener) {
-            (Seen::Another(_) | Seen::Stranger | Seen::Unseen, _) if !self.tried.is_empty() => Seen::Nobody,
-            // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
-            (Seen::Unseen, Some(listener)) if self.probe.path().is_none() => {
-                self.exclude(Others::new(listener, families.clone()), enough)
-            }
-            (seen, _) => seen,
-        })
-    }
-
-    /// Those connections that somebody has accepted, with their inodes; those that wait stay.
-    fn accepted(&mut self) -> Result<Vec<(u64, Socket)>, Happened> {
-        let mut held = Vec::new();
-        for socket in std::mem::take(&mut self.tried) {
-            let far = match is_connected(&socket) {
-                Ok(true) => far_end::look(socket.as_fd()),
-                Ok(false) => Ok(FarEnd::Waiting),
-                Err(error) => return Err(Happened::Unopened(error.to_string())),
-            };
-            match far {
-                Ok(FarEnd::Waiting) => self.tried.push(socket),
-                Ok(FarEnd::Held(inode)) => held.push((inode, socket)),
-                Ok(FarEnd::Closed) => let_go(socket),
-                Err(error) => {
-                    let reason = format!("the kernel does not tell who has accepted it: {error}");
-                    return Err(Happened::Seen(Seen::Blind(reason)));
-                }
-            }
-        }
-        Ok(held)
-    }
-
-    fn pursue(&mut self, mut pursuit: Pursuit, enough: &mut impl FnMut() -> bool) -> Seen {
-        let seen = pursuit.go_on(enough);
-        match seen {
-            Seen::NotYet => self.looking = Some(Looking::Pursues(pursuit)),
-            Seen::Ours => {
-                self.tried.drain(..).for_each(let_go);
-                for (is_theirs, socket) in pursuit.into_held() {
-                    if is_theirs { self.tried.push(socket) } else { let_go(socket) }
-                }
-            }
-            Seen::Nobody | Seen::Another(_) | Seen::Stranger | Seen::Unseen | Seen::Blind(_) => {
-                pursuit.into_held().for_each(|(_, socket)| let_go(socket));
-            }
-        }
-        seen
-    }
-
-    fn exclude(&mut self, mut others: Others, enough: &mut impl FnMut() -> bool) -> Seen {
-        let seen = others.go_on(enough);
-        if seen == Seen::NotYet {
-            self.looking = Some(Looking::Excludes(others));
-        }
-        seen
-    }
-
     /// Reads a piece of the answer; `None` when nothing more is there now.
     fn read(&mut self) -> Option<Option<Happened>> {
         let mut piece = [0; PIECE];

@@ -1,9 +1,11 @@
 //! Who has accepted the connections of a probe, and who could have: looked for in pieces, since processes may have
 //! tens of thousands of descriptors, and others want their turn.
 
+use super::{Probing, let_go};
 use crate::net::far_end::{self, FarEnd};
+use crate::net::to_ourselves::is_connected;
 use crate::process::holder::{self, Outcome, Search};
-use crate::supervise::probe::Seen;
+use crate::supervise::probe::{Input as Happened, Seen};
 use crate::supervise::state::Number;
 use nix::unistd::Pid;
 use socket2::Socket;
@@ -34,6 +36,90 @@ impl Families {
     /// The groups of the one that is probed.
     fn groups(&self) -> Vec<Pid> {
         self.ours.iter().flat_map(|leader| holder::group(*leader)).collect()
+    }
+}
+
+/// A look that is to be gone on with.
+pub(super) enum Looking {
+    /// Who has the connections that were accepted.
+    Pursues(Pursuit),
+    /// Whether anybody else could have accepted one that was closed at once.
+    Excludes(Others),
+}
+
+impl Probing {
+    /// Looks who has the connections, or goes on with it for as long as this is not enough. Of those that the
+    /// generation has accepted one is left; those that another has are closed.
+    pub(super) fn look(
+        &mut self,
+        families: &Families,
+        listener: Option<u64>,
+        enough: &mut impl FnMut() -> bool,
+    ) -> Happened {
+        let seen = match self.looking.take() {
+            Some(Looking::Excludes(others)) => return Happened::Seen(self.exclude(others, enough)),
+            Some(Looking::Pursues(pursuit)) => self.pursue(pursuit, enough),
+            None => match self.accepted() {
+                Err(happened) => return happened,
+                Ok(held) if held.is_empty() => Seen::Unseen,
+                Ok(held) => self.pursue(Pursuit::new(held, families.clone()), enough),
+            },
+        };
+        Happened::Seen(match (seen, listener) {
+            (Seen::Another(_) | Seen::Stranger | Seen::Unseen, _) if !self.tried.is_empty() => Seen::Nobody,
+            // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
+            (Seen::Unseen, Some(listener)) if self.probe.path().is_none() => {
+                self.exclude(Others::new(listener, families.clone()), enough)
+            }
+            (seen, _) => seen,
+        })
+    }
+
+    /// Those connections that somebody has accepted, with their inodes; those that wait stay.
+    fn accepted(&mut self) -> Result<Vec<(u64, Socket)>, Happened> {
+        let mut held = Vec::new();
+        for socket in std::mem::take(&mut self.tried) {
+            let far = match is_connected(&socket) {
+                Ok(true) => far_end::look(socket.as_fd()),
+                Ok(false) => Ok(FarEnd::Waiting),
+                Err(error) => return Err(Happened::Unopened(error.to_string())),
+            };
+            match far {
+                Ok(FarEnd::Waiting) => self.tried.push(socket),
+                Ok(FarEnd::Held(inode)) => held.push((inode, socket)),
+                Ok(FarEnd::Closed) => let_go(socket),
+                Err(error) => {
+                    let reason = format!("the kernel does not tell who has accepted it: {error}");
+                    return Err(Happened::Seen(Seen::Blind(reason)));
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    fn pursue(&mut self, mut pursuit: Pursuit, enough: &mut impl FnMut() -> bool) -> Seen {
+        let seen = pursuit.go_on(enough);
+        match seen {
+            Seen::NotYet => self.looking = Some(Looking::Pursues(pursuit)),
+            Seen::Ours => {
+                self.tried.drain(..).for_each(let_go);
+                for (is_theirs, socket) in pursuit.into_held() {
+                    if is_theirs { self.tried.push(socket) } else { let_go(socket) }
+                }
+            }
+            Seen::Nobody | Seen::Another(_) | Seen::Stranger | Seen::Unseen | Seen::Blind(_) => {
+                pursuit.into_held().for_each(|(_, socket)| let_go(socket));
+            }
+        }
+        seen
+    }
+
+    fn exclude(&mut self, mut others: Others, enough: &mut impl FnMut() -> bool) -> Seen {
+        let seen = others.go_on(enough);
+        if seen == Seen::NotYet {
+            self.looking = Some(Looking::Excludes(others));
+        }
+        seen
     }
 }
 
