@@ -2,7 +2,6 @@
 //! answer.
 
 pub mod adopt;
-pub mod connect;
 pub mod connecting;
 pub mod endpoint;
 pub mod far_end;
@@ -13,3 +12,4 @@ pub mod resolve;
 pub mod status_line;
 pub mod stream;
 pub mod tls;
+pub mod to_ourselves;

@@ -91,6 +91,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probe", file] => probe::run(file.as_ref()),
         ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
         ["probed_second"] => probed::second(),
+        ["probed_with_many", count] => probed::with_many(count.parse().unwrap()),
         ["probed_opaque"] => probed::opaque(),
         ["probed_greets"] => probed::greets(),
         ["probed_deaf"] => probed::deaf(),
