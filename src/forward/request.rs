@@ -120,7 +120,7 @@ pub struct List {
 }
 
 /// A rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it, and docs/forward.md what they count")]
 pub struct ListedRule {
     pub source: String,
@@ -134,7 +134,7 @@ pub struct ListedRule {
 }
 
 /// A destination that is not gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it, and docs/forward.md what they count")]
 pub struct ListedDestination {
     pub endpoint: String,

@@ -9,6 +9,10 @@ use crate::control::client::ask;
 use crate::forward::request::{List, ListedDestination, ListedRule, Paths, Request, Status};
 use clap::Args;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long `ls -v` looks for the rates.
+const RATE_OVER: Duration = Duration::from_millis(500);
 
 /// `ls [--json]`
 #[derive(Debug, Args)]
@@ -20,13 +24,20 @@ pub(super) struct Ls {
 
 impl Ls {
     pub(super) fn run(&self, asked: &Asked, all: bool) -> Result<ExitCode, Failure> {
-        let request = Request::List { detail: all };
-        let reply = ask(&asked.socket, &request, Some(PATIENCE)).map_err(|error| asked.no_answer(&error))?;
+        let list = || {
+            let request = Request::List { detail: all };
+            ask(&asked.socket, &request, Some(PATIENCE)).map_err(|error| asked.no_answer(&error))
+        };
         if self.json {
-            return print(&format!("{}\n", result::<serde_json::Value>(reply)?));
+            return print(&format!("{}\n", result::<serde_json::Value>(list()?)?));
         }
-        let list = result::<List>(reply)?;
-        print(&if all { in_full(&list.rules) } else { plain(&list.rules) })
+        let before = (Instant::now(), result::<List>(list()?)?.rules);
+        if !all {
+            return print(&plain(&before.1));
+        }
+        std::thread::sleep(RATE_OVER);
+        let rules = result::<List>(list()?)?.rules;
+        print(&in_full(&rules, Some((&before.1, before.0.elapsed()))))
     }
 }
 
@@ -43,9 +54,23 @@ fn plain(rules: &[ListedRule]) -> String {
     text
 }
 
-fn in_full(rules: &[ListedRule]) -> String {
-    let head =
-        ["src", "dst", "connections", "status", "weight", "total", "failures", "in", "out", "age", "path", "rule"];
+/// `before`: the same some time ago, from which the rates follow.
+fn in_full(rules: &[ListedRule], before: Option<(&[ListedRule], Duration)>) -> String {
+    let head = [
+        "src",
+        "dst",
+        "connections",
+        "status",
+        "weight",
+        "total",
+        "failures",
+        "in",
+        "out",
+        "rate",
+        "age",
+        "path",
+        "rule",
+    ];
     let mut all = vec![head.map(String::from).to_vec()];
     for (rule, one) in rows(rules) {
         all.push(vec![
@@ -58,12 +83,22 @@ fn in_full(rules: &[ListedRule]) -> String {
             one.failures.to_string(),
             bytes(one.bytes_in),
             bytes(one.bytes_out),
+            before.map_or_else(|| "-".into(), |before| rate(rule, one, before)),
             time(one.age_seconds),
             paths(one.paths.as_ref()),
             condition(rule),
         ]);
     }
     table(&all)
+}
+
+/// What went through within the time since `before`, both ways together, for each second of it.
+fn rate(rule: &ListedRule, now: &ListedDestination, (before, time): (&[ListedRule], Duration)) -> String {
+    let mut known = rows(before).filter(|(known, one)| known.source == rule.source && one.endpoint == now.endpoint);
+    let sum = |one: &ListedDestination| one.bytes_in + one.bytes_out;
+    let then = known.next().map_or(0, |(_, one)| sum(one));
+    let each_second = sum(now).saturating_sub(then) as f64 / time.as_secs_f64();
+    format!("{}/s", bytes(each_second as u64))
 }
 
 fn condition(rule: &ListedRule) -> String {
@@ -115,12 +150,30 @@ pub(in crate::cli) fn row(status: &Status) -> Vec<String> {
 /// The forwarder alone.
 pub(in crate::cli) fn describe(status: &Status) -> String {
     let up = time(status.uptime_seconds);
-    format!("{} (pid {}) forwards for {up}\n{}", status.name, status.pid, in_full(&status.rules))
+    format!("{} (pid {}) forwards for {up}\n{}", status.name, status.pid, in_full(&status.rules, None))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, rate};
+    use crate::forward::request::{ListedDestination, ListedRule};
+    use std::time::Duration;
+
+    fn rule(source: &str, bytes_in: u64, bytes_out: u64) -> ListedRule {
+        let destination =
+            ListedDestination { endpoint: "tcp:b".into(), bytes_in, bytes_out, ..ListedDestination::default() };
+        ListedRule { source: source.into(), destinations: vec![destination], ..ListedRule::default() }
+    }
+
+    #[test]
+    fn a_rate_is_what_went_both_ways_since_the_first_look() {
+        let before = [rule("other", 9999, 9999), rule("a", 1000, 500)];
+        let now = rule("a", 1500, 2000);
+        let half = Duration::from_millis(500);
+        assert_eq!(rate(&now, &now.destinations[0], (&before, half)), "3.9KiB/s");
+        assert_eq!(rate(&now, &now.destinations[0], (&[], Duration::from_secs(1))), "3.4KiB/s", "it is new");
+        assert_eq!(rate(&before[1], &before[1].destinations[0], (&[now.clone()], half)), "0B/s", "it began anew");
+    }
 
     #[test]
     fn bytes_are_told_in_a_unit_that_fits() {
