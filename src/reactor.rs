@@ -7,7 +7,6 @@
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -16,11 +15,13 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 mod hang_ups;
+mod keys;
 mod signals;
 mod timers;
 mod wakers;
 
 pub use hang_ups::HangUps;
+use keys::Keyed;
 pub use signals::Signals;
 use timers::Timers;
 pub use wakers::Waker;
@@ -66,7 +67,7 @@ pub struct Reactor<K> {
     events: Events,
     /// Tokens count up and are never used twice, so a late event of a source that is gone meets no other.
     next: usize,
-    keys: HashMap<Token, (K, Weak<()>)>,
+    keys: Keyed<Token, (K, Weak<()>)>,
     sweep_at: usize,
     timers: Timers<K>,
     wakers: Wakers<K>,
@@ -86,7 +87,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             registry,
             events: Events::with_capacity(256),
             next: 0,
-            keys: HashMap::new(),
+            keys: Keyed::default(),
             sweep_at: 64,
             timers: Timers::new(),
             wakers: Wakers::new(),
@@ -137,7 +138,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
     /// Those of epoll_wait(2); a signal is none.
     pub fn wait(&mut self, events: &mut Vec<Event<K>>) -> io::Result<()> {
         events.clear();
-        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now()) } else { Some(Duration::ZERO) };
+        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now) } else { Some(Duration::ZERO) };
         // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
         let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         match self.poll.poll(&mut self.events, timeout) {
@@ -159,9 +160,11 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             }
         }
         events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
-        let now = Instant::now();
-        while let Some(key) = self.timers.pop(now) {
-            events.push(Event { due: true, ..Event::of(key) });
+        if !self.timers.is_empty() {
+            let now = Instant::now();
+            while let Some(key) = self.timers.pop(now) {
+                events.push(Event { due: true, ..Event::of(key) });
+            }
         }
         Ok(())
     }
