@@ -31,6 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Readable.
 pub const READABLE: Interest = Interest::READABLE;
+/// Writable.
+pub const WRITABLE: Interest = Interest::WRITABLE;
 /// Readable and writable.
 pub const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Nothing but the errors and hang-ups that are always reported.
@@ -109,7 +111,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             self.keys.retain(|_, (_, alive)| alive.strong_count() > 0);
             self.sweep_at = (self.keys.len() * 2).max(64);
         }
-        Ok(Registered { source: Some(source), token, registry: Rc::clone(&self.registry), _alive: alive })
+        Ok(Registered { source: Some(source), token, interest, registry: Rc::clone(&self.registry), _alive: alive })
     }
 
     /// Gives the key back as due at that time, instead of any time set for it before; `None`: not at all.
@@ -176,6 +178,7 @@ pub struct Registered<S: Source> {
     /// None only in the moment in which it is taken out.
     source: Option<S>,
     token: Token,
+    interest: Interest,
     registry: Rc<Registry>,
     _alive: Rc<()>,
 }
@@ -188,7 +191,18 @@ impl<S: Source> Registered<S> {
     pub fn watch_for(&mut self, interest: Interest) -> io::Result<()> {
         let token = self.token;
         let registry = Rc::clone(&self.registry);
-        registry.reregister(&mut **self, token, interest)
+        registry.reregister(&mut **self, token, interest)?;
+        self.interest = interest;
+        Ok(())
+    }
+
+    /// Watches for this as well from now on; no system call is made when it does already.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn also_watch_for(&mut self, interest: Interest) -> io::Result<()> {
+        let all = self.interest | interest;
+        if all == self.interest { Ok(()) } else { self.watch_for(all) }
     }
 
     /// The source itself, watched no more.
