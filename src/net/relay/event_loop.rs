@@ -174,7 +174,8 @@ impl EventLoop {
             Side::Client => pair.client.on(event),
             Side::Destination => pair.destination.as_mut().and_then(|end| end.on(event)),
         };
-        if let (Phase::Connecting { heard, .. }, Side::Destination) = (&mut pair.phase, side) {
+        if let (Phase::Connecting { connecting, heard, .. }, Side::Destination) = (&mut pair.phase, side) {
+            connecting.hear(event);
             heard.readable |= event.readable;
             heard.closed |= event.closed;
         }
