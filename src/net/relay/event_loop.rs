@@ -276,7 +276,9 @@ impl EventLoop {
         let due = pair.due_at();
         let moves = match (pair.timer, due) {
             (Some(timer), Some(due)) => due < timer,
-            (timer, due) => timer.is_some() != due.is_some(),
+            // One that is meant no more costs less when it comes than when it is taken back.
+            (Some(_), None) => false,
+            (None, due) => due.is_some(),
         };
         if moves {
             pair.timer = due;
