@@ -7,7 +7,6 @@
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -16,11 +15,13 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 mod hang_ups;
+mod keys;
 mod signals;
 mod timers;
 mod wakers;
 
 pub use hang_ups::HangUps;
+use keys::Keyed;
 pub use signals::Signals;
 use timers::Timers;
 pub use wakers::Waker;
@@ -30,6 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Readable.
 pub const READABLE: Interest = Interest::READABLE;
+/// Writable.
+pub const WRITABLE: Interest = Interest::WRITABLE;
 /// Readable and writable.
 pub const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// Nothing but the errors and hang-ups that are always reported.
@@ -66,7 +69,7 @@ pub struct Reactor<K> {
     events: Events,
     /// Tokens count up and are never used twice, so a late event of a source that is gone meets no other.
     next: usize,
-    keys: HashMap<Token, (K, Weak<()>)>,
+    keys: Keyed<Token, (K, Weak<()>)>,
     sweep_at: usize,
     timers: Timers<K>,
     wakers: Wakers<K>,
@@ -86,7 +89,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             registry,
             events: Events::with_capacity(256),
             next: 0,
-            keys: HashMap::new(),
+            keys: Keyed::default(),
             sweep_at: 64,
             timers: Timers::new(),
             wakers: Wakers::new(),
@@ -108,7 +111,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             self.keys.retain(|_, (_, alive)| alive.strong_count() > 0);
             self.sweep_at = (self.keys.len() * 2).max(64);
         }
-        Ok(Registered { source: Some(source), token, registry: Rc::clone(&self.registry), _alive: alive })
+        Ok(Registered { source: Some(source), token, interest, registry: Rc::clone(&self.registry), _alive: alive })
     }
 
     /// Gives the key back as due at that time, instead of any time set for it before; `None`: not at all.
@@ -137,7 +140,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
     /// Those of epoll_wait(2); a signal is none.
     pub fn wait(&mut self, events: &mut Vec<Event<K>>) -> io::Result<()> {
         events.clear();
-        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now()) } else { Some(Duration::ZERO) };
+        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now) } else { Some(Duration::ZERO) };
         // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
         let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
         match self.poll.poll(&mut self.events, timeout) {
@@ -159,9 +162,11 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
             }
         }
         events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
-        let now = Instant::now();
-        while let Some(key) = self.timers.pop(now) {
-            events.push(Event { due: true, ..Event::of(key) });
+        if !self.timers.is_empty() {
+            let now = Instant::now();
+            while let Some(key) = self.timers.pop(now) {
+                events.push(Event { due: true, ..Event::of(key) });
+            }
         }
         Ok(())
     }
@@ -173,6 +178,7 @@ pub struct Registered<S: Source> {
     /// None only in the moment in which it is taken out.
     source: Option<S>,
     token: Token,
+    interest: Interest,
     registry: Rc<Registry>,
     _alive: Rc<()>,
 }
@@ -185,7 +191,18 @@ impl<S: Source> Registered<S> {
     pub fn watch_for(&mut self, interest: Interest) -> io::Result<()> {
         let token = self.token;
         let registry = Rc::clone(&self.registry);
-        registry.reregister(&mut **self, token, interest)
+        registry.reregister(&mut **self, token, interest)?;
+        self.interest = interest;
+        Ok(())
+    }
+
+    /// Watches for this as well from now on; no system call is made when it does already.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn also_watch_for(&mut self, interest: Interest) -> io::Result<()> {
+        let all = self.interest | interest;
+        if all == self.interest { Ok(()) } else { self.watch_for(all) }
     }
 
     /// The source itself, watched no more.

@@ -31,7 +31,7 @@ pub use self::error::{ConnectError, Reason, Stage};
 use super::endpoint::{Connect, Family, Host, HostPort, Peer};
 use super::listener::{self, Address};
 use super::resolve::{Answer, Inbox, Question, Resolver};
-use crate::reactor::{BOTH, Reactor, Registered};
+use crate::reactor::{BOTH, Event, Reactor, Registered};
 
 /// A connection that is being made; `S` is what the socket becomes.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ struct Trying<S: Source + AsFd> {
     attempts: Attempts<Address>,
     under_way: Vec<Attempt<S>>,
     last: Option<(Address, io::Error)>,
+    /// An event has said that the only attempt there ever was has arrived.
+    told: bool,
 }
 
 /// A socket on its way to an address.
@@ -134,6 +136,16 @@ impl<S: Source + AsFd + From<TcpStream> + From<UnixStream>> Connecting<S> {
     /// When all has to be done, what comes after the connection included.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Takes in what an event of one of its sockets says, which spares [`proceed`](Self::proceed) a question to the
+    /// kernel in most cases. Whoever does not call this loses nothing else.
+    pub fn hear<K>(&mut self, event: &Event<K>) {
+        if let State::Trying(Trying { under_way, last, told, .. }) = &mut self.state {
+            // A socket on its way takes no bytes, and one that has failed says so as well. All have one key, so this is
+            // about that one only if there never was another.
+            *told = event.writable && !event.failed && !event.closed && under_way.len() == 1 && last.is_none();
+        }
     }
 
     /// Does what there is to be done: after an event of its key, after its answer, and when it is due. Not after it has
@@ -247,16 +259,17 @@ impl<S: Source + AsFd> State<S> {
 
     fn trying<F: Copy + PartialEq>(addresses: Vec<(F, Address)>, prefer: Option<F>, now: Instant) -> Self {
         let attempts = Attempts::new(addresses, prefer, now);
-        State::Trying(Trying { attempts, under_way: Vec::new(), last: None })
+        State::Trying(Trying { attempts, under_way: Vec::new(), last: None, told: false })
     }
 }
 
 impl<S: Source + AsFd> Trying<S> {
     /// The first attempt that has come about; those that have failed are taken away.
     fn arrived(&mut self, now: Instant) -> Option<Registered<S>> {
+        let told = mem::take(&mut self.told);
         let mut index = 0;
         while let Some(attempt) = self.under_way.get_mut(index) {
-            match attempt.socket.as_ref().map_or(Ok(false), |socket| has_arrived(&SockRef::from(&**socket))) {
+            match attempt.has_arrived(told) {
                 Ok(true) => return attempt.socket.take(),
                 Ok(false) => index += 1,
                 Err(error) => {
@@ -277,6 +290,27 @@ impl<S: Source + AsFd> Trying<S> {
     fn give_up(&mut self, address: &Address) {
         self.under_way.retain(|attempt| attempt.address != *address);
         self.last = Some((address.clone(), Errno::ETIMEDOUT.into()));
+    }
+}
+
+impl<S: Source + AsFd> Attempt<S> {
+    /// Whether the connection has come about, which an event may have told already. Who is connected has no error, so
+    /// that none is asked for then.
+    fn has_arrived(&self, told: bool) -> io::Result<bool> {
+        let Some(socket) = &self.socket else {
+            return Ok(false);
+        };
+        let socket = SockRef::from(&**socket);
+        if !told {
+            match socket.peer_addr() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    return socket.take_error()?.map_or(Ok(false), Err);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if is_its_own_peer(&socket, &self.address)? { Err(Errno::ECONNREFUSED.into()) } else { Ok(true) }
     }
 }
 
@@ -339,14 +373,13 @@ fn is_shortage(error: &io::Error) -> bool {
     SHORT.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-/// Whether a connection has come about. Who is connected has no error, so that none is asked for then.
-fn has_arrived(socket: &SockRef<'_>) -> io::Result<bool> {
-    match socket.peer_addr() {
-        // A port out of which connections are made may be given to the very connection that is made to it, when nobody
-        // listens there: TCP then connects the socket to itself.
-        Ok(peer) if peer.domain() != Domain::UNIX && socket.local_addr()? == peer => Err(Errno::ECONNREFUSED.into()),
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => socket.take_error()?.map_or(Ok(false), Err),
-        Err(error) => Err(error),
-    }
+/// Whether TCP has connected a socket to itself. A port out of which connections are made may be given to the very
+/// connection that is made to it, when nobody listens there.
+fn is_its_own_peer(socket: &SockRef<'_>, address: &Address) -> io::Result<bool> {
+    let Address::Internet(address) = address else {
+        return Ok(false);
+    };
+    let local = socket.local_addr()?;
+    // Mostly the port is another. The address may have been one that stands for others, such as 0.0.0.0.
+    Ok(local.as_socket().is_some_and(|local| local.port() == address.port()) && socket.peer_addr()? == local)
 }

@@ -1,4 +1,4 @@
-use super::{Descriptor, Event, READABLE, Reactor, Registered};
+use super::{Descriptor, Event, READABLE, Reactor, Registered, WRITABLE};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -174,4 +174,34 @@ fn a_source_that_is_taken_out_works_on_and_brings_no_event() {
     reactor.wait(&mut events).unwrap();
     assert_eq!(keys(&events), [Key::Time]);
     (&source.0).read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn room_is_told_only_when_it_is_asked_for_and_also_when_it_was_there_before() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (mut left, mut peer) = watched(&mut reactor, Key::Left);
+    let nothing = |reactor: &mut Reactor<Key>, events: &mut Vec<Event<Key>>| {
+        reactor.set_deadline(Key::Time, Some(Instant::now() + Duration::from_millis(1)));
+        reactor.wait(events).unwrap();
+        assert_eq!(keys(events), [Key::Time]);
+    };
+    nothing(&mut reactor, &mut events);
+    while (&left.0).write(&[0; 4096]).is_ok() {}
+    left.also_watch_for(WRITABLE).unwrap();
+    nothing(&mut reactor, &mut events);
+    peer.set_nonblocking(true).unwrap();
+    while peer.read(&mut [0; 4096]).is_ok() {}
+    reactor.wait(&mut events).unwrap();
+    assert!(keys(&events) == [Key::Left] && events[0].writable && !events[0].readable);
+    nothing(&mut reactor, &mut events);
+
+    let (mut right, mut right_peer) = watched(&mut reactor, Key::Right);
+    right.also_watch_for(WRITABLE).unwrap();
+    reactor.wait(&mut events).unwrap();
+    assert!(keys(&events) == [Key::Right] && events[0].writable, "there is room already");
+    right.also_watch_for(READABLE).unwrap();
+    right_peer.write_all(b"x").unwrap();
+    reactor.wait(&mut events).unwrap();
+    assert!(keys(&events) == [Key::Right] && events[0].readable, "what was watched for before still is");
 }

@@ -1,6 +1,7 @@
 //! Times by key: each key has one time at most.
 
-use std::collections::{BTreeMap, HashMap};
+use super::keys::Keyed;
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,13 @@ use std::time::{Duration, Instant};
 pub(super) struct Timers<K> {
     /// By time, and among equal times in the order in which they were set.
     order: BTreeMap<(Instant, u64), K>,
-    places: HashMap<K, (Instant, u64)>,
+    places: Keyed<K, (Instant, u64)>,
     next: u64,
 }
 
 impl<K: Copy + Eq + Hash> Timers<K> {
     pub(super) fn new() -> Self {
-        Timers { order: BTreeMap::new(), places: HashMap::new(), next: 0 }
+        Timers { order: BTreeMap::new(), places: Keyed::default(), next: 0 }
     }
 
     pub(super) fn set(&mut self, key: K, at: Option<Instant>) {
@@ -34,9 +35,13 @@ impl<K: Copy + Eq + Hash> Timers<K> {
         }
     }
 
-    /// How long to wait for the first one; `None` when there is none.
-    pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
-        self.order.first_key_value().map(|((at, _), _)| at.saturating_duration_since(now))
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// How long to wait for the first one; `None` when there is none, and then the time is not asked for.
+    pub(super) fn time_left(&self, now: impl FnOnce() -> Instant) -> Option<Duration> {
+        self.order.first_key_value().map(|((at, _), _)| at.saturating_duration_since(now()))
     }
 
     pub(super) fn pop(&mut self, now: Instant) -> Option<K> {
@@ -63,12 +68,12 @@ mod tests {
         timers.set('b', at(1));
         timers.set('d', at(2));
         timers.set('d', None);
-        assert_eq!(timers.time_left(now), Some(Duration::from_secs(1)));
+        assert_eq!(timers.time_left(|| now), Some(Duration::from_secs(1)));
         assert_eq!(timers.pop(now), None);
         let later = now + Duration::from_secs(1);
         assert_eq!([timers.pop(later), timers.pop(later), timers.pop(later)], [Some('a'), Some('b'), None]);
-        assert_eq!(timers.time_left(now + Duration::from_secs(5)), Some(Duration::ZERO));
+        assert_eq!(timers.time_left(|| now + Duration::from_secs(5)), Some(Duration::ZERO));
         assert_eq!(timers.pop(now + Duration::from_secs(5)), Some('c'));
-        assert_eq!(timers.time_left(now), None);
+        assert_eq!(timers.time_left(|| now), None);
     }
 }

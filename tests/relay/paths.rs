@@ -1,5 +1,6 @@
 //! How bytes go: by copy and within the kernel, past slow readers and past those that never read.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -7,7 +8,7 @@ use socket_protector::net::relay::{Path, Settings, Splice};
 
 use super::bodies;
 use super::scene::{Noise, Scene, exchange, expect, expect_end, memory, narrow_client, settings, write_until_blocked};
-use crate::harness::{PATIENCE, until};
+use crate::harness::{PATIENCE, eventually, until};
 
 bodies![
     both_directions_at_once_lose_nothing,
@@ -16,6 +17,7 @@ bodies![
     a_busy_connection_is_spliced_and_a_quiet_one_is_copied_again,
     without_descriptors_for_a_pipe_bytes_are_copied,
     clients_that_never_read_block_their_senders_and_nobody_else,
+    a_client_is_watched_for_room_only_once_it_was_full,
 ];
 
 const MANY: usize = 3_000_000;
@@ -154,4 +156,36 @@ fn clients_that_never_read_block_their_senders_and_nobody_else() {
     exchange(&mut client, &mut other);
     drop((client, other));
     scene.until_none_is_left();
+}
+
+/// How many sockets this process watches for room. See proc_pid_fdinfo(5): one line for each that is watched, with the
+/// events in hexadecimal, of which EPOLLOUT is 4.
+fn watched_for_room() -> usize {
+    let mut watched = HashSet::new();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        if std::fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[eventpoll]") {
+            let name = entry.file_name().into_string().unwrap();
+            let lines = std::fs::read_to_string(format!("/proc/self/fdinfo/{name}")).unwrap();
+            // A loop has two descriptors of the same instance.
+            watched.extend(lines.lines().filter(|line| line.starts_with("tfd:")).map(str::to_owned));
+        }
+    }
+    let events = |line: &String| {
+        let (_, rest) = line.split_once("events:").unwrap();
+        u32::from_str_radix(rest.split_whitespace().next().unwrap(), 16).unwrap()
+    };
+    watched.iter().filter(|line| events(line) & 4 != 0).count()
+}
+
+fn a_client_is_watched_for_room_only_once_it_was_full() {
+    let scene = Scene::with(Settings { splice: Splice::Never, ..settings() });
+    let mut client = narrow_client(scene.address);
+    let mut server = scene.accepted();
+    exchange(&mut client, &mut server);
+    assert_eq!(watched_for_room(), 1, "the destination is, since its connection was waited for");
+    let sending = send(server, 9, MANY);
+    eventually("the client is full", || watched_for_room() == 2);
+    expect(&mut client, &mut Noise::new(9), MANY);
+    expect_end(&mut client);
+    sending.join().unwrap();
 }

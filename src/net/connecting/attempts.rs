@@ -40,6 +40,12 @@ impl<A: Clone + PartialEq> Attempts<A> {
     /// These addresses, the best first, each with its family. The first family to be tried is `prefer`, if there are
     /// addresses of it, else that of the first.
     pub(super) fn new<F: Copy + PartialEq>(addresses: Vec<(F, A)>, prefer: Option<F>, now: Instant) -> Self {
+        let under_way = VecDeque::new();
+        if addresses.len() <= 1 {
+            // Mostly so, and then there is nothing to be put in order.
+            let waiting = addresses.into_iter().map(|(_, address)| address).collect();
+            return Attempts { waiting, under_way, next_at: now };
+        }
         let first = addresses.first().map(|(family, _)| *family);
         let prefer = prefer.filter(|prefer| addresses.iter().any(|(family, _)| family == prefer)).or(first);
         let (mut own, mut other) = (VecDeque::new(), VecDeque::new());
@@ -54,7 +60,7 @@ impl<A: Clone + PartialEq> Attempts<A> {
             waiting.extend(own.pop_front());
             waiting.extend(other.pop_front());
         }
-        Attempts { waiting, under_way: VecDeque::new(), next_at: now }
+        Attempts { waiting, under_way, next_at: now }
     }
 
     /// What is to be done; to be asked again until it is to wait or all have failed.

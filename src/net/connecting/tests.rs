@@ -302,10 +302,65 @@ fn what_stood_in_the_way_to_the_end_is_the_reason() {
 
 #[test]
 fn a_socket_that_is_connected_to_itself_is_refused() {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-    let own = socket.local_addr().unwrap();
-    socket.connect(&own).unwrap();
-    let error = has_arrived(&SockRef::from(&socket)).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    let mut reactor = Reactor::new().unwrap();
+    for told in [false, true] {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        let own = own.as_socket().unwrap();
+        let stream = Stream::Tcp(TcpStream::from_std(socket.into()));
+        let socket = Some(reactor.register(stream, Key::Connecting, BOTH).unwrap());
+        let mut attempt = Attempt { address: Address::Internet(own), socket };
+        assert_eq!(attempt.has_arrived(told).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        // Whoever connects to this one gets there as well.
+        attempt.address = Address::Internet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.port())));
+        assert_eq!(attempt.has_arrived(told).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn an_event_is_believed_that_can_be_about_one_attempt_alone() {
+    let said =
+        Event { key: Key::Connecting, readable: false, writable: true, closed: false, failed: false, due: false };
+    let first = BlackHole::at(Ipv4Addr::new(127, 0, 0, 9).into(), 0);
+    let second = BlackHole::at(Ipv4Addr::new(127, 0, 0, 8).into(), first.address.port());
+    let scene = |addresses: &[SocketAddr]| {
+        let mut scene = Scene::with_names(&format!("many.example:{}", first.address.port()), addresses);
+        scene.pends();
+        assert!(matches!(scene.after_event(), Progress::Pending));
+        scene
+    };
+    let mut alone = scene(&[first.address]);
+    for unclear in [Event { failed: true, ..said }, Event { closed: true, ..said }, Event { writable: false, ..said }] {
+        alone.connecting.hear(&unclear);
+        alone.pends();
+    }
+    alone.connecting.hear(&said);
+    let progress = alone.proceed();
+    assert!(matches!(progress, Progress::Connected(_)), "the kernel is not asked, who would know better: {progress:?}");
+
+    let mut two = scene(&[first.address, second.address]);
+    two.now = two.connecting.due();
+    two.pends();
+    assert_eq!(two.under_way().len(), 2);
+    two.connecting.hear(&said);
+    two.pends();
+    let refusing = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 7), 0));
+    let mut left = Scene::with_names(&format!("many.example:{}", first.address.port()), &[refusing, first.address]);
+    let mut progress = left.proceed();
+    while left.under_way().first().is_none_or(|(_, to)| *to != Address::Internet(first.address)) {
+        assert!(matches!(progress, Progress::Pending), "{progress:?}");
+        progress = left.after_event();
+    }
+    left.connecting.hear(&said);
+    left.pends();
+}
+
+#[test]
+fn whoever_does_not_tell_what_events_say_connects_as_well() {
+    let (_listener, address) = listener();
+    let mut scene = Scene::new(&address.to_string());
+    scene.hears = false;
+    assert_eq!(peer_of(&scene.finish().unwrap()), address);
 }

@@ -20,7 +20,7 @@ use super::request::Request;
 use super::route::Counted;
 use super::slab::PairId;
 use crate::net::stream::Stream;
-use crate::reactor::{BOTH, Descriptor, Registered};
+use crate::reactor::{Descriptor, READABLE, Registered};
 
 /// How many clients are accepted, or let go, before others have their turn.
 const BURST: usize = 16;
@@ -223,7 +223,7 @@ impl EventLoop {
         let Arrival { client, entrance, counted, taken } = arrival;
         let id = self.pairs.reserve();
         let stream = Stream::of_kind(client, entrance.kind);
-        let client = match self.reactor.register(stream, Key::Client(id), BOTH) {
+        let client = match self.reactor.register(stream, Key::Client(id), READABLE) {
             Ok(client) => End::new(client),
             Err(error) => {
                 warn!("cannot watch a client: {error}");

@@ -16,7 +16,7 @@ use super::pair::{Entrance, Pair, Phase};
 use super::route::{Counted, Destination};
 use super::slab::PairId;
 use crate::net::stream::Stream;
-use crate::reactor::BOTH;
+use crate::reactor::READABLE;
 
 /// What was taken out of a relay.
 #[derive(Debug, Default)]
@@ -110,8 +110,8 @@ impl Carried {
         home: &mut EventLoop,
     ) -> io::Result<Pair> {
         let Carried { client, peer, state } = self;
-        let client = home.reactor.register(Stream::try_from(client)?, Key::Client(id), BOTH)?;
-        let peer = home.reactor.register(Stream::try_from(peer)?, Key::Destination(id), BOTH)?;
+        let client = home.reactor.register(Stream::try_from(client)?, Key::Client(id), READABLE)?;
+        let peer = home.reactor.register(Stream::try_from(peer)?, Key::Destination(id), READABLE)?;
         let taken = home.shared.descriptors.take_anyway(2);
         let now = home.tools.now;
         let mut pair = Pair::new(known(client), entrance, taken, now);

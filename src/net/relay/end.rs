@@ -5,7 +5,7 @@ use std::io;
 use super::flow::{Flow, Input, Side, Way};
 use crate::net::stream::Stream;
 use crate::net::tls::{Got, Handshake, Session, SessionError};
-use crate::reactor::{Event, Registered};
+use crate::reactor::{Event, Registered, WRITABLE};
 
 /// One end.
 #[derive(Debug)]
@@ -60,6 +60,10 @@ impl End {
             return Ok(true);
         };
         let done = session.handshake(&mut &*self.stream, cipher)? == Handshake::Done;
+        if session.wants_write() {
+            // Where that cannot be had, the handshake is given up in time.
+            let _ = self.stream.also_watch_for(WRITABLE);
+        }
         // What it says about the socket is of this moment; whatever comes later is told by an event.
         self.readable = done || self.closed;
         Ok(done)
@@ -109,8 +113,18 @@ impl End {
         match session.flush(&mut &*self.stream) {
             Ok(true) if self.ending => self.end(side, flow),
             Ok(true) => {}
-            Ok(false) => self.writable = false,
+            Ok(false) => self.is_full(side, flow),
             Err(_) => self.is_reset(side, flow),
+        }
+    }
+
+    /// The socket takes no more at the moment, and is watched for room from now on. Not from the beginning: most never
+    /// fill, and room that nobody waits for would wake the loop. Room that has come meanwhile is told as well.
+    pub(super) fn is_full(&mut self, side: Side, flow: &mut Flow) {
+        self.writable = false;
+        if self.stream.also_watch_for(WRITABLE).is_err() {
+            // Nothing would ever go on.
+            self.is_reset(side, flow);
         }
     }
 
@@ -137,7 +151,7 @@ impl End {
     pub(super) fn write_failed(&mut self, error: &io::Error, way: Way, flow: &mut Flow) {
         match error.kind() {
             io::ErrorKind::Interrupted => {}
-            io::ErrorKind::WouldBlock => self.writable = false,
+            io::ErrorKind::WouldBlock => self.is_full(way.to(), flow),
             _ => self.is_reset(way.to(), flow),
         }
     }
@@ -158,7 +172,7 @@ impl End {
             Ok(true) => self.end(side, flow),
             Ok(false) => {
                 self.ending = true;
-                self.writable = false;
+                self.is_full(side, flow);
             }
             Err(_) => self.is_reset(side, flow),
         }

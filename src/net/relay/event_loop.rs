@@ -1,6 +1,6 @@
 //! One loop: a thread with the pairs that it keeps from accept to close. It waits for its reactor and for nothing else.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,7 +85,7 @@ pub(super) struct EventLoop {
     pub(super) tools: Tools,
     pub(super) pairs: Slab,
     pub(super) ready: VecDeque<PairId>,
-    pub(super) listeners: HashMap<ListenerId, Listener>,
+    pub(super) listeners: BTreeMap<ListenerId, Listener>,
     /// Some listener waits for a pair to end.
     pub(super) held_back: bool,
     pub(super) stopping: bool,
@@ -109,7 +109,7 @@ impl EventLoop {
             tools,
             pairs: Slab::default(),
             ready: VecDeque::new(),
-            listeners: HashMap::new(),
+            listeners: BTreeMap::new(),
             held_back: false,
             stopping: false,
             answers,
@@ -174,7 +174,8 @@ impl EventLoop {
             Side::Client => pair.client.on(event),
             Side::Destination => pair.destination.as_mut().and_then(|end| end.on(event)),
         };
-        if let (Phase::Connecting { heard, .. }, Side::Destination) = (&mut pair.phase, side) {
+        if let (Phase::Connecting { connecting, heard, .. }, Side::Destination) = (&mut pair.phase, side) {
+            connecting.hear(event);
             heard.readable |= event.readable;
             heard.closed |= event.closed;
         }
@@ -275,7 +276,9 @@ impl EventLoop {
         let due = pair.due_at();
         let moves = match (pair.timer, due) {
             (Some(timer), Some(due)) => due < timer,
-            (timer, due) => timer.is_some() != due.is_some(),
+            // One that is meant no more costs less when it comes than when it is taken back.
+            (Some(_), None) => false,
+            (None, due) => due.is_some(),
         };
         if moves {
             pair.timer = due;

@@ -159,7 +159,8 @@ impl Lane {
             match written {
                 Ok(true) => self.drop_held(tools),
                 // It says when it takes more; with a pipe the kernel has to be asked until it says that it would block.
-                Ok(false) => sink.writable = matches!(self.held, Held::Pipe(_)),
+                Ok(false) if matches!(self.held, Held::Pipe(_)) => {}
+                Ok(false) => sink.is_full(way.to(), flow),
                 Err(error) => sink.write_failed(&error, way, flow),
             }
         }
@@ -204,7 +205,7 @@ impl Lane {
         if written == count {
             self.narrow &= !full;
         } else if flow.delivers(way) {
-            sink.writable = false;
+            sink.is_full(way.to(), flow);
             self.narrow = true;
             self.held = Held::Tail(tools.buffers.keep(&bytes[written..]));
         }

@@ -86,6 +86,8 @@ pub(super) struct Scene {
     pub(super) inbox: Inbox<Key>,
     pub(super) connecting: Connecting<Stream>,
     pub(super) now: Instant,
+    /// Whether the connection is told what its events say.
+    pub(super) hears: bool,
 }
 
 impl Scene {
@@ -106,7 +108,7 @@ impl Scene {
         let now = Instant::now();
         let names = Names { resolver: &resolver, inbox: &inbox };
         let connecting = Connecting::start(to, LIMIT, now, names, Key::Connecting);
-        Scene { reactor, resolver, inbox, connecting, now }
+        Scene { reactor, resolver, inbox, connecting, now, hears: true }
     }
 
     pub(super) fn proceed(&mut self) -> Progress<Stream> {
@@ -133,6 +135,7 @@ impl Scene {
                         self.connecting.answered(answer, self.now);
                     }
                 }
+                Key::Connecting if self.hears => self.connecting.hear(event),
                 Key::Connecting => {}
             }
         }
