@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "session/replay.rs",
     "session/frame.rs",
     "session/telnet.rs",
+    "session/telnet/",
     "dev/gate.rs",
 ];
 
