@@ -1,0 +1,9 @@
+//! Sessions: a connection to a destination that outlives the clients that use it.
+//!
+//! Here are the parts that decide, bytes in and bytes and actions out. None has a descriptor, a clock or a log, and
+//! none makes a system call, but for the system's random numbers in `credential`.
+//!
+//! `frame` is the wire and `credential` the proof that a client may resume; `docs/protocol.md` has both, byte by byte.
+
+pub mod credential;
+pub mod frame;
