@@ -1,4 +1,11 @@
-//! Sessions: a connection to a destination that outlives the clients who use it. Here are the parts that only decide:
-//! bytes come in, bytes and actions come out, and the time is told. No descriptor, clock, log or system call.
+//! Sessions: a connection to a destination that outlives the clients that use it.
+//!
+//! Here are the parts that decide, bytes in and bytes and actions out. None has a descriptor, a clock or a log, and
+//! none makes a system call, but for the system's random numbers in `credential`.
+//!
+//! `frame` is the wire and `credential` the proof that a client may resume; `docs/protocol.md` has both, byte by byte.
+//! `telnet` stands between a session and a destination that speaks it; `docs/session.md` has that.
 
+pub mod credential;
+pub mod frame;
 pub mod telnet;

@@ -42,6 +42,7 @@ const PURE: &[&str] = &[
     "session/state.rs",
     "session/replay.rs",
     "session/frame.rs",
+    "session/frame/",
     "session/telnet.rs",
     "session/telnet/",
     "dev/gate.rs",

@@ -19,7 +19,8 @@ use self::detection::{Detection, Sight};
 use self::negotiation::Negotiation;
 use self::option::{Known, Side};
 use self::receiving::event;
-use self::words::{CR, IAC, LF, say, sub};
+use self::words::{AYT, BRK, CR, IAC, IP, LF, say, sub};
+use crate::session::frame::{self, Command};
 
 /// The most bytes of a sub-negotiation, its option included. One that has more ends there, without effect.
 pub const LONGEST_SUB_NEGOTIATION: usize = 4096;
@@ -69,27 +70,6 @@ impl Default for Terminal {
     }
 }
 
-/// What a user may say to a destination beside text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// The break key.
-    Break,
-    /// Interrupt the process.
-    Interrupt,
-    /// Are you there?
-    AreYouThere,
-}
-
-impl Command {
-    fn byte(self) -> u8 {
-        match self {
-            Command::Break => 243,
-            Command::Interrupt => 244,
-            Command::AreYouThere => 246,
-        }
-    }
-}
-
 /// What came of bytes that a destination has sent. Everything is added to what is there already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {
@@ -110,7 +90,7 @@ pub struct Event {
     pub change: Change,
 }
 
-/// What can change.
+/// What can change, or happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The destination speaks telnet.
@@ -124,6 +104,28 @@ pub enum Change {
         /// What it is now.
         on: bool,
     },
+    /// The text is UTF-8 from here on.
+    Utf8,
+    /// A record ends here.
+    EndOfRecord,
+}
+
+impl Change {
+    /// As an event of the session protocol: its kind and its body. `None`: clients have no use for it.
+    pub fn event(self) -> Option<(u8, &'static [u8])> {
+        match self {
+            Change::Option { side: Side::Theirs, known: Known::Echo, on } => Some((frame::event::ECHO, flag(on))),
+            Change::Option { side: Side::Theirs, known: Known::Binary, on } => Some((frame::event::BINARY, flag(on))),
+            Change::Utf8 => Some((frame::event::CHARSET, words::UTF_8)),
+            Change::EndOfRecord => Some((frame::event::END_OF_RECORD, &[])),
+            Change::Option { .. } | Change::Spoken => None,
+        }
+    }
+}
+
+/// A byte that says yes or no.
+fn flag(on: bool) -> &'static [u8] {
+    if on { &[1] } else { &[0] }
 }
 
 /// The state of telnet with one destination. It belongs to the session and knows nothing of clients.
@@ -191,7 +193,7 @@ impl Telnet {
         self.negotiation.is_on(side, known)
     }
 
-    /// All that a client has to know who comes now: the changes that lead from the beginning to here.
+    /// All that is on: the changes that lead from the beginning to here.
     pub fn changes(&self) -> impl Iterator<Item = Change> {
         let sides = [Side::Ours, Side::Theirs].into_iter();
         let all = sides.flat_map(|side| Known::ALL.into_iter().map(move |known| (side, known)));
@@ -249,10 +251,16 @@ impl Telnet {
         }
     }
 
-    /// Encodes a command of the user; false when telnet is not spoken.
+    /// Encodes a command of the user; false when there is no way to say it here.
     pub fn command(&mut self, command: Command, out: &mut Vec<u8>) -> bool {
+        let byte = match command {
+            Command::Break => BRK,
+            Command::Interrupt => IP,
+            Command::AreYouThere => AYT,
+            Command::Other(_) => return false,
+        };
         if self.is_spoken() {
-            out.extend([IAC, command.byte()]);
+            out.extend([IAC, byte]);
         }
         self.is_spoken()
     }

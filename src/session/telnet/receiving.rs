@@ -3,7 +3,7 @@
 use super::negotiation::Outcome;
 use super::option::{Known, Side};
 use super::words::{
-    CR, DO, DONT, FIRST_COMMAND, IAC, IS, NUL, REQUEST, SB, SE, SEND, WILL, WONT, charset, heard, say, sub,
+    CR, DO, DONT, EOR, FIRST_COMMAND, IAC, IS, NUL, REQUEST, SB, SE, SEND, WILL, WONT, charset, heard, say, sub,
 };
 use super::{Change, Event, LONGEST_SUB_NEGOTIATION, Place, Received, Speech, Telnet};
 
@@ -79,7 +79,8 @@ impl Telnet {
                     self.place = Place::Option { side, on };
                 }
             }
-            // No operation, go ahead, marks, and what only a user says.
+            EOR if self.is_on(Side::Theirs, Known::EndOfRecord) => event(Change::EndOfRecord, received),
+            // No operation, go ahead, other marks, and what only a user says.
             FIRST_COMMAND.. => {}
             // There is no such command: the sender does not double what it should, and this was text.
             _ => {
@@ -133,7 +134,7 @@ impl Telnet {
             SE => {
                 self.place = Place::Text;
                 let sub = std::mem::take(&mut self.sub);
-                self.sub_negotiation(&sub, &mut received.answers);
+                self.sub_negotiation(&sub, received);
             }
             // Its end is missing. It has no effect, but the command has.
             _ => {
@@ -143,31 +144,36 @@ impl Telnet {
         }
     }
 
-    fn sub_negotiation(&self, bytes: &[u8], answers: &mut Vec<u8>) {
+    fn sub_negotiation(&self, bytes: &[u8], received: &mut Received) {
         let Some((option, rest)) = bytes.split_first() else {
             return;
         };
         let on = |known| self.is_on(Side::Ours, known) || self.is_on(Side::Theirs, known);
         match (Known::of(*option).filter(|known| on(*known)), rest) {
             (Some(Known::TerminalType), [SEND]) => {
-                sub(Known::TerminalType, [IS].into_iter().chain(self.terminal.name.bytes()), answers);
+                let name = self.terminal.name.bytes();
+                sub(Known::TerminalType, [IS].into_iter().chain(name), &mut received.answers);
             }
-            (Some(Known::Charset), [REQUEST, offer @ ..]) => charset(offer, answers),
+            (Some(Known::Charset), [REQUEST, offer @ ..]) if charset(offer, &mut received.answers) => {
+                event(Change::Utf8, received);
+            }
             _ => {}
         }
     }
 }
 
-/// Notes a change. Of several changes of one option between the same two bytes only the last is worth telling, so
+/// Notes a change. Of several that are about the same between the same two bytes only the last is worth telling, so
 /// that a storm of them takes no room.
 pub(super) fn event(change: Change, received: &mut Received) {
     let at = received.clean.len();
-    let about = |change: &Change| match change {
-        Change::Spoken => None,
-        Change::Option { side, known, .. } => Some((*side, *known)),
+    let same = |old: Change| match (old, change) {
+        (Change::Option { side, known, .. }, Change::Option { side: other, known: same, .. }) => {
+            (side, known) == (other, same)
+        }
+        _ => old == change,
     };
     let here = received.events.iter().rposition(|event| event.at != at).map_or(0, |last| last + 1);
-    let same = received.events[here..].iter().position(|event| about(&event.change) == about(&change));
+    let same = received.events[here..].iter().position(|event| same(event.change));
     if let Some(same) = same {
         received.events.remove(here + same);
     }

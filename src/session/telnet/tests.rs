@@ -74,10 +74,11 @@ fn in_pieces<'bytes>(telnet: &mut Telnet, pieces: impl Iterator<Item = &'bytes [
         for mut event in part.events {
             event.at += all.clean.len();
             let replaces = |old: &Event| match (old.change, event.change) {
+                _ if old.at != event.at => false,
                 (Change::Option { side, known, .. }, Change::Option { side: other, known: same, .. }) => {
-                    old.at == event.at && (side, known) == (other, same)
+                    (side, known) == (other, same)
                 }
-                _ => false,
+                (old, new) => old == new,
             };
             all.events.retain(|old| !replaces(old));
             all.events.push(event);

@@ -11,6 +11,12 @@ pub(super) const WILL: u8 = 251;
 /// Begins and ends a sub-negotiation.
 pub(super) const SB: u8 = 250;
 pub(super) const SE: u8 = 240;
+/// What a user may say beside text: are you there, interrupt the process, the break key.
+pub(super) const AYT: u8 = 246;
+pub(super) const IP: u8 = 244;
+pub(super) const BRK: u8 = 243;
+/// The end of a record (RFC 885).
+pub(super) const EOR: u8 = 239;
 /// The first byte that is a command: end of file, of RFC 1184.
 pub(super) const FIRST_COMMAND: u8 = 236;
 
@@ -21,6 +27,9 @@ pub(super) const IS: u8 = 0;
 pub(super) const REQUEST: u8 = 1;
 const ACCEPTED: u8 = 2;
 const REJECTED: u8 = 3;
+
+/// The character set that we take.
+pub(super) const UTF_8: &[u8] = b"UTF-8";
 
 pub(super) const NUL: u8 = 0;
 pub(super) const CR: u8 = b'\r';
@@ -64,15 +73,18 @@ pub(super) fn sub(known: Known, bytes: impl Iterator<Item = u8>, out: &mut Vec<u
     out.extend([IAC, SE]);
 }
 
-/// Answers an offer of character sets: a separator, then names with separators between them, all of it perhaps after
-/// the word that tables can be sent, which has a version in the byte that follows (RFC 2066).
-pub(super) fn charset(offer: &[u8], answers: &mut Vec<u8>) {
+/// Answers an offer of character sets, and says whether UTF-8 was taken. An offer is a separator, then names with
+/// separators between them, all of it perhaps after the word that tables can be sent, which has a version in the byte
+/// that follows (RFC 2066).
+pub(super) fn charset(offer: &[u8], answers: &mut Vec<u8>) -> bool {
     const TABLES: &[u8] = b"[TTABLE]";
     let offer = offer.strip_prefix(TABLES).map_or(offer, |rest| rest.get(1..).unwrap_or_default());
-    let mut names =
-        offer.split_first().into_iter().flat_map(|(separator, rest)| rest.split(move |byte| byte == separator));
-    match names.find(|name| name.eq_ignore_ascii_case(b"UTF-8")) {
+    let names = offer.split_first().into_iter();
+    let mut names = names.flat_map(|(separator, rest)| rest.split(move |byte| byte == separator));
+    let taken = names.find(|name| name.eq_ignore_ascii_case(UTF_8));
+    match taken {
         Some(name) => sub(Known::Charset, [ACCEPTED].into_iter().chain(name.iter().copied()), answers),
         None => sub(Known::Charset, [REJECTED].into_iter(), answers),
     }
+    taken.is_some()
 }

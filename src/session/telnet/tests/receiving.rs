@@ -65,7 +65,30 @@ fn each_change_is_told_with_its_place_in_the_text() {
 }
 
 #[test]
-fn a_client_that_comes_later_is_told_what_is_on() {
+fn marks_at_the_ends_of_records_are_told_once_they_are_agreed() {
+    let mut telnet = spoken();
+    let received = receive(&mut telnet, &[&[IAC, 239, IAC, WILL, END_OF_RECORD][..], b"hp 9>", &[IAC, 239]].concat());
+    let end = Event { at: 5, change: Change::EndOfRecord };
+    assert_eq!(received.clean, b"hp 9>");
+    assert_eq!(received.events, [option(0, Side::Theirs, Known::EndOfRecord, true), end]);
+}
+
+#[test]
+fn clients_are_told_what_they_have_a_use_for() {
+    let option = |side, known, on| Change::Option { side, known, on }.event();
+    assert_eq!(option(Side::Theirs, Known::Echo, true), Some((1, &[1][..])));
+    assert_eq!(option(Side::Theirs, Known::Echo, false), Some((1, &[0][..])));
+    assert_eq!(option(Side::Theirs, Known::Binary, true), Some((2, &[1][..])));
+    assert_eq!(Change::EndOfRecord.event(), Some((3, &[][..])));
+    assert_eq!(Change::Utf8.event(), Some((4, &b"UTF-8"[..])));
+    for quiet in [option(Side::Ours, Known::Binary, true), option(Side::Ours, Known::WindowSize, true)] {
+        assert_eq!(quiet, None);
+    }
+    assert_eq!(Change::Spoken.event(), None);
+}
+
+#[test]
+fn what_is_on_is_told_to_whoever_asks() {
     let mut telnet = Telnet::new(Mode::Auto, Terminal::default());
     assert_eq!(telnet.changes().count(), 0);
     receive(&mut telnet, &[IAC, WILL, ECHO, IAC, WILL, SGA, IAC, DO, TERMINAL_TYPE, IAC, WONT, SGA]);
@@ -117,7 +140,10 @@ fn of_character_sets_utf_8_is_taken() {
         for verb in [DO, WILL] {
             let mut telnet = spoken();
             receive(&mut telnet, &[IAC, verb, CHARSET]);
-            assert_eq!(receive(&mut telnet, &request).answers, *answer, "{request:?}");
+            let received = receive(&mut telnet, &request);
+            assert_eq!(received.answers, *answer, "{request:?}");
+            let taken = answer.starts_with(&accepted[..4]);
+            assert_eq!(received.events, Vec::from_iter(taken.then_some(Event { at: 0, change: Change::Utf8 })));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a user says: input, commands, the size of the window.
 
-use super::super::Command;
 use super::*;
+use crate::session::frame::Command;
 
 #[test]
 fn input_is_doubled_and_its_lines_end_as_telnet_wants() {
@@ -51,6 +51,8 @@ fn commands_are_sent_as_such() {
         assert!(spoken().command(command, &mut out));
         assert_eq!(out, [IAC, byte]);
     }
+    let mut out = Vec::new();
+    assert!(!spoken().command(Command::Other(9), &mut out) && out.is_empty(), "of a later version");
 }
 
 #[test]

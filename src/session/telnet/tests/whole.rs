@@ -1,7 +1,7 @@
 //! Wherever the bytes are cut, what comes out is the same; and text comes out as it went in.
 
-use super::super::Command;
 use super::*;
+use crate::session::frame::Command;
 
 /// What a good destination sends at a login, with everything that is awkward to cut.
 fn login() -> Vec<u8> {
@@ -11,6 +11,7 @@ fn login() -> Vec<u8> {
     bytes.extend(sub(CHARSET, b"\x01;\xff\xff;UTF-8"));
     bytes.extend(b"a\r\nb\r\0c\xff\xff\r\r\0");
     bytes.extend([IAC, WILL, ECHO, IAC, WONT, ECHO, IAC, WILL, ECHO, b'\r', IAC, 241, 0]);
+    bytes.extend([IAC, WILL, END_OF_RECORD, b'>', IAC, 239]);
     bytes.extend([IAC, WILL, BINARY, b'\r', 0, IAC, IAC, IAC, WONT, BINARY, b'\r', 0]);
     bytes.extend([IAC, SB, IAC, SE, IAC, SB, CHARSET, IAC, IAC, IAC, DO, TIMING_MARK, IAC, 7, b'\xc3', b'\xa9']);
     bytes
