@@ -4,8 +4,10 @@
 //! none makes a system call, but for the system's random numbers in `credential`.
 //!
 //! `frame` is the wire and `credential` the proof that a client may resume; `docs/protocol.md` has both, byte by byte.
+//! `client_state` is the client's end of a session, for all that are clients of one.
 //! `telnet` stands between a session and a destination that speaks it; `docs/session.md` has that.
 
+pub mod client_state;
 pub mod credential;
 pub mod frame;
 pub mod telnet;

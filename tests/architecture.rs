@@ -43,6 +43,8 @@ const PURE: &[&str] = &[
     "session/replay.rs",
     "session/frame.rs",
     "session/frame/",
+    "session/client_state.rs",
+    "session/client_state/",
     "session/telnet.rs",
     "session/telnet/",
     "dev/gate.rs",
