@@ -4,6 +4,12 @@
 //! none makes a system call, but for the system's random numbers in `credential`.
 //!
 //! `frame` is the wire and `credential` the proof that a client may resume; `docs/protocol.md` has both, byte by byte.
+//! `state` is one session, `replay` what it keeps of its streams; `sessions` is the table of all with its limits, and
+//! `guesses` what it costs to guess a secret. `docs/session.md` tells what they decide.
 
 pub mod credential;
 pub mod frame;
+pub mod guesses;
+pub mod replay;
+pub mod sessions;
+pub mod state;
