@@ -4,10 +4,16 @@
 //! none makes a system call, but for the system's random numbers in `credential`.
 //!
 //! `frame` is the wire and `credential` the proof that a client may resume; `docs/protocol.md` has both, byte by byte.
-//! `client_state` is the client's end of a session, for all that are clients of one.
-//! `telnet` stands between a session and a destination that speaks it; `docs/session.md` has that.
+//! `state` is one session, `replay` what it keeps of its streams; `sessions` is the table of all with its limits, and
+//! `guesses` what it costs to guess a secret. `client_state` is the client's end of a session, for all that are clients
+//! of one, and `telnet` stands between a session and a destination that speaks it. `docs/session.md` tells what they
+//! decide.
 
 pub mod client_state;
 pub mod credential;
 pub mod frame;
+pub mod guesses;
+pub mod replay;
+pub mod sessions;
+pub mod state;
 pub mod telnet;
