@@ -1,10 +1,13 @@
 //! The session machine: its table, its rules one by one, a walk through everything, and cuts at every byte.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at what it is about")]
+
 use super::{Action, Allowance, Connection, Farewell, Input, Phase, Policy, Session};
 use crate::session::frame::{Accept, Ack, Decoder, Destination, Frame, Mode, Refusal};
 use std::time::{Duration, Instant};
 
 mod cut;
+mod hostile;
 mod rules;
 mod table;
 mod walk;

@@ -27,7 +27,7 @@ impl Session {
         let owed = &mut attachment.owed;
         if std::mem::take(&mut owed.ack) {
             let ack = self.ack();
-            attachment.input_granted = ack.next + u64::from(ack.window);
+            attachment.input_granted = attachment.input_granted.max(ack.next + u64::from(ack.window));
             Frame::Ack(ack).encode(out);
         }
         if let Some(bytes) = owed.pong.take() {

@@ -166,7 +166,7 @@ impl Walk {
 #[test]
 fn whatever_happens_the_invariants_hold() {
     let mut all = Seen::default();
-    for seed in 0..300 {
+    for seed in 0..160 {
         let mut walk = Walk::new(seed);
         for _ in 0..1200 {
             walk.step();
@@ -192,7 +192,7 @@ fn whatever_happens_the_invariants_hold() {
     }
     // The walk is worth something only if it comes to all places.
     let least = [all.complete, all.expired, all.blocked, all.in_use, all.gone_output, all.gaps, all.taken_over];
-    assert!(least.iter().all(|count| *count > 20), "{all:?}");
+    assert!(least.iter().all(|count| *count > 10), "{all:?}");
 }
 
 #[test]
