@@ -76,6 +76,7 @@ impl Client {
         if !right {
             return Err(Breach::Proof);
         }
+        let oldest = self.wishes.oldest;
         let start = self.start(&accept)?;
         let uncertain = self.settle_input(&accept)?;
         let confirm = self.settle_ticket(&said, &accept, secret);
@@ -92,6 +93,7 @@ impl Client {
             terms,
             input_granted: None,
             output_granted: start.saturating_add(terms.window.into()),
+            oldest,
             acked: self.output.done,
             ack_due: None,
             heard: now,

@@ -62,17 +62,24 @@ impl Client {
     }
 
     fn gap<'a>(&mut self, from: u64, to: u64) -> Result<Option<Event<'a>>, Breach> {
-        if from > self.output.next || to < self.output.next {
+        let Link::Attached(attached) = &mut self.link else {
+            return Err(Breach::Order);
+        };
+        if from > self.output.next {
             return Err(Breach::Offset);
         }
+        // Before the oldest output that there is; or the server has dropped what it knows to be dealt with already.
+        if to <= self.output.next {
+            let first = std::mem::take(&mut attached.oldest) && to == self.output.next;
+            return Ok(first.then_some(Event::Gap { from, to }));
+        }
+        let from = self.output.next;
         // What is missing is dealt with by nobody.
-        if self.output.done == self.output.next {
+        if self.output.done == from {
             self.output.done = to;
         }
         self.output.next = to;
-        if let Link::Attached(attached) = &mut self.link {
-            attached.output_granted = attached.output_granted.max(to.saturating_add(attached.terms.window.into()));
-        }
+        attached.output_granted = attached.output_granted.max(to.saturating_add(attached.terms.window.into()));
         Ok(Some(Event::Gap { from, to }))
     }
 

@@ -1,8 +1,10 @@
 //! The client alone, against a server that is a few lines of test, and back to back with the server's machine.
 
 mod coming;
+mod cut;
 mod retry;
 mod streams;
+mod world;
 
 use super::{Breach, Client, Event, Next, Progress, Settings, Ticket};
 use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, Transcript};

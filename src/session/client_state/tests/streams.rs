@@ -159,11 +159,10 @@ fn a_gap_is_told_and_the_output_goes_on_behind_it() {
     bench.client.done(bench.now, 501);
     assert_eq!(bench.said(Frame::Gap { from: 501, to: 600 }), Ok(Some(Event::Gap { from: 501, to: 600 })));
     assert_eq!(bench.client.progress().output, 600);
-    for (from, to) in [(601, 700), (500, 599)] {
-        let mut bench = Bench::attached(0);
-        bench.said(Frame::Gap { from: 0, to: 600 }).unwrap();
-        assert_eq!(bench.said(Frame::Gap { from, to }), Err(Breach::Offset));
-    }
+    // A server that knows what was dealt with may have dropped that already.
+    assert_eq!(bench.said(Frame::Gap { from: 400, to: 600 }), Ok(None));
+    assert_eq!(bench.said(Frame::Gap { from: 400, to: 700 }), Ok(Some(Event::Gap { from: 600, to: 700 })));
+    assert_eq!(bench.said(Frame::Gap { from: 701, to: 800 }), Err(Breach::Offset));
 }
 
 #[test]
