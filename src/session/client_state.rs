@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 pub const MOST_INPUT: usize = 256 * 1024;
 /// How much output may come that has not been dealt with, if the application does not want less.
 pub const WINDOW: u32 = 256 * 1024;
+/// No stream comes to this byte: it would take a century at any speed. So a server that names it has made it up.
+const FURTHEST: u64 = 1 << 62;
 /// How long a server may take for ACCEPT.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -223,7 +225,7 @@ impl Client {
     /// How far it has come.
     pub fn progress(&self) -> Progress {
         Progress {
-            epoch: self.epoch + self.asked,
+            epoch: self.epoch.saturating_add(self.asked),
             output: self.output.done,
             input: self.input.base(),
             queued: self.input.bytes(),
@@ -293,9 +295,9 @@ impl Client {
         self.wishes.kept = true;
     }
 
-    /// Somebody wants a connection, whatever has happened; not when the session is over.
+    /// Somebody wants a connection now, whatever has happened; unless the session is over.
     pub fn ask(&mut self, now: Instant) {
-        if self.next == Next::Asked {
+        if let Next::At(_) | Next::Asked = self.next {
             self.next = Next::At(now);
         }
         self.failures = 0;

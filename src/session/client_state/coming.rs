@@ -1,10 +1,13 @@
 //! Coming to a session: HELLO, NEW or RESUME, and what the server says to that. Pure.
 
-use super::{Attached, Breach, Client, Event, Link, Next, Output, Owed, PATIENCE, Terms, Ticket};
+use super::{Attached, Breach, Client, Event, FURTHEST, Link, Next, Output, Owed, PATIENCE, Terms, Ticket};
 use crate::session::credential::{Mac, Nonce, Secret, Transcript, wipe};
 use crate::session::frame::encode_preface;
 use crate::session::frame::{Accept, Frame, Hello, MAX_DATA, MAX_PAYLOAD, Mode, New, OLDEST, Refusal, Resume, VERSION};
 use std::time::{Duration, Instant};
+
+/// A server does not send anybody away for longer, in seconds.
+const MOST_PATIENCE: u32 = 3600;
 
 impl Client {
     /// There is a connection to a server. The nonce is for this connection alone, from the system's random numbers.
@@ -124,12 +127,12 @@ impl Client {
         if self.settings.mode == Mode::Observe {
             return Ok(Vec::new());
         }
-        if next < self.input.base() {
+        if next < self.input.base() || next > FURTHEST {
             return Err(Breach::Offset);
         }
         // Clients that were attached meanwhile may have sent what lies between. One that asked may have been attached
         // without knowing.
-        let others = self.epoch > 0 && accept.epoch > self.epoch + self.asked;
+        let others = self.epoch > 0 && accept.epoch > self.epoch.saturating_add(self.asked);
         let mut uncertain = Vec::new();
         if next > self.input.sent() || others {
             uncertain = self.input.overtaken(next, self.input.sent());
@@ -170,15 +173,15 @@ impl Client {
     fn refused<'a>(&mut self, now: Instant, refusal: Refusal) -> Option<Event<'a>> {
         self.link = Link::None;
         self.next = match refusal {
+            // There was an end, and only its last word was lost.
+            Refusal::Denied | Refusal::Gone if self.wishes.close || self.is_complete() => Next::Never,
             // It was dropped before anybody knew of it: nothing has come or gone, so another one is as good.
             Refusal::Denied if self.ticket.is_some() && !self.confirmed => {
                 (self.ticket, self.epoch, self.asked) = (None, 0, 0);
                 self.again(now, Duration::ZERO)
             }
-            // There was an end, and only its last word was lost.
-            Refusal::Denied | Refusal::Gone if self.wishes.close || self.is_complete() => Next::Never,
             Refusal::Busy { retry_after } | Refusal::Stopping { retry_after } => {
-                self.again(now, Duration::from_secs(retry_after.into()))
+                self.again(now, Duration::from_secs(retry_after.min(MOST_PATIENCE).into()))
             }
             Refusal::TooSlow => self.again(now, Duration::ZERO),
             Refusal::Version { .. }

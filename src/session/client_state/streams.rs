@@ -1,6 +1,6 @@
 //! What a server says to a client that is attached. Pure.
 
-use super::{Breach, Client, End, Event, Link, Next};
+use super::{Breach, Client, End, Event, FURTHEST, Link, Next};
 use crate::session::frame::{Ack, Closed, Destination, Detached, Frame, Mode};
 
 impl Client {
@@ -107,6 +107,9 @@ impl Client {
     fn input_arrived<'a>(&mut self, ack: Ack) -> Result<Option<Event<'a>>, Breach> {
         if self.settings.mode == Mode::Observe {
             return Ok(None);
+        }
+        if ack.next > FURTHEST {
+            return Err(Breach::Offset);
         }
         self.confirmed |= ack.next > 0;
         let mut lost = Vec::new();

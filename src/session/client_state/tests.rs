@@ -2,11 +2,12 @@
 
 mod coming;
 mod cut;
+mod hostile;
 mod retry;
 mod streams;
 mod world;
 
-use super::{Breach, Client, Event, Next, Progress, Settings, Ticket};
+use super::{Breach, Client, Event, Next, Output, Progress, Settings, Ticket};
 use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, Transcript};
 use crate::session::frame::{Accept, Decoder, Destination, Frame, Hello, Mode, Resume};
 use std::time::{Duration, Instant};

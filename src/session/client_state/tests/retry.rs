@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::session::client_state::{PATIENCE, Silent};
-use crate::session::frame::{Closed, Detached, Refusal};
+use crate::session::frame::{Ack, Closed, Detached, Refusal};
 
 const PAGE: &str = include_str!("../../../../docs/session.md");
 
@@ -127,12 +127,18 @@ fn failures_make_it_wait_longer_and_a_good_connection_makes_that_forgotten() {
     bench.pass(5 * SECOND);
     bench.client.lost(bench.now);
     assert_eq!(bench.client.next(), Next::At(bench.now));
+    // Nobody waits for ever because a server says so.
+    bench.connect();
+    bench.said(Frame::Reject(Refusal::Busy { retry_after: u32::MAX })).unwrap();
+    assert_eq!(bench.client.next(), Next::At(bench.now + 3600 * SECOND));
+    bench.client.ask(bench.now);
     // Nor is it forgotten what the server wants.
     bench.connect();
     bench.said(Frame::Reject(Refusal::Busy { retry_after: 7 })).unwrap();
     bench.client.lost(bench.now);
     assert_eq!(bench.client.next(), Next::At(bench.now + 7 * SECOND));
     bench.client.ask(bench.now);
+    assert_eq!(bench.client.next(), Next::At(bench.now));
     bench.client.unreachable(bench.now);
     assert_eq!(bench.client.next(), Next::At(bench.now), "whoever asks has patience for the first failures");
 }
@@ -179,6 +185,32 @@ fn a_server_that_does_not_answer_is_left() {
     assert_eq!(bench.client.tick(bench.now), Ok(()));
     bench.pass(PATIENCE / 2);
     assert_eq!(bench.client.tick(bench.now), Err(Silent), "one time for all of it");
+}
+
+#[test]
+fn a_session_that_nobody_wants_any_more_is_not_made_again() {
+    let mut bench = Bench::new(Settings::default());
+    bench.connect();
+    bench.said(Frame::Accept(proved(Accept { secret: Some(secret()), ..accept() }))).unwrap();
+    bench.client.kept();
+    bench.client.close();
+    bench.client.lost(bench.now);
+    bench.connect();
+    bench.said(Frame::Reject(Refusal::Denied)).unwrap();
+    assert_eq!(bench.client.next(), Next::Never);
+}
+
+#[test]
+fn a_session_that_is_complete_is_not_asked_for_again() {
+    let mut bench = Bench::attached(0);
+    bench.said(Frame::Fin { offset: 0 }).unwrap();
+    bench.client.end_done();
+    bench.client.finish();
+    bench.said(Frame::Ack(Ack { next: 0, window: 0, end: true, written: None })).unwrap();
+    bench.client.lost(bench.now);
+    bench.connect();
+    bench.said(Frame::Reject(Refusal::Denied)).unwrap();
+    assert_eq!(bench.client.next(), Next::Never);
 }
 
 #[test]
