@@ -253,6 +253,10 @@ fn when_memory_is_short_each_gets_little_and_nothing_is_dropped() {
         server.sessions.said(server.now, connection, &Frame::Ack(ack), &mut actions);
         read_on += actions.iter().filter(|(_, action)| *action == Action::ReadOn).count();
         server.check();
+        // Not at the limit, but at half of it.
+        let free = server.sessions.memory() <= 500_000;
+        assert_eq!(free, number > 1, "{}", server.sessions.memory());
+        assert_eq!(server.sessions.session(id(1)).unwrap().room() == 400_000, free);
     }
     assert_eq!(read_on, 3);
     assert!(server.create(4, 1).is_ok());
