@@ -57,7 +57,7 @@ fn a_connection_may_be_cut_at_every_byte_of_the_whole_exchange() {
     assert!(up > INPUT + 100 && down > OUTPUT + 100, "{up} and {down}");
     for count in 1..=up.max(down) {
         // Every other server notices too late.
-        let noticed = count % 2 == 0;
+        let noticed = count.is_multiple_of(2);
         if count <= up {
             check(&exchange(Budget { up: count, noticed, ..WHOLE }), &format!("{count} up"));
         }

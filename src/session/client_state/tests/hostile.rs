@@ -37,7 +37,7 @@ fn frame<'a>(random: &mut Random, bytes: &'a [u8]) -> Frame<'a> {
         15 => Frame::Fin { offset },
         16 => Frame::Reset { offset, errno: 104 },
         17 => Frame::Gap { from: offset.saturating_sub(9), to: offset.max(1) },
-        18 => Frame::Destination(if offset % 2 == 0 { Destination::Timeout } else { Destination::Eof }),
+        18 => Frame::Destination(if offset.is_multiple_of(2) { Destination::Timeout } else { Destination::Eof }),
         19 => Frame::Event { offset, kind: 1, body: &[1] },
         20 => Frame::Ping([1; 8]),
         21 => Frame::Reject(Refusal::Busy { retry_after: offset as u32 }),
