@@ -244,7 +244,7 @@ impl Telnet {
                 IAC => out.extend([IAC, IAC]),
                 // The end of a line is sent at once, whether its LF comes, comes later or does not come.
                 CR if !binary => out.extend([CR, LF]),
-                LF if self.sent_cr && !binary => {}
+                LF if self.sent_cr => {}
                 _ => out.push(byte),
             }
             self.sent_cr = byte == CR && !binary;

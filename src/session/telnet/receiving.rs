@@ -111,7 +111,6 @@ impl Telnet {
         event(Change::Option { side, known, on }, received);
         match (side, known) {
             (Side::Theirs, Known::Binary) => self.received_cr = false,
-            (Side::Ours, Known::Binary) => self.sent_cr = false,
             (Side::Ours, Known::WindowSize) if on => self.tell_size(&mut received.answers),
             _ => {}
         }
