@@ -141,3 +141,11 @@ fn the_destination_is_connected_to_once_somebody_is_known_to_know() {
     assert_eq!(bench.sent(ONE), ["Destination(Open)"]);
     assert_eq!(bench.session.phase(), Phase::Attached);
 }
+
+#[test]
+fn a_session_without_bytes_costs_little() {
+    let mut bench = Bench::attached();
+    bench.on(Input::Left(ONE));
+    assert_eq!(bench.session.memory(), 0);
+    assert!(size_of::<Session>() <= 512, "{}", size_of::<Session>());
+}

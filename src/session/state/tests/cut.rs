@@ -140,3 +140,46 @@ fn late_bytes_of_one_that_was_taken_over_are_nothing() {
     world.pump(second);
     assert_eq!((world.session.bytes_in().0, world.remote.got), (150, 150));
 }
+
+#[test]
+fn what_comes_while_nobody_is_there_waits_for_somebody() {
+    let mut world = open();
+    world.cut(Connection(1));
+    world.notice(Connection(1));
+    for _ in 0..100 {
+        world.produce(130);
+        world.check();
+    }
+    assert_eq!((world.remote.sent, world.remote.stopped), (1000, true), "the destination waits at the limit");
+    let connection = world.resume(Mode::Steal, 0).unwrap();
+    while world.client.received < 100_000 {
+        world.produce(130);
+        world.pump(connection);
+        world.check();
+    }
+}
+
+/// Two clients that both believe to be the one: there is one for each epoch, and no byte of input is there twice.
+#[test]
+fn two_clients_that_race_are_never_both_attached() {
+    let mut world = open();
+    let mut random = Random::new(1);
+    let mut both = [Connection(1), Connection(1)];
+    for epoch in 2..1000 {
+        let mine = epoch as usize % 2;
+        world.client.typed = (world.client.typed + 20).min(world.client.acknowledged + 500);
+        both[mine] = world.resume(Mode::Steal, world.client.received).unwrap();
+        assert_eq!((world.session.epoch(), world.session.client()), (epoch, Some(both[mine])));
+        for _ in 0..6 {
+            let connection = both[random.below(2) as usize];
+            world.transmit(connection, 100);
+            world.down(connection, random.below(300) as usize);
+            world.speak(connection, 30, 600);
+            world.up(connection, random.below(100) as usize);
+            world.consume(usize::MAX);
+            world.check();
+        }
+    }
+    assert_eq!(world.taken_over, 998);
+    assert!(world.remote.got > 5000 && world.remote.connects == 1, "{}", world.remote.got);
+}
