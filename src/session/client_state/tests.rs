@@ -59,6 +59,28 @@ fn proved(mut accept: Accept) -> Accept {
     accept
 }
 
+/// xorshift64*: the same walk on every run, so that a failure can be repeated from its seed.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+}
+
+/// A stream without a short period, so that a shift shows.
+fn pattern(length: usize, salt: u64) -> Vec<u8> {
+    let byte = |offset: u64| ((offset ^ salt << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+    (0..length as u64).map(byte).collect()
+}
+
 /// A client with its time, and what it has been told of output.
 struct Bench {
     client: Client,

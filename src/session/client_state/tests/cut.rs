@@ -1,6 +1,7 @@
 //! Cut anywhere, come back, equal: each stream is the same at both ends, and the destination saw one connection.
 
-use super::world::{Budget, Last, Random, WHOLE, World, copy, pattern};
+use super::world::{Budget, Last, WHOLE, World, copy};
+use super::{Random, pattern};
 use crate::session::client_state::{Client, Next, Progress, Settings};
 use crate::session::frame::{Closed, Detached, Mode, Refusal};
 

@@ -1,6 +1,5 @@
 //! Servers that say anything: the client stays whole, and what it sends is always of the protocol.
 
-use super::world::Random;
 use super::*;
 use crate::session::frame::{Ack, Closed, Detached, Refusal};
 

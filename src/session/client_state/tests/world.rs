@@ -11,28 +11,6 @@ use std::time::{Duration, Instant};
 
 pub(super) const BOOT: BootId = BootId([0xb0; 16]);
 
-/// xorshift64*: the same walk on every run, so that a failure can be repeated from its seed.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
-}
-
-/// A stream without a short period, so that a shift shows.
-pub(super) fn pattern(length: usize, salt: u64) -> Vec<u8> {
-    let byte = |offset: u64| ((offset ^ salt << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
-    (0..length as u64).map(byte).collect()
-}
-
 /// How many bytes a connection takes, each way, before it is cut; and whether its server notices at once.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
@@ -220,26 +198,11 @@ impl World {
 
     /// The server takes in a frame, if there is a whole one.
     fn hear(&mut self, line: &mut Line) -> bool {
+        if !line.greeted {
+            return greet(line);
+        }
         let (mut out, mut actions) = (Vec::new(), Vec::new());
         let fresh = (self.number(), self.number());
-        if !line.greeted {
-            let Some(versions) = line.server.preface().unwrap() else {
-                return false;
-            };
-            let hello = Hello {
-                version: versions.common().unwrap(),
-                boot: BOOT,
-                nonce: line.nonce,
-                max_payload: 64,
-                window: 200,
-                heartbeat: 15,
-                ttl: 3600,
-            };
-            line.greeted = true;
-            Frame::Hello(hello).encode(&mut out);
-            line.down.extend(out);
-            return true;
-        }
         let Some(frame) = line.server.frame().unwrap() else {
             return false;
         };
@@ -393,6 +356,27 @@ impl World {
         self.sessions.deadline_came(self.now, &mut actions);
         self.perform(actions);
     }
+}
+
+/// HELLO, once the preface is there.
+fn greet(line: &mut Line) -> bool {
+    let Some(versions) = line.server.preface().unwrap() else {
+        return false;
+    };
+    let hello = Hello {
+        version: versions.common().unwrap(),
+        boot: BOOT,
+        nonce: line.nonce,
+        max_payload: 64,
+        window: 200,
+        heartbeat: 15,
+        ttl: 3600,
+    };
+    line.greeted = true;
+    let mut out = Vec::new();
+    Frame::Hello(hello).encode(&mut out);
+    line.down.extend(out);
+    true
 }
 
 fn settings() -> Settings {
