@@ -7,6 +7,7 @@ pub mod logging;
 pub mod net;
 pub mod process;
 pub mod reactor;
+pub mod session;
 pub mod supervise;
 #[allow(unsafe_code, reason = "the one module of this package that may")]
 mod sys;

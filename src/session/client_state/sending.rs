@@ -1,0 +1,109 @@
+//! What a client sends, made when its connection takes it. Pure.
+
+use super::{Attached, Client, Link};
+use crate::session::frame::{Ack, Frame, Mode};
+
+impl Client {
+    /// Appends what there is to be sent, with at most `room` bytes of input and few besides. Whether there is more that
+    /// may be sent now.
+    pub fn transmit(&mut self, room: usize, out: &mut Vec<u8>) -> bool {
+        out.append(&mut self.first);
+        let Link::Attached(attached) = &mut self.link else {
+            return false;
+        };
+        if self.wishes.kept
+            && let Some(mac) = attached.owed.confirm.take()
+        {
+            Frame::Confirm(mac).encode(out);
+        }
+        // What comes before a new session is confirmed would be about nothing.
+        if attached.owed.confirm.is_some() {
+            return false;
+        }
+        self.send_owed(out);
+        self.send_input(room, out)
+    }
+
+    /// Whether there may be something to transmit.
+    pub fn has_something_to_say(&self) -> bool {
+        let Link::Attached(attached) = &self.link else {
+            return !self.first.is_empty();
+        };
+        if attached.owed.confirm.is_some() {
+            return self.wishes.kept;
+        }
+        let owed = &attached.owed;
+        let owes = owed.ack || owed.pong.is_some() || owed.ping || owed.size || owed.close || !owed.commands.is_empty();
+        owes || self.may_send_input() || self.fin_is_due()
+    }
+
+    fn send_owed(&mut self, out: &mut Vec<u8>) {
+        let Link::Attached(attached) = &mut self.link else {
+            return;
+        };
+        if let Some(bytes) = attached.owed.pong.take() {
+            Frame::Pong(bytes).encode(out);
+        }
+        if std::mem::take(&mut attached.owed.ping) {
+            Frame::Ping(u64::from(attached.pings).to_be_bytes()).encode(out);
+        }
+        if std::mem::take(&mut attached.owed.ack) {
+            let (next, window, end) = (self.output.done, self.settings.window, self.output.end_done);
+            (attached.acked, attached.ack_due) = (next, None);
+            attached.output_granted = attached.output_granted.max(next.saturating_add(window.into()));
+            Frame::Ack(Ack { next, window, end, written: None }).encode(out);
+        }
+        let sends = self.settings.mode != Mode::Observe;
+        if std::mem::take(&mut attached.owed.size)
+            && sends
+            && let Some((columns, rows)) = self.wishes.size
+        {
+            Frame::Resize { columns, rows }.encode(out);
+        }
+        for command in attached.owed.commands.drain(..).filter(|_| sends) {
+            Frame::Command(command).encode(out);
+        }
+        if std::mem::take(&mut attached.owed.close) && sends {
+            Frame::Close.encode(out);
+        }
+    }
+
+    fn send_input(&mut self, mut room: usize, out: &mut Vec<u8>) -> bool {
+        let sends = self.sends_input();
+        let Link::Attached(attached) = &mut self.link else {
+            return false;
+        };
+        let granted = attached.input_granted.unwrap_or(0);
+        while sends && room > 0 {
+            let sent = self.input.send(room.min(attached.terms.longest), granted, out);
+            if sent == 0 {
+                break;
+            }
+            room -= sent;
+        }
+        if self.fin_is_due() {
+            Frame::Fin { offset: self.input.next() }.encode(out);
+            self.with_owed(|owed| owed.fin = false);
+        }
+        self.may_send_input()
+    }
+
+    /// Whether there is input that may be sent now.
+    fn may_send_input(&self) -> bool {
+        let Link::Attached(Attached { input_granted: Some(granted), .. }) = &self.link else {
+            return false;
+        };
+        self.sends_input() && self.input.cursor() < self.input.next().min(*granted)
+    }
+
+    fn fin_is_due(&self) -> bool {
+        let Link::Attached(Attached { input_granted: Some(_), owed, .. }) = &self.link else {
+            return false;
+        };
+        self.sends_input() && owed.fin && self.input.end_is_due()
+    }
+
+    fn sends_input(&self) -> bool {
+        self.settings.mode != Mode::Observe
+    }
+}

@@ -1,0 +1,150 @@
+//! What a server says to a client that is attached. Pure.
+
+use super::{Breach, Client, End, Event, FURTHEST, Link, Next};
+use crate::session::frame::{Ack, Closed, Destination, Detached, Frame, Mode};
+
+impl Client {
+    pub(super) fn streams<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Event<'a>>, Breach> {
+        // All of these are said only of a session that is confirmed.
+        if let Frame::Data { .. } | Frame::Destination(_) | Frame::Fin { .. } | Frame::Reset { .. } = frame {
+            self.confirmed = true;
+        }
+        match frame {
+            Frame::Data { offset, bytes } => self.output_came(offset, bytes),
+            Frame::Ack(ack) => self.input_arrived(ack),
+            Frame::Fin { offset } => self.output_ended(offset, End::Eof),
+            Frame::Reset { offset, errno } => self.output_ended(offset, End::Reset(errno)),
+            Frame::Gap { from, to } => self.gap(from, to),
+            Frame::Destination(destination) => self.destination(destination),
+            Frame::Closed(reason) => Ok(Some(self.closed(reason))),
+            Frame::Detached(reason) => Ok(Some(self.detached(reason))),
+            Frame::GoAway { grace } => Ok(Some(Event::GoAway(grace))),
+            Frame::Ping(bytes) => {
+                self.with_owed(|owed| owed.pong = Some(bytes));
+                Ok(None)
+            }
+            Frame::Pong(_) => Ok(None),
+            Frame::Event { offset, .. } if offset > self.output.next => Err(Breach::Offset),
+            Frame::Event { offset, kind, body } => Ok(Some(Event::Happened { offset, kind, body })),
+            Frame::Hello(_)
+            | Frame::New(_)
+            | Frame::Resume(_)
+            | Frame::Confirm(_)
+            | Frame::Accept(_)
+            | Frame::Reject(_)
+            | Frame::Close
+            | Frame::Resize { .. }
+            | Frame::Command(_) => Err(Breach::Order),
+        }
+    }
+
+    fn output_came<'a>(&mut self, offset: u64, bytes: &'a [u8]) -> Result<Option<Event<'a>>, Breach> {
+        let granted = match &self.link {
+            Link::Attached(attached) => attached.output_granted,
+            Link::None | Link::Greeting { .. } | Link::Coming { .. } => return Err(Breach::Order),
+        };
+        let (known, next) = (self.output.next.checked_sub(offset), offset.saturating_add(bytes.len() as u64));
+        let Some(known) = known else {
+            return Err(Breach::Offset);
+        };
+        if next > granted || self.settings.mode == Mode::Input {
+            return Err(Breach::Window);
+        }
+        let new = bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
+        if new.is_empty() {
+            return Ok(None);
+        }
+        if self.output.end.is_some() {
+            return Err(Breach::Offset);
+        }
+        let offset = std::mem::replace(&mut self.output.next, next);
+        Ok(Some(Event::Output { offset, bytes: new }))
+    }
+
+    fn gap<'a>(&mut self, from: u64, to: u64) -> Result<Option<Event<'a>>, Breach> {
+        let Link::Attached(attached) = &mut self.link else {
+            return Err(Breach::Order);
+        };
+        if from > self.output.next {
+            return Err(Breach::Offset);
+        }
+        // Before the oldest output that there is; or the server has dropped what it knows to be dealt with already.
+        if to <= self.output.next {
+            let first = std::mem::take(&mut attached.oldest) && to == self.output.next;
+            return Ok(first.then_some(Event::Gap { from, to }));
+        }
+        let from = self.output.next;
+        // What is missing is dealt with by nobody.
+        if self.output.done == from {
+            self.output.done = to;
+        }
+        self.output.next = to;
+        attached.output_granted = attached.output_granted.max(to.saturating_add(attached.terms.window.into()));
+        Ok(Some(Event::Gap { from, to }))
+    }
+
+    /// The end is told once, however often it comes.
+    fn output_ended<'a>(&mut self, offset: u64, end: End) -> Result<Option<Event<'a>>, Breach> {
+        if offset != self.output.next {
+            return Err(Breach::Offset);
+        }
+        let first = self.output.end.is_none();
+        self.output.end = Some(end);
+        Ok(first.then_some(Event::Ended(end)))
+    }
+
+    fn destination<'a>(&mut self, destination: Destination) -> Result<Option<Event<'a>>, Breach> {
+        match destination {
+            Destination::Refused | Destination::Timeout | Destination::Unresolved => {
+                self.output_ended(self.output.next, End::Failed(destination))
+            }
+            Destination::Connecting | Destination::Open | Destination::Eof | Destination::Reset => {
+                Ok(Some(Event::Destination(destination)))
+            }
+        }
+    }
+
+    fn input_arrived<'a>(&mut self, ack: Ack) -> Result<Option<Event<'a>>, Breach> {
+        if self.settings.mode == Mode::Observe {
+            return Ok(None);
+        }
+        if ack.next > FURTHEST {
+            return Err(Breach::Offset);
+        }
+        self.confirmed |= ack.next > 0;
+        let mut lost = Vec::new();
+        if ack.next > self.input.cursor() {
+            lost = self.input.overtaken(ack.next, self.input.cursor());
+        }
+        self.input.arrived(ack.next);
+        if let Link::Attached(attached) = &mut self.link {
+            let granted = ack.next.saturating_add(ack.window.into());
+            attached.input_granted = attached.input_granted.max(Some(granted));
+        }
+        if ack.end && self.input.has_ended() && self.input.next() == ack.next {
+            self.input.end_arrived();
+        } else if ack.end {
+            // Another one has ended it.
+            lost.extend(self.input.cut(ack.next));
+        }
+        if lost.is_empty() {
+            Ok(Some(Event::Arrived { next: self.input.base(), written: ack.written }))
+        } else {
+            Ok(Some(Event::Overtaken { uncertain: lost }))
+        }
+    }
+
+    fn closed<'a>(&mut self, reason: Closed) -> Event<'a> {
+        (self.link, self.next) = (Link::None, Next::Never);
+        Event::Closed(reason)
+    }
+
+    /// Whoever was taken over, or sent away, does not come back by itself: two clients would fight for ever.
+    fn detached<'a>(&mut self, reason: Detached) -> Event<'a> {
+        if let Detached::TakenOver | Detached::ByAdministrator | Detached::Broke | Detached::Other(_) = reason {
+            self.next = Next::Asked;
+            self.link = Link::None;
+        }
+        Event::Detached(reason)
+    }
+}

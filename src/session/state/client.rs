@@ -1,0 +1,181 @@
+//! What clients say, and what comes of it. Whoever breaks the protocol is dismissed; the session goes on.
+
+use super::attachment::{Attachment, Role};
+use super::{Action, Connection, InputState, Session, Stage};
+use crate::session::frame::{Ack, Closed, Detached, Frame};
+use std::time::Instant;
+
+/// What was said is against the protocol.
+struct Breach;
+
+impl Session {
+    /// Somebody who is not connected to the session is not heard: it was fenced off.
+    pub(super) fn said(&mut self, now: Instant, from: Connection, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+        let Some(attachment) = self.attachment_of(from) else {
+            return;
+        };
+        attachment.heard = now;
+        attachment.pings = 0;
+        attachment.owed.ping = false;
+        let attachment = attachment.clone();
+        if self.understand(now, &attachment, frame, actions).is_err() {
+            self.dismiss(now, from, Detached::Broke, actions);
+        }
+    }
+
+    fn understand(
+        &mut self,
+        now: Instant,
+        from: &Attachment,
+        frame: &Frame<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Breach> {
+        match frame {
+            Frame::Ack(ack) => self.acknowledged(now, from, *ack, actions),
+            Frame::Data { offset, bytes } => self.input_came(from, *offset, bytes, actions),
+            Frame::Fin { offset } => self.input_ends(now, from, (*offset, false), actions),
+            Frame::Reset { offset, .. } => self.input_ends(now, from, (*offset, true), actions),
+            Frame::Ping(bytes) => {
+                self.owe(from.connection, actions, |attachment| attachment.owed.pong = Some(*bytes));
+                Ok(())
+            }
+            Frame::Pong(_) => Ok(()),
+            Frame::Close if from.sends_input() => {
+                self.over(now, Closed::ByClient, actions);
+                Ok(())
+            }
+            Frame::Resize { columns, rows } => {
+                self.may_send(from)?;
+                actions.push(Action::Resize { columns: *columns, rows: *rows });
+                Ok(())
+            }
+            Frame::Command(command) => {
+                self.may_send(from)?;
+                actions.push(Action::Command(*command));
+                Ok(())
+            }
+            Frame::Close
+            | Frame::Hello(_)
+            | Frame::New(_)
+            | Frame::Resume(_)
+            | Frame::Confirm(_)
+            | Frame::Accept(_)
+            | Frame::Reject(_)
+            | Frame::Gap { .. }
+            | Frame::Destination(_)
+            | Frame::Closed(_)
+            | Frame::Detached(_)
+            | Frame::GoAway { .. }
+            | Frame::Event { .. } => Err(Breach),
+        }
+    }
+
+    pub(super) fn owe(
+        &mut self,
+        connection: Connection,
+        actions: &mut Vec<Action>,
+        change: impl FnOnce(&mut Attachment),
+    ) {
+        if let Some(attachment) = self.attachment_of(connection) {
+            change(attachment);
+            attachment.call(actions);
+        }
+    }
+
+    fn may_send(&self, from: &Attachment) -> Result<(), Breach> {
+        if from.sends_input() && self.stage == Stage::Active { Ok(()) } else { Err(Breach) }
+    }
+
+    fn acknowledged(
+        &mut self,
+        now: Instant,
+        from: &Attachment,
+        ack: Ack,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Breach> {
+        let last = self.output.next();
+        let end_too_soon = ack.end && (self.end.is_none() || ack.next != last);
+        if ack.next > last || end_too_soon {
+            return Err(Breach);
+        }
+        let granted = from.granted.max(ack.next.saturating_add(ack.window.into()));
+        if let Some(attachment) = self.attachment_of(from.connection) {
+            attachment.granted = granted;
+            if last.min(granted) > from.granted {
+                attachment.call(actions);
+            }
+        }
+        if from.role == Role::Client {
+            self.output.acknowledge(ack.next);
+            if let Some(end) = &mut self.end {
+                end.arrived |= ack.end;
+            }
+            self.throttle(now, actions);
+        }
+        Ok(())
+    }
+
+    /// Takes what is new of these bytes.
+    fn input_came(
+        &mut self,
+        from: &Attachment,
+        offset: u64,
+        bytes: &[u8],
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Breach> {
+        self.may_send(from)?;
+        if let InputState::Dead { .. } = self.input_state {
+            return Ok(());
+        }
+        let next = self.input.next();
+        let known = next.checked_sub(offset).ok_or(Breach)?;
+        let new = bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let beyond_the_end = !new.is_empty() && self.input_has_end();
+        if beyond_the_end || self.input.waiting() + new.len() > self.policy.allowance.input {
+            return Err(Breach);
+        }
+        let idle = self.input.waiting() == 0;
+        self.input.push(new);
+        if idle && !new.is_empty() && self.is_open() {
+            actions.push(Action::Write);
+        }
+        self.owe(from.connection, actions, |attachment| attachment.owed.ack = true);
+        Ok(())
+    }
+
+    /// The input ends at this offset, which is where it has come to.
+    fn input_ends(
+        &mut self,
+        now: Instant,
+        from: &Attachment,
+        (offset, reset): (u64, bool),
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Breach> {
+        self.may_send(from)?;
+        if let InputState::Dead { ended } = &mut self.input_state {
+            *ended = true;
+            self.owe(from.connection, actions, |attachment| attachment.owed.ack = true);
+            return Ok(());
+        }
+        if offset != self.input.next() {
+            return Err(Breach);
+        }
+        match self.input_state {
+            InputState::Open => self.input_state = InputState::Ending { reset },
+            // Who gives up waiting for an orderly end may still break off.
+            InputState::Ending { reset: false } if reset => self.input_state = InputState::Ending { reset },
+            InputState::Ending { .. } | InputState::Ended | InputState::Dead { .. } => {}
+        }
+        self.owe(from.connection, actions, |attachment| attachment.owed.ack = true);
+        self.pass_end_on(now, actions);
+        Ok(())
+    }
+
+    /// Whether a client has ended the input.
+    pub(super) fn input_has_end(&self) -> bool {
+        match self.input_state {
+            InputState::Open | InputState::Dead { ended: false } => false,
+            InputState::Ending { .. } | InputState::Ended | InputState::Dead { ended: true } => true,
+        }
+    }
+}
