@@ -1,11 +1,14 @@
 //! Addresses and the sockets made from them; what travels over a socket, as far as it is relayed.
 
 pub mod adopt;
+pub mod connect;
 pub mod connecting;
 pub mod endpoint;
+pub mod far_end;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod relay;
 pub mod resolve;
+pub mod status_line;
 pub mod stream;
 pub mod tls;

@@ -11,8 +11,10 @@ mod hold;
 mod main_process;
 mod notify;
 mod output;
+pub mod probe;
 mod ready_line;
 mod rendezvous;
+mod seldom;
 mod settings;
 pub mod state;
 pub mod status;
@@ -49,6 +51,8 @@ pub enum Source {
     Exit(Number),
     /// The end of the process that a generation lives by, where that is not its leader.
     Main(Number),
+    /// The probe of a generation.
+    Probe(Number),
     /// Where a generation says that it is ready.
     ReadyLine(Number),
     /// What a generation writes.

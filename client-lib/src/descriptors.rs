@@ -27,6 +27,12 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
     if descriptors.len() > MAX_DESCRIPTORS {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
+    send_some(socket, bytes, descriptors).map(drop)
+}
+
+/// Sends like [`send`], on a stream, which may take the first bytes only: how many. The descriptors, at most
+/// [`MAX_DESCRIPTORS`], go with them.
+pub(crate) fn send_some(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     retry(|| sys::send_message(socket, bytes, descriptors))
 }
 

@@ -26,6 +26,9 @@
 //! behind a feature of the same name: module `tokio` with an `AsyncProtector`, module `mio` which makes `Protector` an
 //! event source.
 //!
+//! Programs that need no supervisor, or have none, hand their listeners, connections and files to each other by
+//! [`handoff`].
+//!
 //! Below it, [`wire`] is the channel's protocol in bytes, [`descriptors`] sends and receives records with descriptors
 //! over a unix socket, and [`environment`] names the variables by which a child learns what it was given. The
 //! supervisor uses these three too, so that both ends speak by the same definitions.
@@ -36,6 +39,7 @@ mod connection;
 pub mod descriptors;
 pub mod environment;
 mod error;
+pub mod handoff;
 mod inherited;
 mod intake;
 #[cfg(feature = "mio")]

@@ -31,8 +31,8 @@ const CONTROL_BYTES: usize = unsafe {
         + libc::CMSG_SPACE(mem::size_of::<libc::ucred>() as u32) as usize
 };
 
-/// One `sendmsg` without waiting and without SIGPIPE. At most [`MAX_DESCRIPTORS`] descriptors.
-pub(crate) fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// One `sendmsg` without waiting and without SIGPIPE: how many bytes it took. At most [`MAX_DESCRIPTORS`] descriptors.
+pub(crate) fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut control: Control = [MaybeUninit::uninit(); CONTROL_WORDS];
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut message = message(&mut part);
@@ -52,7 +52,7 @@ pub(crate) fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[
     }
     // SAFETY: `message` points to `part`, `bytes` and `control`, which all outlive the call; nothing is written to them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
 /// One `recvmsg`: how many bytes came, whether bytes or descriptors were cut off, and who sent it, where the socket has
@@ -116,6 +116,11 @@ pub(crate) fn watch(descriptor: BorrowedFd<'_>) -> Watched {
     Watched { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 }
 }
 
+/// An entry that is answered when there is room to send, or the socket has failed.
+pub(crate) fn watch_for_room(socket: BorrowedFd<'_>) -> Watched {
+    Watched { events: libc::POLLOUT, ..watch(socket) }
+}
+
 /// An entry that is never answered.
 pub(crate) const UNWATCHED: Watched = Watched { fd: -1, events: 0, revents: 0 };
 
@@ -128,7 +133,17 @@ pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// Waits until there is room to send, or the socket has failed, at most so long.
 pub(crate) fn wait_for_room(socket: BorrowedFd<'_>, milliseconds: i32) -> io::Result<()> {
-    poll(&mut [Watched { events: libc::POLLOUT, ..watch(socket) }], milliseconds)
+    poll(&mut [watch_for_room(socket)], milliseconds)
+}
+
+/// An option of a socket that is a number (socket(7)).
+pub(crate) fn socket_option(socket: BorrowedFd<'_>, name: i32) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut length = mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `value`, for which there is room.
+    let asked =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, (&raw mut value).cast(), &mut length) };
+    if asked < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
 /// The end of the channel tells this process that its supervisor has died; a signal is not wanted for it.

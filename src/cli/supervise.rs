@@ -2,7 +2,7 @@
 
 mod listeners;
 
-use super::value::{CountOrNever, DelayRange, DrainSignal, Time, TimeOrNever};
+use super::value::{CountOrNever, DelayRange, DrainSignal, ProbePath, Time, TimeOrNever};
 use super::{Common, Failure};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
@@ -14,6 +14,7 @@ use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::run_dir::RunDir;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
+use crate::supervise::probe::Question;
 use crate::supervise::state::{Policy, Readiness};
 use crate::supervise::{ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, without_managers};
 use clap::{Args, ValueEnum};
@@ -52,10 +53,15 @@ pub(super) struct Options {
     /// Stop the old child before the new one starts; clients wait meanwhile
     #[arg(long)]
     stop_first: bool,
-    /// When a child may serve: auto, channel, notify, fd (when it says so by that way), or alive:TIME
+    /// When a child may serve: auto, channel, notify, fd (when it says so by that way), tcp, http:PATH (when it
+    /// passes our probe), or alive:TIME
     ///
     /// auto: when it says so on its channel or by sd_notify(3); a child that says nothing, when it has lived for a
-    /// second, unless an earlier child of this instance did speak. fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
+    /// second, unless an earlier child of this instance did speak. channel, notify: when it says so on its channel, by
+    /// READY=1 of sd_notify(3). fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
+    /// tcp: when it accepts a connection to the first listener (TCP or unix). http:/healthz: when it answers a GET of
+    /// that path with a status from 200 to 399, without TLS. Only what the new child itself does counts. alive:TIME:
+    /// when it has lived for that long.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     ready: ReadyOption,
     /// A child that is not ready by then has failed
@@ -119,23 +125,29 @@ enum Orphans {
     Keep,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct ReadyOption(Readiness);
+/// When a child may serve, and what it is asked if that is to be found out by asking it.
+#[derive(Clone, Debug)]
+struct ReadyOption(Readiness, Option<Question>);
 
 impl FromStr for ReadyOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            None if text == "auto" => Ok(ReadyOption(Readiness::Auto)),
-            None if text == "channel" => Ok(ReadyOption(Readiness::Channel)),
-            None if text == "notify" => Ok(ReadyOption(Readiness::Notify)),
-            None if text == "fd" => Ok(ReadyOption(Readiness::Descriptor)),
-            Some(("alive", time)) => match time.parse::<Time>() {
-                Ok(time) => Ok(ReadyOption(Readiness::Alive(time.duration()))),
+            None if text == "auto" => Ok(ReadyOption(Readiness::Auto, None)),
+            None if text == "channel" => Ok(ReadyOption(Readiness::Channel, None)),
+            None if text == "notify" => Ok(ReadyOption(Readiness::Notify, None)),
+            None if text == "fd" => Ok(ReadyOption(Readiness::Descriptor, None)),
+            None if text == "tcp" => Ok(ReadyOption(Readiness::Probe, Some(Question::Accept))),
+            Some(("http", path)) => match path.parse::<ProbePath>() {
+                Ok(path) => Ok(ReadyOption(Readiness::Probe, Some(Question::Get(path.into_string())))),
                 Err(error) => Err(error.to_string()),
             },
-            None | Some(_) => Err("expected auto, channel, notify, fd or alive:TIME".into()),
+            Some(("alive", time)) => match time.parse::<Time>() {
+                Ok(time) => Ok(ReadyOption(Readiness::Alive(time.duration()), None)),
+                Err(error) => Err(error.to_string()),
+            },
+            None | Some(_) => Err("expected auto, channel, notify, fd, tcp, http:PATH or alive:TIME".into()),
         }
     }
 }
@@ -292,6 +304,7 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
             watchdog: options.watchdog.map(Time::duration),
             max_respawns: options.max_respawns.limit(),
         },
+        probe: options.ready.1,
         drain_signal: options.drain_signal.signal(),
         backlog: options.backlog,
         hold_limit: options.hold_limit as usize,

@@ -20,9 +20,9 @@ const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const SERVER_STARTER_PORT: &str = "SERVER_STARTER_PORT";
 const SERVER_STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
-/// Variables by which a manager tells a program what it was given. One that an outer manager told *us* would mislead
+/// Variables by which whoever starts a program tells it what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
-const MANAGERS: [&str; 16] = [
+const MANAGERS: [&str; 17] = [
     "FDSTORE",
     LISTEN_FDNAMES,
     LISTEN_FDS,
@@ -30,6 +30,7 @@ const MANAGERS: [&str; 16] = [
     LISTEN_PID,
     "LISTEN_PIDFDID",
     "MAINPID",
+    "MAINPIDFDID",
     NOTIFY_FD,
     NOTIFY_SOCKET,
     SERVER_STARTER_GENERATION,
@@ -204,6 +205,7 @@ mod tests {
         let outer = pairs(&[
             ("LISTEN_FDS", "2"),
             ("LISTEN_PIDFDID", "7"),
+            ("MAINPIDFDID", "7"),
             ("NOTIFY_SOCKET", "/run/x"),
             ("WATCHDOG_PID", "1"),
             ("EINHORN_FD_0", "7"),

@@ -1,7 +1,7 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
 //! `children` starts and ends them, `connections` accepts and passes, `lent` keeps listeners alive that children accept
-//! from, `given_back` takes in what children give back, `requests` answers whoever asks.
+//! from, `given_back` takes in what children give back, `probes` asks those that start, `requests` answers whoever asks.
 
 mod children;
 mod connections;
@@ -9,6 +9,7 @@ mod family;
 mod given_back;
 mod lent;
 mod names;
+mod probes;
 mod requests;
 mod words;
 
@@ -19,6 +20,7 @@ use super::notify::store::Store;
 use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
 use super::rendezvous::Rendezvous;
+use super::seldom::Seldom;
 use super::settings::Settings;
 use super::state::{Action, Finish, Input, Machine, Number};
 use super::status::{Counters, LastReload};
@@ -34,8 +36,8 @@ use children::Why;
 use connections::Listener;
 use lent::Outdated;
 use log::{debug, error, info, warn};
-use names::TurnedAway;
 use nix::sys::signal::Signal;
+use probes::Probing;
 use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -109,6 +111,7 @@ pub struct Driver {
     hold: Hold<OwnedFd>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
+    probes: BTreeMap<Number, Probing>,
     /// Channels of generations that are gone from which not everything could be taken back, or taken in, yet.
     leftovers: Vec<(Number, Channel)>,
     /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
@@ -125,7 +128,12 @@ pub struct Driver {
     einhorn: EinhornServer,
     notify: NotifyServer,
     rendezvous: Rendezvous,
-    turned_away: TurnedAway,
+    /// Who comes to a name and is none of our children.
+    turned_away: Seldom,
+    /// Words by sd_notify that are left out.
+    left_out: Seldom,
+    /// Processes that a generation cannot live by.
+    not_followed: Seldom,
     store: Store,
     control: Server<Source>,
     signals: Registered<Signals>,
@@ -167,6 +175,7 @@ impl Driver {
             outdated: None,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
+            probes: BTreeMap::new(),
             leftovers: Vec::new(),
             behind: false,
             why: None,
@@ -178,8 +187,10 @@ impl Driver {
             einhorn,
             notify,
             rendezvous,
-            turned_away: TurnedAway::default(),
-            store: Store::new(),
+            turned_away: Seldom::default(),
+            left_out: Seldom::default(),
+            not_followed: Seldom::default(),
+            store: Store::new(settings.open_files.0),
             control,
             signals,
             starter,
@@ -230,13 +241,14 @@ impl Driver {
             Source::Output(number, stream) => self.read_output(number, stream),
             Source::Main(number) => self.main_ended(number),
             Source::ReadyLine(number) => self.read_ready_line(number),
+            Source::Probe(number) => self.probe_event(number, event),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
             Source::Notify => self.hear_words(),
             Source::Einhorn => self.einhorns_workers(),
             Source::EinhornClient(id) => self.einhorns_worker(id, event),
             Source::Rendezvous(index) => self.rendezvous_event(index),
-            Source::Stored(id) => self.store.hung_up(id),
+            Source::Stored(id) => self.store.look(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),
         }

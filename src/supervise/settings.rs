@@ -1,5 +1,6 @@
 //! What the command line decides for a supervisor, in the terms of the driver.
 
+use super::probe::Question;
 use super::state::Policy;
 use crate::process::limits::OpenFiles;
 use nix::sys::signal::Signal;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub pass: Pass,
     /// What the state machine goes by.
     pub policy: Policy,
+    /// What a starting generation is asked, where it is ready by its answer.
+    pub probe: Option<Question>,
     /// Sent on drain to children that do not use their channel.
     pub drain_signal: Signal,
     /// The most connections that the kernel keeps for a listener.

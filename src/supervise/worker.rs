@@ -5,6 +5,7 @@ use super::conventions::Given;
 use super::main_process::MainProcess;
 use super::output::{Output, Sink};
 use super::ready_line::ReadyLine;
+use super::seldom::Seldom;
 use super::settings::{ChildLog, Pass, Settings};
 use super::state::{Number, Readiness};
 use super::{Source, Stream};
@@ -68,6 +69,12 @@ pub struct Worker {
     pub ready: Option<ReadyLine>,
     /// What it says of itself.
     pub status: Option<String>,
+    /// What is told of it: that it lives by another process,
+    pub main_told: Seldom,
+    /// that it reloads,
+    pub reloads_told: Seldom,
+    /// and that it stops.
+    pub stops_told: Seldom,
     /// How many connections it says that it has open.
     pub open: Option<u32>,
     /// The last lines of its standard error, where it passes through us.
@@ -191,6 +198,9 @@ fn watch(
                 reclaim: false,
                 passed: 0,
                 status: None,
+                main_told: Seldom::default(),
+                reloads_told: Seldom::default(),
+                stops_told: Seldom::default(),
                 ready,
                 open: None,
                 tail: Tail::default(),

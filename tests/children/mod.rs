@@ -15,6 +15,7 @@ pub(crate) mod original;
 mod output;
 mod plain;
 mod probe;
+mod probed;
 mod serve;
 mod wire;
 mod wrap;
@@ -77,6 +78,13 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["notifies", ..] => notifies::run(&words[1..]),
         ["relay", name, ..] => crate::relay::run(name, &words[2..]),
         ["probe", file] => probe::run(file.as_ref()),
+        ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
+        ["probed_second"] => probed::second(),
+        ["probed_opaque"] => probed::opaque(),
+        ["probed_greets"] => probed::greets(),
+        ["probed_deaf"] => probed::deaf(),
+        ["probed_by_orphan"] => probed::by_orphan(),
+        ["probed_by_worker"] => probed::by_worker(),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),
     }

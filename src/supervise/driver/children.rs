@@ -62,6 +62,7 @@ impl Driver {
                 let outputs = started.outputs.into_iter();
                 self.outputs.extend(outputs.map(|(stream, output)| ((number, stream), output)));
                 self.input(Input::Spawned(number));
+                self.begin_probing(number);
             }
             Err(error) => {
                 let reason = format!("generation {number} could not be started: {}", crate::chain(&error));
@@ -152,7 +153,7 @@ impl Driver {
     /// The leader of a group has exited. What it wrote before is read first, since it may say why; and what it said by
     /// sd_notify, since it may have left the work to another.
     pub(super) fn leader_exited(&mut self, number: Number) {
-        self.hear_words();
+        self.hear_last_words();
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.read_output(number, stream);
         }
@@ -261,6 +262,7 @@ impl Driver {
             // Once it is removed nobody could tell what it said last.
             self.why = Some((number, self.not_ready(number)));
         }
+        self.end_probing(number);
         self.give_up_on(number);
     }
 
@@ -276,11 +278,14 @@ impl Driver {
     /// The leader has exited. Its zombie keeps the number of the group from being used for another, so the last signal
     /// reaches no stranger; after it the number is given free.
     pub(super) fn remove(&mut self, number: Number) {
+        self.end_probing(number);
         self.give_up_on(number);
         let Some(mut worker) = self.workers.remove(&number) else {
             return;
         };
-        self.count_lost(number, worker.channel.lost());
+        let lost = worker.channel.lost();
+        // One that was never given a client's connection has lost none: what it had was ours.
+        self.count_lost(number, if worker.passed > 0 { lost } else { 0 });
         signal_group(&worker.process, Signal::SIGKILL);
         worker.process.reap();
         self.reactor.set_deadline(Source::Channel(number), None);
@@ -311,7 +316,9 @@ impl Driver {
     }
 
     fn not_ready(&self, number: Number) -> Why {
-        self.why(number, format!("was not ready within {}", in_words(self.settings.policy.ready_timeout)))
+        let time = in_words(self.settings.policy.ready_timeout);
+        let probe = self.probe_result(number).map_or_else(String::new, |result| format!(": {result}"));
+        self.why(number, format!("was not ready within {time}{probe}"))
     }
 }
 
