@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 mod sockets;
-pub(crate) use sockets::{accept, splice};
+pub(crate) use sockets::{accept_non_blocking, splice};
 
 /// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {

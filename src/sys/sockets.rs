@@ -8,7 +8,7 @@ use std::ptr;
 ///
 /// # Errors
 /// Those of accept4(2).
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn accept_non_blocking(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: without a place for an address the kernel writes none; on success the result is a new descriptor, which
     // nobody else owns.
