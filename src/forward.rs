@@ -5,13 +5,14 @@
 
 mod driver;
 mod error;
+mod handover;
 pub mod probe;
 pub mod request;
 mod settings;
 pub mod state;
 pub mod store;
 
-pub use driver::{Driver, Equipment};
+pub use driver::{Driver, Equipment, Successor, take_over};
 pub use error::DriverError;
 pub use settings::{Settings, SettingsError};
 
@@ -43,4 +44,6 @@ enum Source {
     Socket,
     /// The time to try again to save.
     Save,
+    /// The process that has taken over.
+    Successor,
 }

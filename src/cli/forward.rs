@@ -48,7 +48,7 @@ SRC:
   haproxy:SRC                   a PROXY header, version 1 or 2, comes first
 DST:
   HOST:PORT, tcp:HOST:PORT, tcp:host=HOST:port=PORT[:timeout=10][:proxy=v1|v2]
-  tls:HOST:PORT[:hostname=NAME][:caCertsDir=DIR][:certKey=CERT.pem:privateKey=KEY.pem]
+  tls:HOST:PORT[:hostname=NAME][:trustRoots=DIR][:certificate=FILE:privateKey=FILE]
   unix:PATH, @NAME
 
 Exit codes:
@@ -68,6 +68,8 @@ enum Command {
     Wait(wait::Wait),
     /// End a rule, or all of them and the forwarder
     Stop(Stop),
+    /// Swap the running process for the program that is installed now; no connection is lost
+    Restart,
     /// Let clients wait
     Pause(Rule),
     /// Let clients that wait go on
@@ -111,6 +113,7 @@ impl Forward {
             Command::Ls(ls) => ls.run(&asked, common.verbosity() > 0),
             Command::Wait(wait) => wait.run(&asked),
             Command::Stop(stop) => stop.run(&asked),
+            Command::Restart => restart(&asked),
             Command::Pause(rule) => asked.change(&Request::Pause { source: source(&rule.source)? }),
             Command::Resume(rule) => asked.change(&Request::Resume { source: source(&rule.source)? }),
         }
@@ -134,6 +137,11 @@ impl Stop {
             _ => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+fn restart(asked: &Asked) -> Result<ExitCode, Failure> {
+    let reply = ask(&asked.socket, &Request::Restart, None).map_err(|error| asked.no_answer(&error))?;
+    result::<Done>(reply).map(|_| ExitCode::SUCCESS).map_err(|failure| failure.about("cannot restart"))
 }
 
 /// The forwarder of a directory, which may or may not run.

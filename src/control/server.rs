@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ pub enum ControlError {
 /// A control socket and its clients.
 #[derive(Debug)]
 pub struct Server<K> {
-    listener: Registered<UnixListener>,
+    /// `None` once another process has it.
+    listener: Option<Registered<UnixListener>>,
     path: PathBuf,
     /// The socket's file, by device and number.
     file: Option<(u64, u64)>,
@@ -81,7 +82,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
         let bound = bind(&path).and_then(|(listener, file)| Ok((reactor.register(listener, key, READABLE)?, file)));
         match bound {
             Ok((listener, file)) => {
-                Ok(Server { listener, path, file, clients: HashMap::new(), next: 0, key, client_key })
+                Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
             }
             Err(source) => Err(ControlError::Bind { path, source }),
         }
@@ -92,7 +93,10 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// When clients of the role have taken every descriptor, the reserve lends one.
     pub fn accept(&mut self, reactor: &mut Reactor<K>, reserve: &mut Reserve) {
         loop {
-            let stream = match self.listener.accept() {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -130,10 +134,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
         let key = (self.client_key)(id);
         match reactor.register(stream, key, BOTH) {
             Ok(stream) => {
-                self.clients.insert(
-                    id,
-                    Client { stream, request: Vec::new(), searched: 0, reply: Vec::new(), unread: false, asked: false },
-                );
+                self.clients.insert(id, Client::new(stream));
                 reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
             }
             Err(error) => warn!("cannot watch a control client: {error}"),
@@ -210,7 +211,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// # Errors
     /// The path and what the system said; what there was stays in use.
     pub fn make_sure(&mut self, reactor: &mut Reactor<K>) -> Result<bool, ControlError> {
-        if file_of(&self.path) == self.file {
+        if self.listener.is_none() || file_of(&self.path) == self.file {
             return Ok(false);
         }
         let bound = bind(&self.path).and_then(|(listener, file)| {
@@ -218,8 +219,64 @@ impl<K: Copy + Eq + Hash> Server<K> {
             Ok((listener, file))
         });
         let (listener, file) = bound.map_err(|source| ControlError::Bind { path: self.path.clone(), source })?;
-        (self.listener, self.file) = (listener, file);
+        (self.listener, self.file) = (Some(listener), file);
         Ok(true)
+    }
+
+    /// Goes on with a control socket that another process has handed to us.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn take_over(
+        reactor: &mut Reactor<K>,
+        socket: OwnedFd,
+        path: PathBuf,
+        key: K,
+        client_key: fn(ClientId) -> K,
+    ) -> io::Result<Self> {
+        let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket));
+        let listener = reactor.register(listener, key, READABLE)?;
+        let file = file_of(&path);
+        Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
+    }
+
+    /// The socket, for the process that takes over.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC; `NotFound`: another process has it already.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        listener.as_fd().try_clone_to_owned()
+    }
+
+    /// The connection of a client, for the process that takes over.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC; `NotFound`: it has left.
+    pub fn share_client(&self, id: ClientId) -> io::Result<OwnedFd> {
+        let client = self.clients.get(&id).ok_or(io::ErrorKind::NotFound)?;
+        client.stream.as_fd().try_clone_to_owned()
+    }
+
+    /// Takes in a client who has asked another process already, and waits for the answer.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn admit(&mut self, reactor: &mut Reactor<K>, socket: OwnedFd) -> io::Result<ClientId> {
+        let id = ClientId(self.next);
+        self.next += 1;
+        let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket));
+        let stream = reactor.register(stream, (self.client_key)(id), BOTH)?;
+        let mut client = Client::new(stream);
+        client.asked = true;
+        self.clients.insert(id, client);
+        Ok(id)
+    }
+
+    /// Lets go of the socket, which another process has taken over, and of all clients.
+    pub fn hand_over(&mut self) {
+        (self.listener, self.file) = (None, None);
+        self.clients.clear();
     }
 
     /// Takes the socket away and leaves the clients their connections until this process ends: a client that waits
@@ -236,7 +293,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
 
 impl<K> Drop for Server<K> {
     fn drop(&mut self) {
-        if file_of(&self.path) == self.file {
+        if self.file.is_some() && file_of(&self.path) == self.file {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -264,6 +321,10 @@ fn bind(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
 }
 
 impl Client {
+    fn new(stream: Registered<UnixStream>) -> Self {
+        Client { stream, request: Vec::new(), searched: 0, reply: Vec::new(), unread: false, asked: false }
+    }
+
     /// A whole line, when there is one and no answer is under way.
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.asked || !self.reply.is_empty() {

@@ -1,15 +1,18 @@
 //! The control thread of a forwarder: requests and news become inputs of the state machine, its actions are performed.
 //!
 //! `rules` has listeners and destinations, `requests` answers whoever asks, `list` shows what there is, `trial` tries
-//! destinations. No byte of a connection comes by here: that is the business of the relay's loops.
+//! destinations; `leaving` and `taking_over` are the two sides of a restart. No byte of a connection comes by here: that is the business of the relay's loops.
 
 mod identity;
+mod leaving;
 mod list;
 mod requests;
 mod rules;
 mod saving;
+mod taking_over;
 mod trial;
 
+use super::handover::Handed;
 use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
 use super::store::{Saved, SavedOptions, Store};
 use super::{DriverError, Settings, Source};
@@ -18,14 +21,19 @@ use crate::logging::Logging;
 use crate::net::adopt::Inherited;
 use crate::net::relay::{News, NewsReceiver, Relay, news};
 use crate::process::limits::Reserve;
-use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
+use crate::process::pid_file::PidFile;
+use crate::reactor::{Descriptor, Event, READABLE, Reactor, Registered, Signals};
+use leaving::Restarting;
 use log::{debug, error, info, warn};
 use nix::sys::signal::Signal;
 use requests::Asker;
 use rules::{Listening, Place};
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+pub use taking_over::{Successor, take_over};
 use trial::Trials;
 
 /// Between two looks whether the control socket is still there.
@@ -45,6 +53,25 @@ pub struct Equipment {
     pub saved: Saved,
     /// The log.
     pub logging: Logging,
+    /// Our pid file.
+    pub pid_file: PidFile,
+    /// The command of a process that takes over; `None`: nobody may.
+    pub successor: Option<Vec<OsString>>,
+}
+
+/// What a driver is made of.
+struct Parts {
+    reactor: Reactor<Source>,
+    signals: Registered<Signals>,
+    trials: Trials,
+    control: Server<Source>,
+    relay: Relay,
+    news: NewsReceiver,
+    inherited: Inherited,
+    logging: Logging,
+    store: Store,
+    pid_file: Option<PidFile>,
+    successor: Option<Vec<OsString>>,
 }
 
 /// A running forwarder.
@@ -75,6 +102,16 @@ pub struct Driver {
     /// How many connections were cut since a stop was asked for.
     cut_in_all: usize,
     since: Instant,
+    /// Not everything that is to be saved is there yet.
+    coming_up: bool,
+    pid_file: Option<PidFile>,
+    successor: Option<Vec<OsString>>,
+    /// A new process is getting ready.
+    restarting: Option<Restarting>,
+    /// What was taken out for it.
+    taken: Vec<Handed>,
+    /// Another process has taken over, and this is the stream to it: only what could not be handed over is left.
+    leaving: Option<Registered<Descriptor<UnixStream>>>,
     finished: bool,
 }
 
@@ -89,37 +126,63 @@ impl Driver {
         let (sender, receiver) = news(reactor.waker(Source::News)?);
         let trials = Trials::new(reactor.waker(Source::Told)?)?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
-        let mut driver = Driver {
-            stop_timeout: settings.stop_timeout,
-            machine: Machine::new(),
-            actions: VecDeque::new(),
-            rules: HashMap::new(),
-            places: HashMap::new(),
-            inherited: equipment.inherited,
+        let options = equipment.saved.options;
+        let parts = Parts {
+            reactor,
+            signals,
+            trials,
+            control,
             relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
             news: receiver,
-            trials,
-            requests: HashMap::new(),
-            next: 0,
-            why: None,
-            control,
-            signals,
-            reserve: Reserve::new()?,
+            inherited: equipment.inherited,
             logging: equipment.logging,
             store: equipment.store,
-            options: equipment.saved.options,
-            unsaved: None,
-            cut_in_all: 0,
-            since: Instant::now(),
-            finished: false,
-            reactor,
+            pid_file: Some(equipment.pid_file),
+            successor: equipment.successor,
         };
+        let mut driver = Driver::of(parts, options, settings.stop_timeout)?;
         let prepared =
             equipment.saved.rules.iter().map(|rule| driver.prepare(rule)).collect::<Result<Vec<_>, DriverError>>()?;
         for rule in prepared {
             driver.accept_for(rule)?;
         }
+        driver.coming_up = false;
         driver.save()?;
+        Ok(driver)
+    }
+
+    fn of(parts: Parts, options: SavedOptions, stop_timeout: Duration) -> Result<Self, DriverError> {
+        let mut driver = Driver {
+            stop_timeout,
+            machine: Machine::new(),
+            actions: VecDeque::new(),
+            rules: HashMap::new(),
+            places: HashMap::new(),
+            inherited: parts.inherited,
+            relay: parts.relay,
+            news: parts.news,
+            trials: parts.trials,
+            requests: HashMap::new(),
+            next: 0,
+            why: None,
+            control: parts.control,
+            signals: parts.signals,
+            reserve: Reserve::new()?,
+            logging: parts.logging,
+            store: parts.store,
+            options,
+            unsaved: None,
+            cut_in_all: 0,
+            since: Instant::now(),
+            coming_up: true,
+            pid_file: parts.pid_file,
+            successor: parts.successor,
+            restarting: None,
+            taken: Vec::new(),
+            leaving: None,
+            finished: false,
+            reactor: parts.reactor,
+        };
         driver.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
         Ok(driver)
     }
@@ -155,6 +218,7 @@ impl Driver {
             Source::Machine => self.input(Input::Deadline),
             Source::Socket => self.look_after_socket(),
             Source::Save => self.try_to_save(),
+            Source::Successor => self.cut_the_rest(),
         }
     }
 
@@ -231,6 +295,7 @@ impl Driver {
         let signals = self.signals.pending().collect::<Vec<_>>();
         for signal in signals {
             match signal {
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.leaving.is_some() => self.cut_the_rest(),
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.machine.stopping() => {
                     info!("{signal}: cutting what is left");
                     self.input(Input::Stop { stop: Stop::Cut, request: None });

@@ -73,6 +73,18 @@ pub enum DriverError {
     /// It is not what `--probe` takes.
     #[error(transparent)]
     Probe(#[from] super::probe::ProbeError),
+    /// Another process cannot take over, or could not.
+    #[error(transparent)]
+    Handover(#[from] super::handover::HandoverError),
+    /// There is something that cannot be handed over, or nobody to hand over to.
+    #[error("{0}")]
+    NotNow(&'static str),
+    /// The new process cannot be started.
+    #[error(transparent)]
+    Spawn(#[from] crate::process::spawn::SpawnError),
+    /// The pid file.
+    #[error(transparent)]
+    PidFile(#[from] crate::process::pid_file::PidFileError),
     /// Everything is about to end.
     #[error("the forwarder is stopping")]
     Stopping,

@@ -40,6 +40,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit_ms: Option<u64>,
     },
+    /// Hand everything to a new process; the answer comes when that serves or has failed.
+    Restart,
     /// Let clients wait.
     Pause {
         /// Of which rule.

@@ -81,6 +81,8 @@ pub enum Input {
         course: Course,
         /// Whether its clients wait until it is resumed.
         paused: bool,
+        /// Destinations that still have connections from before: another process has served the rule.
+        former: Vec<DestinationId>,
     },
     /// New connections shall go somewhere else.
     Switch {
@@ -216,7 +218,7 @@ impl Machine {
     /// changes nothing.
     pub fn on(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
         match input {
-            Input::Start { rule, course, paused } => self.start(rule, course, paused, actions),
+            Input::Start { rule, course, paused, former } => self.start(rule, (course, paused), former, actions),
             Input::Switch { rule, to, how, request } => self.switch(now, rule, (to, how, request), actions),
             Input::Probed { to, ok } => self.probed(now, to, ok, actions),
             Input::ConnectFailed(id) => self.connect_failed(id, actions),
@@ -235,13 +237,21 @@ impl Machine {
         self.settle(actions);
     }
 
-    fn start(&mut self, id: RuleId, course: Course, paused: bool, actions: &mut Vec<Action>) {
+    fn start(
+        &mut self,
+        id: RuleId,
+        (course, paused): (Course, bool),
+        former: Vec<DestinationId>,
+        actions: &mut Vec<Action>,
+    ) {
         actions.push(Action::Route(id, course));
         if paused {
             actions.push(Action::Pause(id));
         }
         actions.push(Action::Save);
-        self.rules.push(Rule { id, phase: Phase::Serving { course, change: None, paused }, former: Vec::new() });
+        actions.extend(former.iter().map(|id| Action::Watch(*id)));
+        let former = former.into_iter().map(|id| Former { id, busy: true }).collect();
+        self.rules.push(Rule { id, phase: Phase::Serving { course, change: None, paused }, former });
     }
 
     fn set_paused(&mut self, id: RuleId, wanted: bool, actions: &mut Vec<Action>) {

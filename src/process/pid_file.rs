@@ -18,6 +18,7 @@ mod tests;
 
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -123,6 +124,39 @@ impl PidFile {
             }
         }
         Err(PidFileError::Contended { path })
+    }
+}
+
+impl PidFile {
+    /// Takes over the pid file of another process of ours, which has given us its locked file, and still holds it: there
+    /// is no moment without a lock.
+    ///
+    /// # Errors
+    /// Those of [`PidFile::create`].
+    pub fn take_over(path: &Path, mode: u32, held: OwnedFd) -> Result<Self, PidFileError> {
+        let held = File::from(held);
+        let read = |source| PidFileError::Read { path: path.to_owned(), source };
+        if !leads_to(path, &held).map_err(read)? {
+            // Somebody has removed it: there is nothing to take over.
+            return Self::create(path, mode);
+        }
+        let (name, file) = write_beside(path, mode)?;
+        name.become_file(path, true)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// The locked file, for the process that takes over.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+
+    /// Another process has taken over: what is at the path is no longer ours.
+    pub fn leave(self) {
+        // With the lock, which is on a file that has no name any more, or is about to lose it.
+        std::mem::forget(self);
     }
 }
 

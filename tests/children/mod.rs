@@ -17,6 +17,7 @@ mod plain;
 mod probe;
 mod probed;
 mod serve;
+mod successor;
 mod wire;
 mod wrap;
 
@@ -77,6 +78,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["keeps_by_library", file] => notifies::by_library(file.as_ref()),
         ["notifies", ..] => notifies::run(&words[1..]),
         ["relay", name, ..] => crate::relay::run(name, &words[2..]),
+        ["successor", last, ..] => successor::run(last.parse().unwrap()),
         ["probe", file] => probe::run(file.as_ref()),
         ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
         ["probed_second"] => probed::second(),

@@ -245,7 +245,7 @@ fn d11_a_destination_with_tls_is_verified() {
     client.ends();
     place.wait_log("cannot connect to tls:");
     place
-        .run(&["switch", &source, "tls:127.0.0.1:1:caCertsDir=/no/such/folder"])
+        .run(&["switch", &source, "tls:127.0.0.1:1:trustRoots=/no/such/folder"])
         .expect(1)
         .complains()
         .says("/no/such");

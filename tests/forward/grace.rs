@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 trials![
     b01_start_returns_when_everything_works,
+    b01_many_starts_at_once_are_one_forwarder,
     b01_a_second_setup_takes_the_place_of_the_first,
     b02_after_stop_the_log_tells_and_the_pid_file_is_gone,
     b03_ls_after_start_is_one_active_row,
@@ -34,6 +35,17 @@ fn b01_start_returns_when_everything_works() {
         assert!(place.path(file).exists(), "{file} is missing");
     }
     assert!(crate::harness::process::alive(place.pid()));
+}
+
+fn b01_many_starts_at_once_are_one_forwarder() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let sources = (0..4).map(|_| free_source()).collect::<Vec<_>>();
+    let starts = sources.iter().map(|(source, _)| place.begin(&["start", source, &a.endpoint()]));
+    for start in starts.collect::<Vec<_>>() {
+        assert_eq!(start.finish(crate::harness::PATIENCE).expect(0).out, "Started\n");
+    }
+    sources.iter().for_each(|(_, address)| drop(client(*address, "a")));
+    assert_eq!(place.rows().len(), 4);
 }
 
 fn b01_a_second_setup_takes_the_place_of_the_first() {

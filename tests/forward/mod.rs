@@ -5,9 +5,11 @@ mod control;
 mod defects;
 mod grace;
 mod place;
+mod restart;
 mod saved;
 mod stop;
 mod switch;
+mod tls;
 mod wait;
 
 /// Every trial of the role.
@@ -17,9 +19,11 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         control::all(),
         defects::trials(),
         grace::trials(),
+        restart::trials(),
         saved::trials(),
         stop::trials(),
         switch::trials(),
+        tls::trials(),
         wait::trials(),
     ];
     all.into_iter().flatten().collect()

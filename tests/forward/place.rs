@@ -263,6 +263,10 @@ impl Client<TcpStream> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Client { stream: BufReader::new(stream) }
     }
+
+    pub(super) fn local_port(&self) -> u16 {
+        self.stream.get_ref().local_addr().unwrap().port()
+    }
 }
 
 impl Client<UnixStream> {
@@ -293,6 +297,23 @@ impl<S: Read + Write> Client<S> {
         line.trim_end().to_owned()
     }
 
+    /// The next line, or nothing.
+    pub(super) fn try_line(&mut self) -> String {
+        let mut line = String::new();
+        let _ = self.stream.read_line(&mut line);
+        line.trim_end().to_owned()
+    }
+
+    /// Ends it from here, and waits for the other side's end.
+    #[track_caller]
+    pub(super) fn end(&mut self)
+    where
+        S: Shutdown,
+    {
+        self.stream.get_ref().shut_down();
+        self.ends();
+    }
+
     /// Waits for the end: true for an end of file, false for a reset.
     #[track_caller]
     pub(super) fn ends(&mut self) -> bool {
@@ -302,6 +323,17 @@ impl<S: Read + Write> Client<S> {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
             Err(error) => panic!("it does not end: {error}"),
         }
+    }
+}
+
+/// What can say that it sends no more.
+pub(super) trait Shutdown {
+    fn shut_down(&self);
+}
+
+impl Shutdown for TcpStream {
+    fn shut_down(&self) {
+        self.shutdown(std::net::Shutdown::Write).unwrap();
     }
 }
 

@@ -24,6 +24,12 @@ fn after_a_kill_the_last_switched_state_is_served() {
     assert_eq!(place.run(&["start"]).expect(0).out, "Started\n");
     client(address, "a");
     client(other, "b");
+    place.run(&["stop"]).expect(0);
+    // To come up and to end are no changes.
+    let files = || ["forward.json", "forward.json.previous"].map(|name| place.file(name));
+    let before = files();
+    place.run(&["start"]).expect(0);
+    assert_eq!(files(), before);
     place.run(&["stop", &one]).expect(0);
     place.kill();
     place.run(&["start"]).expect(0);

@@ -6,7 +6,7 @@ use crate::cli::{Common, Failure};
 use crate::control::client::ask;
 use crate::forward::request::{Done, Request};
 use crate::forward::store::{SCHEMA, Saved, SavedOptions, SavedRule, Store};
-use crate::forward::{Driver, DriverError, Equipment, PID_FILE, Settings};
+use crate::forward::{Driver, DriverError, Equipment, PID_FILE, Settings, Successor, take_over};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::Listen;
@@ -17,14 +17,21 @@ use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use clap::Args;
 use log::{error, warn};
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Scripts of any user who can reach it read it.
 const PID_FILE_MODE: u32 = 0o644;
 /// What is printed when everything works.
 const STARTED: &str = "Started\n";
+/// Between two attempts to ask one that is coming up.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What follows damage.
 const INSTEAD: &str = "; serving the rules that were saved before those";
 
@@ -58,6 +65,9 @@ pub(super) struct Start {
     /// Log to this file [default: forward.log in the directory; standard error in the foreground]
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
+    /// Take over from the forwarder at the other end of standard input
+    #[arg(long, hide = true)]
+    take_over: bool,
     /// Where to listen
     #[arg(value_name = "SRC", requires = "destination")]
     source: Option<String>,
@@ -73,10 +83,14 @@ struct Plan {
     inherited: Inherited,
     log: Destination,
     verbosity: i16,
+    successor: Option<Vec<OsString>>,
 }
 
 impl Start {
     pub(super) fn run(self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
+        if self.take_over {
+            return self.take_over(asked, common, signals);
+        }
         let rule = self.rule()?;
         let options = self.options();
         Settings::of(&options).map_err(|error| Failure::failed(&error).code(2))?;
@@ -98,7 +112,8 @@ impl Start {
             (None, true) => Destination::Stderr,
             (None, false) => Destination::File(asked.dir.path().join("forward.log")),
         };
-        let plan = Plan { rule, options, inherited, log, verbosity: common.verbosity() };
+        let successor = if self.foreground { None } else { Some(successor(asked, &log, common)) };
+        let plan = Plan { rule, options, inherited, log, verbosity: common.verbosity(), successor };
         if self.foreground {
             stray::deal_with(Stray::CloseOnExec);
             return plan.serve(asked, signals, None).map(|()| ExitCode::SUCCESS);
@@ -126,6 +141,28 @@ impl Start {
         }
     }
 
+    /// Goes on for a process that hands everything over.
+    fn take_over(&self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
+        let stream = io::stdin().as_fd().try_clone_to_owned();
+        let stream = UnixStream::from(stream.map_err(|error| Failure::of_io("cannot use standard input", &error))?);
+        stray::deal_with(Stray::Close);
+        let log = match &self.log_file {
+            Some(path) => Destination::File(path.clone()),
+            None => Destination::File(asked.dir.path().join("forward.log")),
+        };
+        let logging = logging::start(logging::level(common.verbosity()), &log);
+        let logging = logging.map_err(|error| Failure::failed(&error))?;
+        raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+        let equipment = Successor {
+            signals,
+            logging,
+            directory: asked.dir.path().to_owned(),
+            pid_file_mode: PID_FILE_MODE,
+            successor: successor(asked, &log, common),
+        };
+        take_over(&stream, equipment).map_err(|error| failure(&error)).map(|()| ExitCode::SUCCESS)
+    }
+
     fn rule(&self) -> Result<Option<SavedRule>, Failure> {
         match (&self.source, &self.destination) {
             (Some(from), Some(to)) => {
@@ -149,6 +186,41 @@ impl Start {
     }
 }
 
+/// The command of a process that takes over: by the path that we were started from, whatever is there by then.
+fn successor(asked: &Asked, log: &Destination, common: &Common) -> Vec<OsString> {
+    let mut command = vec![program().into_os_string()];
+    command.extend(["forward", "-d"].map(OsString::from));
+    command.extend([asked.dir.path().as_os_str().to_owned()]);
+    command.extend(["start", "--take-over"].map(OsString::from));
+    if let Destination::File(path) = log {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        command.extend(["--log-file".into(), path.into_os_string()]);
+    }
+    command.extend((0..common.verbose).map(|_| OsString::from("-v")));
+    command.extend((0..common.quiet).map(|_| OsString::from("-q")));
+    command
+}
+
+/// The path that we were started from: a symbolic link in it may lead elsewhere by the next time. Where it does not lead
+/// to us now, what the system says.
+fn program() -> PathBuf {
+    let ours = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let same = |path: &PathBuf| match (std::fs::metadata(path), std::fs::metadata("/proc/self/exe")) {
+        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
+        _ => false,
+    };
+    let Some(name) = std::env::args_os().next().map(PathBuf::from) else {
+        return ours;
+    };
+    let named = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
+        std::path::absolute(&name).ok()
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|folder| folder.join(&name)).find(same)
+    };
+    named.filter(same).unwrap_or(ours)
+}
+
 /// Adds the rule to the forwarder that runs; `None`: none does.
 fn add(asked: &Asked, rule: &SavedRule, options: &SavedOptions) -> Result<Option<ExitCode>, Failure> {
     let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
@@ -167,6 +239,23 @@ fn add(asked: &Asked, rule: &SavedRule, options: &SavedOptions) -> Result<Option
     }
 }
 
+/// Another start was faster: it gets our rule, as soon as it can be asked.
+fn add_to_faster(asked: &Asked, rule: &SavedRule, pipe: &StatusPipe) -> Result<(), Failure> {
+    let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
+    let until = Instant::now() + super::PATIENCE;
+    loop {
+        match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
+            Err(error) if error.is_nobody() && Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            Err(error) => return Err(asked.no_answer(&error)),
+            Ok(reply) => {
+                let text = started(result::<Done>(reply)?.listening.as_deref());
+                pipe.tell(&StartResult { code: 0, text });
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// What nobody can know without it comes first.
 fn started(listening: Option<&str>) -> String {
     listening.map_or_else(|| STARTED.into(), |address| format!("listening on {address}\n{STARTED}"))
@@ -177,15 +266,28 @@ impl Plan {
         let directory = asked.dir.path();
         asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
         let pid_file = PidFile::create(&directory.join(PID_FILE), PID_FILE_MODE);
-        let _pid_file = pid_file.map_err(|error| taken(asked, &error))?;
+        let pid_file = match (pid_file, starter.as_ref(), self.rule.as_ref()) {
+            (Err(PidFileError::Held { .. }), Some(pipe), Some(rule)) if self.options.is_empty() => {
+                return add_to_faster(asked, rule, pipe);
+            }
+            (pid_file, ..) => pid_file.map_err(|error| taken(asked, &error))?,
+        };
         let logging = logging::start(logging::level(self.verbosity), &self.log);
         let logging = logging.map_err(|error| Failure::failed(&error))?;
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
         let mut store = Store::new(directory);
         let saved = what_to_serve(&mut store, self.rule, self.options)?;
         let settings = Settings::of(&saved.options).map_err(|error| Failure::failed(&error))?;
-        let equipment =
-            Equipment { signals, inherited: self.inherited, control: asked.socket.clone(), store, saved, logging };
+        let equipment = Equipment {
+            signals,
+            inherited: self.inherited,
+            control: asked.socket.clone(),
+            store,
+            saved,
+            logging,
+            pid_file,
+            successor: self.successor,
+        };
         let driver = Driver::new(settings, equipment).map_err(|error| failure(&error))?;
         let text = started(driver.chosen().as_deref());
         match starter {

@@ -51,11 +51,11 @@ impl Driver {
             endpoint: place.text.clone(),
             status: if course.is_some() { "active" } else { "inactive" }.into(),
             connections: counts.connections,
-            bytes_in: counts.bytes_in,
-            bytes_out: counts.bytes_out,
-            failures: counts.failures,
-            age_seconds: place.target.age().as_secs(),
-            total: counts.total,
+            bytes_in: counts.bytes_in + place.before.bytes_in,
+            bytes_out: counts.bytes_out + place.before.bytes_out,
+            failures: counts.failures + place.before.failures,
+            age_seconds: (place.target.age() + place.before.age).as_secs(),
+            total: counts.total + place.before.total,
             weight: course.map_or(0, |course| weight(course, id)),
         })
     }

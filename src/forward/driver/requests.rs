@@ -17,14 +17,18 @@ use std::time::Duration;
 /// Who has asked for something that takes its time, and what for.
 pub(super) struct Asker {
     /// Who waits for the answer; `None`: nobody.
-    client: Option<ClientId>,
-    what: What,
+    pub(super) client: Option<ClientId>,
+    pub(super) what: What,
 }
 
 /// What was asked for.
-enum What {
-    Switch { source: String, destination: String },
-    Wait,
+pub(super) enum What {
+    Switch {
+        source: String,
+        destination: String,
+    },
+    /// With the source as it was asked for.
+    Wait(Option<String>),
     StopRule(RuleId),
     Stop,
 }
@@ -57,7 +61,7 @@ impl Driver {
         for request in of_client.collect::<Vec<_>>() {
             if let Some(asker) = self.requests.get_mut(&request) {
                 asker.client = None;
-                if matches!(asker.what, What::Wait) {
+                if matches!(asker.what, What::Wait(_)) {
                     self.requests.remove(&request);
                     self.input(Input::Left(request));
                 }
@@ -78,6 +82,7 @@ impl Driver {
                 let stop = if drain { Stop::Drain(limit) } else { Stop::Cut };
                 self.stop(id, source, stop).map(|()| None)
             }
+            Ask::Restart => self.restart(id).map(|()| None),
             Ask::Pause { source } => self.rule(&source).map(|rule| {
                 self.input(Input::Pause(rule));
                 Some(self.changed())
@@ -132,8 +137,8 @@ impl Driver {
         }
     }
 
-    fn wait(&mut self, id: ClientId, source: Option<String>) -> Result<(), DriverError> {
-        let scope = match source {
+    pub(super) fn wait(&mut self, id: ClientId, source: Option<String>) -> Result<(), DriverError> {
+        let scope = match source.clone() {
             None => Scope::All,
             Some(source) => {
                 let rules = self.all_at(&source.parse::<Listen>()?);
@@ -144,7 +149,7 @@ impl Driver {
             }
         };
         let request = Request(self.number());
-        self.requests.insert(request, Asker { client: Some(id), what: What::Wait });
+        self.requests.insert(request, Asker { client: Some(id), what: What::Wait(source) });
         self.input(Input::Wait { scope, request });
         Ok(())
     }
@@ -180,7 +185,7 @@ impl Driver {
         };
         let reply = match what {
             What::Switch { source, destination } => self.switched(&source, &destination, answer),
-            What::Wait => match answer {
+            What::Wait(_) => match answer {
                 Answer::Cut => Reply::failed("what ran on a former destination was cut"),
                 _ => done(&Done::default()),
             },
@@ -244,11 +249,11 @@ impl Driver {
     }
 }
 
-fn done(result: &impl Serialize) -> Reply {
+pub(super) fn done(result: &impl Serialize) -> Reply {
     serde_json::to_value(result).map_or_else(|error| Reply::failed(error.to_string()), Reply::done)
 }
 
-fn refusal(error: &DriverError) -> Reply {
+pub(super) fn refusal(error: &DriverError) -> Reply {
     let hint = error.hint().map(str::to_owned);
     Reply { hint, ..Reply::failed(crate::chain(error)) }
 }

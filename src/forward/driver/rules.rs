@@ -7,8 +7,11 @@ use crate::forward::store::SavedRule;
 use crate::net::endpoint::{Connect, Listen, Tcp};
 use crate::net::listener::{self, Address, Bound, SocketFile, Traffic};
 use crate::net::relay::{self, Door, ListenerId, Route, Which};
+use crate::net::tls::ServerIdentity;
 use log::info;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Connections that the kernel keeps until we accept them, where an endpoint says nothing else.
 const BACKLOG: u32 = 4096;
@@ -19,22 +22,37 @@ pub(super) struct Listening {
     /// The source as it was given, but for a port that was left open.
     pub(super) text: String,
     pub(super) address: Address,
-    route: Arc<Route>,
+    pub(super) route: Arc<Route>,
     pub(super) door: ListenerId,
+    /// The listening socket once more, for whoever takes over; `None` when it is closed.
+    pub(super) socket: Option<OwnedFd>,
+    pub(super) tls: Option<Arc<ServerIdentity>>,
     /// The port was left open.
-    chosen: bool,
+    pub(super) chosen: bool,
     /// Removed when the listener is closed.
-    file: Option<SocketFile>,
+    pub(super) file: Option<SocketFile>,
     /// How many connections were cut at the end.
     pub(super) cut: usize,
 }
 
 /// A destination of a rule.
 pub(super) struct Place {
-    rule: RuleId,
+    pub(super) rule: RuleId,
     pub(super) connect: Connect,
     pub(super) text: String,
     pub(super) target: Arc<relay::Destination>,
+    /// What was counted by processes before this one.
+    pub(super) before: Before,
+}
+
+/// What was counted by processes before this one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    pub(super) age: Duration,
+    pub(super) total: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) failures: u64,
 }
 
 /// A rule whose listener is bound, and which does not accept yet.
@@ -46,7 +64,7 @@ pub(super) struct Prepared {
     chosen: bool,
     course: Course,
     paused: bool,
-    tls: Option<Arc<crate::net::tls::ServerIdentity>>,
+    tls: Option<Arc<ServerIdentity>>,
 }
 
 impl Driver {
@@ -88,16 +106,20 @@ impl Driver {
     pub(super) fn accept_for(&mut self, rule: Prepared) -> Result<RuleId, DriverError> {
         let Prepared { id, bound, source, text, chosen, course, paused, tls } = rule;
         let route = Route::new(self.shares(course));
-        let proxied = matches!(source, Listen::Proxied(_));
-        let door = Door { socket: bound.socket, route: Arc::clone(&route), proxied, tls };
-        let door = self.relay.listen(door);
-        let door = door.map_err(|source| DriverError::Accept { endpoint: text.clone(), source })?;
+        let accept = |source| DriverError::Accept { endpoint: text.clone(), source };
+        let socket = Some(bound.socket.try_clone().map_err(accept)?);
+        let proxied = is_proxied(&source);
+        let door = Door { socket: bound.socket, route: Arc::clone(&route), proxied, tls: tls.clone() };
+        let door = self.relay.listen(door).map_err(accept)?;
+        if paused {
+            self.relay.pause(door);
+        }
         let to = self.places.get(&course.active).map_or("", |place| place.text.as_str());
         info!("forwarding {text} ({}) to {to}", bound.address);
-        let listening =
-            Listening { source, text, address: bound.address, route, door, chosen, file: bound.file, cut: 0 };
+        let (address, file) = (bound.address, bound.file);
+        let listening = Listening { source, text, address, route, door, socket, tls, chosen, file, cut: 0 };
         self.rules.insert(id, listening);
-        self.input(Input::Start { rule: id, course, paused });
+        self.input(Input::Start { rule: id, course, paused, former: Vec::new() });
         Ok(id)
     }
 
@@ -110,11 +132,17 @@ impl Driver {
         }
     }
 
-    fn add_place(&mut self, rule: RuleId, connect: Connect, text: &str) -> Result<DestinationId, DriverError> {
+    pub(super) fn add_place(
+        &mut self,
+        rule: RuleId,
+        connect: Connect,
+        text: &str,
+    ) -> Result<DestinationId, DriverError> {
         let tls = self.client_identity(&connect, text)?;
         let id = self.number();
         let target = self.relay.destination(id, connect.clone(), tls);
-        self.places.insert(DestinationId(id), Place { rule, connect, text: text.to_owned(), target });
+        let place = Place { rule, connect, text: text.to_owned(), target, before: Before::default() };
+        self.places.insert(DestinationId(id), place);
         Ok(DestinationId(id))
     }
 
@@ -143,7 +171,7 @@ impl Driver {
         rules.find(|rule| rule.door == door).map_or("a former rule", |rule| rule.text.as_str())
     }
 
-    fn shares(&self, course: Course) -> Vec<relay::Share> {
+    pub(super) fn shares(&self, course: Course) -> Vec<relay::Share> {
         let share = course.share.map_or(0, |share| share.percent);
         let rest = (course.active, 100 - u32::from(share));
         let all = std::iter::once(rest).chain(course.share.map(|share| (share.to, u32::from(share.percent))));
@@ -174,6 +202,10 @@ impl Driver {
 
     /// News may be late: only what is so now counts.
     pub(super) fn drained(&mut self, id: DestinationId) {
+        if self.leaving.is_some() {
+            self.leave_when_idle();
+            return;
+        }
         if self.places.get(&id).is_some_and(|place| place.target.counts().connections == 0) {
             self.input(Input::Drained(id));
         }
@@ -190,7 +222,7 @@ impl Driver {
         if let Some(listening) = self.rules.get_mut(&rule) {
             info!("closing {}", listening.text);
             // Its file first, while it still works: whoever finds it can connect.
-            listening.file = None;
+            (listening.file, listening.socket) = (None, None);
             self.relay.stop_listening(listening.door);
         }
     }
@@ -225,6 +257,11 @@ impl Driver {
             Some(Phase::Draining { .. }) | None => false,
         }
     }
+}
+
+/// Whether clients begin with a PROXY header.
+pub(super) fn is_proxied(source: &Listen) -> bool {
+    matches!(source, Listen::Proxied(_))
 }
 
 /// The TCP port, where there is one.

@@ -2,6 +2,7 @@
 
 use super::Driver;
 use crate::forward::Source;
+use crate::forward::handover::HandoverError;
 use crate::forward::probe::{self, Probe};
 use crate::forward::state::{DestinationId, Input};
 use crate::net::tls::{Change, ClientIdentity, ServerIdentity, Watch};
@@ -9,6 +10,7 @@ use crate::reactor::Waker;
 use log::{error, info, warn};
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ const FILE_CHECK: Duration = Duration::from_secs(2);
 enum Told {
     Probed { number: u64, to: DestinationId, result: Result<(), String> },
     Certificate(Change),
+    Successor(Result<UnixStream, HandoverError>),
 }
 
 /// Probes that are to be made or under way, and the watch over certificates.
@@ -60,6 +63,16 @@ impl Trials {
 
     pub(super) fn watch_client(&self, name: String, identity: &Arc<ClientIdentity>) {
         self.files.client(name, identity);
+    }
+
+    /// Does something that takes its time with the stream to a successor, on a thread of its own, and tells.
+    pub(super) fn meet(
+        &self,
+        work: impl FnOnce() -> Result<UnixStream, HandoverError> + Send + 'static,
+    ) -> io::Result<()> {
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        let body = move || tell(&sender, &waker, Told::Successor(work()));
+        std::thread::Builder::new().name("restart".into()).spawn(body).map(drop)
     }
 
     /// Looks at all files now.
@@ -122,6 +135,7 @@ impl Driver {
                     self.probed(to, result);
                 }
                 Told::Probed { .. } => {}
+                Told::Successor(ready) => self.successor_told(ready),
                 Told::Certificate(change) if change.is_warning() => warn!("{change}"),
                 Told::Certificate(change) => info!("{change}"),
             }

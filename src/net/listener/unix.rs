@@ -47,6 +47,21 @@ pub struct SocketFile {
     identity: Identity,
 }
 
+impl SocketFile {
+    /// The file at this path as ours: the socket that is bound there has been handed to us.
+    ///
+    /// # Errors
+    /// Those of lstat(2).
+    pub fn take_over(path: &Path) -> io::Result<Self> {
+        Ok(SocketFile { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) })
+    }
+
+    /// The socket has been handed to another process: the file stays.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
 /// Device and inode. The inode of a bound socket cannot be used again before the socket is closed.
 type Identity = (u64, u64);
 

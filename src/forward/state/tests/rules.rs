@@ -52,7 +52,7 @@ fn all_who_wait_are_answered_but_those_who_left() {
 #[test]
 fn a_wait_for_one_rule_is_not_held_up_by_another() {
     let mut bench = Bench::serving();
-    bench.on(Input::Start { rule: OTHER, course: Course::all_to(C), paused: false });
+    bench.on(Input::Start { rule: OTHER, course: Course::all_to(C), paused: false, former: Vec::new() });
     bench.switch(B, PLAIN);
     let wait = |scope, request| Input::Wait { scope, request: Request(request) };
     assert_eq!(answers(&bench.on(wait(Scope::Rules(vec![OTHER]), 10))), [Answer::Drained]);
@@ -150,4 +150,13 @@ fn the_last_word_on_a_stop_holds() {
 fn a_stop_without_rules_is_the_end_at_once() {
     let mut bench = Bench::new();
     assert_eq!(bench.on(Input::Stop { stop: Stop::Cut, request: None }), [Action::Finish]);
+}
+
+#[test]
+fn a_rule_that_another_process_has_served_begins_with_its_former_destinations() {
+    let mut bench = Bench::new();
+    let input = Input::Start { rule: RULE, course: Course::all_to(B), paused: false, former: vec![A] };
+    assert!(bench.on(input).contains(&Action::Watch(A)));
+    assert_eq!(answers(&bench.wait()), [], "something runs on A");
+    assert_eq!(answers(&bench.on(Input::Drained(A))), [Answer::Drained]);
 }
