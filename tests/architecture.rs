@@ -29,7 +29,11 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
+<<<<<<< HEAD
 const PURE: &[&str] = &[
+=======
+const PURE: [&str; 16] = [
+>>>>>>> forward
     "net/proxy_protocol.rs",
     "net/proxy_protocol/",
     "supervise/state.rs",
@@ -39,6 +43,8 @@ const PURE: &[&str] = &[
     "supervise/seldom.rs",
     "net/status_line.rs",
     "net/connecting/attempts.rs",
+    "net/relay/flow.rs",
+    "net/relay/flow/",
     "net/resolve/queue.rs",
     "forward/state.rs",
     "forward/state/",

@@ -30,6 +30,7 @@ use requests::Asker;
 use rules::{Listening, Place};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -108,6 +109,8 @@ pub struct Driver {
     successor: Option<Vec<OsString>>,
     /// A new process is getting ready.
     restarting: Option<Restarting>,
+    /// Streams to processes before this one, which may have connections still: their end ends those.
+    predecessors: Vec<OwnedFd>,
     /// What was taken out for it.
     taken: Vec<Handed>,
     /// Another process has taken over, and this is the stream to it: only what could not be handed over is left.
@@ -178,6 +181,7 @@ impl Driver {
             pid_file: parts.pid_file,
             successor: parts.successor,
             restarting: None,
+            predecessors: Vec::new(),
             taken: Vec::new(),
             leaving: None,
             finished: false,
@@ -309,6 +313,7 @@ impl Driver {
                         error!("{}", crate::chain(&error));
                     }
                 }
+                Signal::SIGCHLD if self.leaving.is_some() => leaving::reap(),
                 Signal::SIGHUP => self.trials.look_at_files(),
                 _ => debug!("{signal} means nothing here"),
             }

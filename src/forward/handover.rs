@@ -99,6 +99,8 @@ pub enum Handed {
     Waiter(Option<String>, OwnedFd),
     /// The locked pid file.
     PidFile(OwnedFd),
+    /// The stream to a process before the old one, which stays for what could not be handed over; its end would end that.
+    Predecessor(OwnedFd),
 }
 
 /// Why a handover came to nothing.
@@ -168,6 +170,7 @@ impl Handed {
             Handed::Parked(number, socket) => vec![(socket.as_fd(), labelled("parked", &number.to_string()))],
             Handed::Control(socket) => vec![(socket.as_fd(), labelled("control", ""))],
             Handed::PidFile(file) => vec![(file.as_fd(), labelled("pid-file", ""))],
+            Handed::Predecessor(stream) => vec![(stream.as_fd(), labelled("predecessor", ""))],
             Handed::Waiter(source, socket) => {
                 vec![(socket.as_fd(), labelled("waiter", source.as_deref().unwrap_or_default()))]
             }
@@ -236,6 +239,7 @@ fn understood(descriptor: OwnedFd, metadata: &[u8], rest: &mut VecDeque<(OwnedFd
         "parked" => Handed::Parked(number()?, descriptor),
         "control" => Handed::Control(descriptor),
         "pid-file" => Handed::PidFile(descriptor),
+        "predecessor" => Handed::Predecessor(descriptor),
         "waiter" => Handed::Waiter(Some(text("of")?.to_owned()).filter(|source| !source.is_empty()), descriptor),
         "client" => {
             let mut state = serde_json::from_slice::<CarriedState>(map.get("state")?).ok()?;
@@ -287,9 +291,10 @@ mod tests {
             Handed::Waiter(Some("tcp:1".into()), socket()),
             Handed::Waiter(None, socket()),
             Handed::PidFile(socket()),
+            Handed::Predecessor(socket()),
         ];
         let count = all.iter().map(Handed::count).sum::<usize>();
-        assert_eq!(count, 8);
+        assert_eq!(count, 9);
         let sends = std::thread::spawn(move || {
             say(&old, &Word::Ready).unwrap();
             send(&old, &all).unwrap();
@@ -300,7 +305,7 @@ mod tests {
         let received = receive(&new, count).unwrap();
         expect(&new, &Word::Commit).unwrap();
         drop(sends.join().unwrap());
-        assert_eq!(received.len(), 7);
+        assert_eq!(received.len(), 8);
         let Handed::Pair(carried) = &received[2] else { panic!("{received:?}") };
         assert_eq!(carried.state, state);
         assert!(matches!(&received[4], Handed::Waiter(Some(source), _) if source == "tcp:1"), "{received:?}");

@@ -12,7 +12,11 @@ pub enum Request {
     /// How it is, as every instance is asked.
     Status,
     /// Its rules and destinations.
-    List,
+    List {
+        /// Also how the bytes of each connection go.
+        #[serde(default)]
+        detail: bool,
+    },
     /// A further rule; the answer comes when it accepts.
     Start {
         /// Where to listen.
@@ -124,6 +128,8 @@ pub struct ListedRule {
     pub paused: bool,
     pub draining: bool,
     pub parked: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<String>,
     pub destinations: Vec<ListedDestination>,
 }
 
@@ -140,6 +146,18 @@ pub struct ListedDestination {
     pub age_seconds: u64,
     pub total: u64,
     pub weight: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Paths>,
+}
+
+/// How many connections go which way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it, and docs/forward.md what they count")]
+pub struct Paths {
+    pub setting_up: usize,
+    pub copy: usize,
+    pub splice: usize,
+    pub tls: usize,
 }
 
 /// The forwarder as an instance among others.
@@ -163,6 +181,7 @@ mod tests {
     fn requests_are_read_as_they_are_documented() {
         let read = |text: &str| serde_json::from_str::<Request>(text).ok();
         assert_eq!(read(r#"{"request":"status"}"#), Some(Request::Status));
+        assert_eq!(read(r#"{"request":"list"}"#), Some(Request::List { detail: false }));
         assert_eq!(read(r#"{"request":"wait"}"#), Some(Request::Wait { source: None }));
         let stop = Request::Stop { source: None, drain: true, limit_ms: Some(5) };
         assert_eq!(read(r#"{"request":"stop","drain":true,"limit_ms":5}"#), Some(stop));

@@ -153,6 +153,7 @@ impl Relay {
     }
 
     fn close(&self, listener: ListenerId, takes_in: bool) {
+        self.entrances().remove(&listener);
         let (done, is_done) = channel();
         self.home(listener).send(Request::Close { listener, takes_in, done });
         // An error says that the loop has ended, and its listeners with it.

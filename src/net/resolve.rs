@@ -64,7 +64,9 @@ pub struct Inbox<K> {
 
 /// A question that was asked. Dropping it takes it back, and no answer comes any more.
 #[derive(Debug)]
-pub struct Question(#[allow(dead_code, reason = "what counts is that it exists")] Arc<()>);
+pub struct Question {
+    _open: Arc<()>,
+}
 
 #[derive(Debug)]
 struct Delivery<K> {
@@ -116,9 +118,9 @@ impl<K: Send + 'static> Resolver<K> {
 
     /// Asks for the addresses of a host; the answer comes into `inbox` with this key.
     pub fn ask(&self, host: &str, key: K, inbox: &Inbox<K>) -> Question {
-        let question = Arc::new(());
+        let open = Arc::new(());
         let request =
-            Request { key, open: Arc::downgrade(&question), sender: inbox.sender.clone(), waker: inbox.waker.clone() };
+            Request { key, open: Arc::downgrade(&open), sender: inbox.sender.clone(), waker: inbox.waker.clone() };
         let mut state = self.shared.lock();
         state.queue.ask(host, request);
         if state.queue.ready() > state.idle && state.threads < THREADS {
@@ -134,7 +136,7 @@ impl<K: Send + 'static> Resolver<K> {
         }
         drop(state);
         self.shared.news.notify_one();
-        Question(question)
+        Question { _open: open }
     }
 
     fn start_thread(&self) -> io::Result<()> {

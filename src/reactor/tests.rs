@@ -134,3 +134,44 @@ fn no_wake_is_lost_between_threads() {
         received += receiver.try_iter().count();
     }
 }
+
+#[test]
+fn an_end_of_file_and_an_error_are_told_apart_from_bytes() {
+    use std::net::{TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = |reactor: &mut Reactor<Key>| {
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        (reactor.register(Descriptor(ours), Key::Left, READABLE).unwrap(), theirs)
+    };
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (_ours, mut theirs) = connect(&mut reactor);
+    theirs.write_all(b"x").unwrap();
+    reactor.wait(&mut events).unwrap();
+    assert!(events[0].readable && !events[0].closed && !events[0].failed);
+    drop(theirs);
+    reactor.wait(&mut events).unwrap();
+    assert!(events[0].readable && events[0].closed && !events[0].failed);
+    let (_ours, theirs) = connect(&mut reactor);
+    socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(theirs);
+    reactor.wait(&mut events).unwrap();
+    assert!(events[0].readable && events[0].writable && events[0].closed && events[0].failed);
+}
+
+#[test]
+fn a_source_that_is_taken_out_works_on_and_brings_no_event() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let (left, mut peer) = watched(&mut reactor, Key::Left);
+    let source = left.into_source();
+    peer.write_all(b"x").unwrap();
+    let (right, mut right_peer) = watched(&mut reactor, Key::Right);
+    right.close();
+    assert_eq!(right_peer.read(&mut [0]).unwrap(), 0, "it is closed at once");
+    reactor.set_deadline(Key::Time, Some(Instant::now() + Duration::from_millis(1)));
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(keys(&events), [Key::Time]);
+    (&source.0).read_exact(&mut [0]).unwrap();
+}

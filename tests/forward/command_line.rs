@@ -58,9 +58,12 @@ fn ls_with_v_tells_more() {
     place.start(&source, &a.endpoint());
     let _held = client(address, "a");
     let ran = place.run(&["ls", "-v"]).expect(0);
-    for word in ["failures", "100%", "8B", "6B", &address.to_string()] {
+    for word in ["failures", "100%", "8B", "6B", "1 copy", &address.to_string()] {
         assert!(ran.out.contains(word), "{word} is missing: {}", ran.out);
     }
+    let paths = &place.run(&["ls", "-v", "--json"]).expect(0).json()["rules"][0]["destinations"][0]["paths"];
+    assert_eq!(paths, &serde_json::json!({"setting_up": 0, "copy": 1, "splice": 0, "tls": 0}));
+    assert!(place.list()["rules"][0]["destinations"][0].get("paths").is_none());
 }
 
 fn options_of_others_are_refused() {

@@ -196,7 +196,7 @@ fn a_program_that_says_nothing_changes_nothing() {
     restarts.finish(PATIENCE).expect(1).complains().says("cannot restart");
     held.ask("a");
     client(address, "a");
-    place.scene.script("program", "echo garbage >&0; exit 1");
+    place.scene.script("program", "read plan; echo garbage >&0; exit 1");
     place.restart_in_vain("not understood");
 }
 
@@ -301,23 +301,27 @@ fn connections_with_tls_end_in_the_old_process() {
     let ((front, address), (middle, secret)) = (free_source(), free_source());
     inner.start(&files.listen(&middle), &a.endpoint());
     outer.start(&front, &files.destination(secret));
-    let mut held = [client(address, "a"), client(address, "a")];
-    for (turn, client_of_old) in held.iter_mut().enumerate() {
-        let old = outer.pid();
+    let mut held: Vec<(Pid, Client<_>)> = Vec::new();
+    for _ in 0..3 {
+        held.push((outer.pid(), client(address, "a")));
         outer.quietly(&["restart"]);
-        assert!(alive(old), "it has connections still");
-        client_of_old.ask("a");
-        client(address, "a");
-        if turn == 0 {
-            client_of_old.end();
-            // The other one is there, too.
-            assert!(alive(old));
+        for (process, client) in &mut held {
+            assert!(alive(*process), "it has a connection still");
+            client.ask("a");
         }
     }
-    held[1].ask("a");
+    client(address, "a");
+    // Each ends with its last connection, also with others before and behind it.
+    let (second, mut client_of_second) = held.remove(1);
+    client_of_second.end();
+    let entry = format!("/proc/{second}");
+    eventually("it is gone, and no zombie", || !std::path::Path::new(&entry).exists());
+    held.iter_mut().for_each(|(_, client)| client.ask("a"));
     outer.run(&["stop"]).expect(0);
     // What was stopped is stopped there, too.
-    held[1].ends();
+    for (_, client) in &mut held {
+        client.ends();
+    }
     until("nothing is left", PATIENCE, || {
         let left = outer.scene.processes();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }

@@ -78,6 +78,9 @@ fn both_sides_speak_tls_and_half_closed_connections_work() {
     client.send("last\n");
     assert_eq!(client.line(), "a last");
     client.end();
+    // When the certificate ends is told.
+    let shown = inner.run(&["ls", "-v"]).expect(0).out;
+    assert!(shown.contains("certificate until 4096-01-01"), "{shown}");
     // Whoever speaks in the clear is no client there.
     let listed = inner.list();
     let secret = listed["rules"][0]["address"].as_str().unwrap().parse().unwrap();

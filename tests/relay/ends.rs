@@ -8,7 +8,8 @@ use socket_protector::net::relay::{How, News, Settings};
 
 use super::bodies;
 use super::scene::{
-    Noise, Scene, exchange, expect, expect_end, expect_reset, reset, settings, wait_acknowledged, write_until_blocked,
+    Noise, Scene, exchange, expect, expect_end, expect_reset, narrow_client, reset, settings, wait_acknowledged,
+    write_until_blocked,
 };
 use crate::harness::{PATIENCE, eventually, until};
 
@@ -17,6 +18,7 @@ bodies![
     a_destination_that_has_said_all_still_gets_every_byte,
     the_half_closed_timer_ends_silence_and_not_a_trickle,
     an_idle_connection_ends_when_it_may_be_idle_no_longer,
+    a_slow_reader_of_what_was_sent_is_not_idle,
     a_reset_of_the_client_reaches_the_destination_behind_its_bytes,
     a_reset_of_the_destination_reaches_the_client_behind_its_bytes,
     a_reset_behind_bytes_that_nobody_reads_waits_for_the_reader,
@@ -100,6 +102,31 @@ fn an_idle_connection_ends_when_it_may_be_idle_no_longer() {
     scene.until_none_is_left();
     let end = until("its end is told", PATIENCE, || scene.news.next().ok_or_else(String::new));
     assert!(matches!(end, News::Ended(end) if end.how == How::TimedOut && end.bytes_in == 12));
+}
+
+/// The sender has ended, and all of it is in the buffers of the kernel.
+fn a_slow_reader_of_what_was_sent_is_not_idle() {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let scene = Scene::with(Settings { idle_timeout: Some(LIMIT), ..settings() });
+    let mut client = narrow_client(scene.address);
+    let mut server = scene.accepted();
+    let mut noise = Noise::new(3);
+    server.write_all(&noise.clone().bytes(500_000)).unwrap();
+    wait_acknowledged(&server);
+    eventually("the relay has read it", || scene.counts().bytes_out == 500_000);
+    let start = Instant::now();
+    let (_keep, pause) = std::sync::mpsc::channel::<()>();
+    for _ in 0..50 {
+        expect(&mut client, &mut noise, 10_000);
+        pause.recv_timeout(LIMIT / 10).unwrap_err();
+    }
+    assert!(start.elapsed() > LIMIT * 3);
+    // And what nobody reads is idle after all.
+    server.write_all(&noise.clone().bytes(500_000)).unwrap();
+    until("it is ended", PATIENCE, || match scene.counts().connections {
+        0 => Ok(()),
+        _ => Err("not yet".to_owned()),
+    });
 }
 
 fn a_reset_of_the_client_reaches_the_destination_behind_its_bytes() {

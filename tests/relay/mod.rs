@@ -4,12 +4,14 @@
 mod carried;
 mod ends;
 mod flaps;
+mod introduced;
 mod limits;
 mod parked;
 mod paths;
 mod reach;
 mod scene;
 mod threads;
+mod tls;
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -26,6 +28,8 @@ fn all() -> Vec<(&'static str, Body)> {
         threads::BODIES,
         carried::BODIES,
         flaps::BODIES,
+        introduced::BODIES,
+        tls::BODIES,
     ]
     .concat()
 }

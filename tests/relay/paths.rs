@@ -145,10 +145,11 @@ fn clients_that_never_read_block_their_senders_and_nobody_else() {
     }
     let first = memory();
     for (_, server) in &blocked {
-        server.set_nonblocking(true).unwrap();
-        assert!((&mut &*server).write(&[0; 100_000]).is_err(), "it stays blocked");
+        // What the kernel takes in its own buffers is its own business.
+        assert!(write_until_blocked(server, &mut noise) < 64_000_000, "it is blocked");
     }
-    assert!(memory() <= first + 500_000, "what is blocked does not grow");
+    let more = memory().saturating_sub(first);
+    assert!(more < 2_000_000, "{more} bytes more for what is blocked already");
     drop(blocked);
     exchange(&mut client, &mut other);
     drop((client, other));

@@ -22,6 +22,7 @@ bodies![
     a_client_that_leaves_ends_the_attempt,
     a_client_that_has_said_all_before_it_was_let_go_is_heard_and_answered,
     bytes_go_between_tcp_and_unix_sockets_in_every_combination,
+    a_destination_that_speaks_and_leaves_at_once_is_heard,
     a_full_backlog_of_a_unix_destination_is_waited_for,
     a_route_to_nowhere_closes_its_clients,
 ];
@@ -174,18 +175,44 @@ fn there_and_back(mut client: Box<dyn ReadWrite>, mut server: Box<dyn ReadWrite>
     sending.join().unwrap();
 }
 
+/// Often gone before the relay knows that it was there.
+fn a_destination_that_speaks_and_leaves_at_once_is_heard() {
+    const CLIENTS: usize = 500;
+    let scene = Scene::new();
+    let backend = scene.backend.try_clone().unwrap();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..CLIENTS {
+            backend.accept().unwrap().0.write_all(b"x").unwrap();
+        }
+    });
+    // Many at a time, so that the relay has more to do than one.
+    for _ in 0..CLIENTS / 50 {
+        let clients: Vec<_> = (0..50).map(|_| scene.client()).collect();
+        for mut client in clients {
+            client.read_exact(&mut [0]).unwrap();
+            expect_end(&mut client);
+        }
+    }
+    serving.join().unwrap();
+    scene.until_none_is_left();
+}
+
+/// A unix socket that takes one more connection as soon as one is accepted, how to reach it, and what fills it.
+pub(super) fn full_backlog(path: &std::path::Path) -> (UnixListener, Connect, std::os::unix::net::UnixStream) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(path).unwrap()).unwrap();
+    socket.listen(0).unwrap();
+    let fill = std::os::unix::net::UnixStream::connect(path).unwrap();
+    (UnixListener::from(std::os::fd::OwnedFd::from(socket)), to_path(path), fill)
+}
+
 fn a_full_backlog_of_a_unix_destination_is_waited_for() {
     let folder = folder();
-    let path = folder.path().join("full");
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
-    socket.listen(0).unwrap();
-    let _fill = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    let backend = UnixListener::from(std::os::fd::OwnedFd::from(socket));
+    let (backend, to, _fill) = full_backlog(&folder.path().join("full"));
     let (relay, _news, _reactor) = relay(settings());
     let source = listening();
     let address = source.local_addr().unwrap();
-    let destination = relay.destination(1, to_path(&path), None);
+    let destination = relay.destination(1, to, None);
     relay.listen(plain(source.into(), Route::new(share(&destination)))).unwrap();
     let mut client = patient(TcpStream::connect(address).unwrap());
     client.write_all(b"hello").unwrap();

@@ -1,5 +1,6 @@
 //! Several loops, cuts, shares.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -68,12 +69,12 @@ fn what_waits_in_the_backlog_is_taken_in_before_a_listener_closes() {
     let scene = Scene::new();
     let clients: Vec<_> = (0..100).map(|_| scene.client()).collect();
     scene.relay.stop_listening(scene.listener);
+    let servers: Vec<_> = clients.iter().map(|_| scene.accepted()).collect();
+    for mut server in servers {
+        server.write_all(b"x").unwrap();
+    }
     for mut client in clients {
-        let mut server = scene.accepted();
-        // Which client is whose does not matter: each has somebody.
-        std::io::Write::write_all(&mut server, b"x").unwrap();
-        drop(server);
-        std::io::Read::read_exact(&mut client, &mut [0]).unwrap();
+        client.read_exact(&mut [0]).unwrap();
     }
     assert!(TcpStream::connect(scene.address).is_err());
 }

@@ -6,7 +6,7 @@ use crate::cli::control::time;
 use crate::cli::print::print;
 use crate::cli::table::table;
 use crate::control::client::ask;
-use crate::forward::request::{List, ListedDestination, ListedRule, Request, Status};
+use crate::forward::request::{List, ListedDestination, ListedRule, Paths, Request, Status};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -20,7 +20,8 @@ pub(super) struct Ls {
 
 impl Ls {
     pub(super) fn run(&self, asked: &Asked, all: bool) -> Result<ExitCode, Failure> {
-        let reply = ask(&asked.socket, &Request::List, Some(PATIENCE)).map_err(|error| asked.no_answer(&error))?;
+        let request = Request::List { detail: all };
+        let reply = ask(&asked.socket, &request, Some(PATIENCE)).map_err(|error| asked.no_answer(&error))?;
         if self.json {
             return print(&format!("{}\n", result::<serde_json::Value>(reply)?));
         }
@@ -43,7 +44,8 @@ fn plain(rules: &[ListedRule]) -> String {
 }
 
 fn in_full(rules: &[ListedRule]) -> String {
-    let head = ["src", "dst", "connections", "status", "weight", "total", "failures", "in", "out", "age", "rule"];
+    let head =
+        ["src", "dst", "connections", "status", "weight", "total", "failures", "in", "out", "age", "path", "rule"];
     let mut all = vec![head.map(String::from).to_vec()];
     for (rule, one) in rows(rules) {
         all.push(vec![
@@ -57,6 +59,7 @@ fn in_full(rules: &[ListedRule]) -> String {
             bytes(one.bytes_in),
             bytes(one.bytes_out),
             time(one.age_seconds),
+            paths(one.paths.as_ref()),
             condition(rule),
         ]);
     }
@@ -67,8 +70,19 @@ fn condition(rule: &ListedRule) -> String {
     match rule {
         ListedRule { draining: true, .. } => "draining".into(),
         ListedRule { paused: true, parked, .. } => format!("paused, {parked} wait"),
+        ListedRule { address, certificate_expires: Some(time), .. } => format!("{address}, certificate until {time}"),
         ListedRule { address, .. } => address.clone(),
     }
+}
+
+fn paths(paths: Option<&Paths>) -> String {
+    let Some(Paths { setting_up, copy, splice, tls }) = paths else {
+        return "-".into();
+    };
+    let all = [(setting_up, "setting up"), (copy, "copy"), (splice, "splice"), (tls, "tls")];
+    let some = all.iter().filter(|(count, _)| **count > 0).map(|(count, name)| format!("{count} {name}"));
+    let some = some.collect::<Vec<_>>().join(", ");
+    if some.is_empty() { "-".into() } else { some }
 }
 
 /// With three digits, in units of 1024.

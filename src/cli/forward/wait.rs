@@ -93,7 +93,7 @@ fn show_until(
 /// How many connections run on former destinations.
 fn left(asked: &Asked, source: Option<&str>) -> Option<u64> {
     let wanted = source.and_then(|source| source.parse::<Listen>().ok());
-    let list = ask(&asked.socket, &Request::List, Some(PATIENCE)).ok()?;
+    let list = ask(&asked.socket, &Request::List { detail: false }, Some(PATIENCE)).ok()?;
     let list = result::<List>(list).ok()?;
     let concerned = list.rules.iter().filter(|rule| {
         let own = rule.source.parse::<Listen>();

@@ -15,9 +15,12 @@ use crate::process::spawn::{Launch, Process, signal_leader, spawn};
 use crate::reactor::{Descriptor, READABLE};
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -133,6 +136,9 @@ impl Driver {
         if let Some(pid_file) = &self.pid_file {
             all.push(Handed::PidFile(pid_file.share()?));
         }
+        for predecessor in self.predecessors.iter().filter(|stream| is_there(stream)) {
+            all.push(Handed::Predecessor(predecessor.try_clone()?));
+        }
         for listening in self.rules.values() {
             if let Some(socket) = &listening.socket {
                 all.push(Handed::Listener(listening.door.number(), socket.try_clone()?));
@@ -202,7 +208,8 @@ impl Driver {
                         self.relay.admit(*door, client);
                     }
                 }
-                Handed::Listener(..) | Handed::Control(_) | Handed::Waiter(..) | Handed::PidFile(_) => {}
+                Handed::Listener(..) | Handed::Control(_) | Handed::Waiter(..) => {}
+                Handed::PidFile(_) | Handed::Predecessor(_) => {}
             }
         }
         self.watch_again();
@@ -284,6 +291,18 @@ impl Driver {
         info!("{count} connections were cut");
         self.finished = true;
     }
+}
+
+/// The process that has taken over is our child, and may go before us.
+pub(super) fn reap() {
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
+}
+
+/// Whether the process at the other end has not gone. Nothing is said there any more.
+fn is_there(stream: &OwnedFd) -> bool {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let looked = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Ends a process that came to nothing.

@@ -2,12 +2,43 @@
 
 use super::Driver;
 use crate::forward::NAME;
-use crate::forward::request::{List, ListedDestination, ListedRule, SCHEMA, Status};
+use crate::forward::request::{List, ListedDestination, ListedRule, Paths, SCHEMA, Status};
 use crate::forward::state::{Course, DestinationId, Rule};
+use crate::net::relay::{Path, View, Which};
 
 impl Driver {
-    pub(super) fn list(&self) -> List {
-        List { schema: SCHEMA, pid: std::process::id().cast_signed(), rules: self.listed() }
+    /// `detail`: with the path of each connection, which every loop is asked for.
+    pub(super) fn list(&self, detail: bool) -> List {
+        let mut rules = self.listed();
+        if detail {
+            let all = rules.iter_mut().flat_map(|rule| &mut rule.destinations);
+            all.for_each(|destination| destination.paths = Some(Paths::default()));
+            for view in self.relay.connections(Which::All) {
+                self.count_path(&mut rules, &view);
+            }
+        }
+        List { schema: SCHEMA, pid: std::process::id().cast_signed(), rules }
+    }
+
+    fn count_path(&self, rules: &mut [ListedRule], view: &View) {
+        let Some(place) = view.destination.and_then(|id| self.places.get(&DestinationId(id))) else {
+            return;
+        };
+        let Some(source) = self.rules.get(&place.rule).map(|rule| rule.text.as_str()) else {
+            return;
+        };
+        let rule = rules.iter_mut().find(|rule| rule.source == source);
+        let destinations = rule.into_iter().flat_map(|rule| &mut rule.destinations);
+        let mut paths = destinations.filter(|one| one.endpoint == place.text).filter_map(|one| one.paths.as_mut());
+        if let Some(paths) = paths.next() {
+            match view.path {
+                Path::SettingUp => paths.setting_up += 1,
+                Path::Copy => paths.copy += 1,
+                Path::Splice => paths.splice += 1,
+                Path::Tls => paths.tls += 1,
+                Path::Parked => {}
+            }
+        }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -40,6 +71,7 @@ impl Driver {
             paused: self.is_paused(rule.id),
             draining: rule.course().is_none(),
             parked: if self.is_paused(rule.id) { self.relay.parked(listening.door) } else { 0 },
+            certificate_expires: listening.tls.as_ref().map(|tls| tls.expires().to_string()),
             destinations: active.chain(former).filter_map(|(id, course)| self.listed_destination(id, course)).collect(),
         })
     }
@@ -57,6 +89,7 @@ impl Driver {
             age_seconds: (place.target.age() + place.before.age).as_secs(),
             total: counts.total + place.before.total,
             weight: course.map_or(0, |course| weight(course, id)),
+            paths: None,
         })
     }
 }

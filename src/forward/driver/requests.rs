@@ -73,7 +73,7 @@ impl Driver {
     fn asked(&mut self, id: ClientId, ask: Ask) -> Result<Option<Reply>, DriverError> {
         match ask {
             Ask::Status => Ok(Some(done(&self.status()))),
-            Ask::List => Ok(Some(done(&self.list()))),
+            Ask::List { detail } => Ok(Some(done(&self.list(detail)))),
             Ask::Start { source, destination } => self.start(source, destination).map(Some),
             Ask::Switch(switch) => self.switch(id, switch),
             Ask::Wait { source } => self.wait(id, source).map(|()| None),

@@ -66,7 +66,8 @@ fn begin(stream: &UnixStream, equipment: Successor) -> Result<Driver, DriverErro
     let handed = handover::receive(stream, plan.descriptors)?;
     handover::say(stream, &Word::Registered)?;
     handover::expect(stream, &Word::Commit)?;
-    let driver = Driver::taking_over(settings, equipment, plan, handed)?;
+    let mut driver = Driver::taking_over(settings, equipment, plan, handed)?;
+    driver.predecessors.push(stream.try_clone()?.into());
     handover::say(stream, &Word::Serving)?;
     info!("taken over");
     Ok(driver)
@@ -98,6 +99,7 @@ struct Arrived {
     listeners: Vec<(u32, OwnedFd)>,
     connections: Vec<Handed>,
     waiters: Vec<(Option<String>, OwnedFd)>,
+    predecessors: Vec<OwnedFd>,
     control: Option<OwnedFd>,
     pid_file: Option<OwnedFd>,
 }
@@ -112,6 +114,7 @@ impl Arrived {
                 Handed::Waiter(source, socket) => arrived.waiters.push((source, socket)),
                 Handed::Control(socket) => arrived.control = Some(socket),
                 Handed::PidFile(file) => arrived.pid_file = Some(file),
+                Handed::Predecessor(stream) => arrived.predecessors.push(stream),
             }
         }
         arrived
@@ -156,6 +159,7 @@ impl Driver {
         for rule in plan.rules {
             driver.go_on_with(rule, &mut arrived)?;
         }
+        driver.predecessors = arrived.predecessors;
         driver.admit_waiters(arrived.waiters);
         let held = arrived.pid_file.take().ok_or_else(|| missing("the pid file"))?;
         let pid_file = PidFile::take_over(&equipment.directory.join(PID_FILE), equipment.pid_file_mode, held)?;

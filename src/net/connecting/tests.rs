@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream as StdUnixStream};
 use std::sync::mpsc::{self, Receiver};
 
-use self::scene::{BlackHole, Key, LIMIT, PATIENCE, Scene, Stream, is_open, listener, nobody, peer_of};
+use self::scene::{BlackHole, Key, LIMIT, PATIENCE, Scene, Stream, has_ipv6, is_open, listener, nobody, peer_of};
 use super::attempts::{HEAD_START, RETRY};
 use super::*;
 
@@ -48,16 +48,19 @@ fn the_system_looks_up_localhost() {
     let stream = Scene::new(&format!("localhost:{}", address.port())).finish().unwrap();
     assert_eq!(peer_of(&stream).port(), address.port());
     drop(listener);
-    let bare = TcpListener::bind("[::1]:0").unwrap();
-    let address = bare.local_addr().unwrap();
-    let stream = Scene::new(&format!("[::1]:{}", address.port())).finish().unwrap();
-    assert_eq!(peer_of(&stream), address);
+    if has_ipv6() {
+        let bare = TcpListener::bind("[::1]:0").unwrap();
+        let address = bare.local_addr().unwrap();
+        let stream = Scene::new(&format!("[::1]:{}", address.port())).finish().unwrap();
+        assert_eq!(peer_of(&stream), address);
+    }
 }
 
 #[test]
 fn a_dead_address_costs_a_head_start_and_no_more() {
     let (listener, good) = listener();
-    let dead = BlackHole::at(Ipv6Addr::LOCALHOST.into(), good.port());
+    let other = if has_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::new(127, 0, 0, 9).into() };
+    let dead = BlackHole::at(other, good.port());
     let mut scene = Scene::with_names(&format!("two.example:{}", good.port()), &[dead.address, good]);
     scene.pends();
     let began = scene.now;
@@ -89,6 +92,9 @@ fn an_address_that_refuses_costs_nothing() {
 
 #[test]
 fn families_take_turns_as_preferred() {
+    if !has_ipv6() {
+        return;
+    }
     let port = TcpListener::bind("[::]:0").unwrap();
     let number = port.local_addr().unwrap().port();
     let (v4, v6): (SocketAddr, SocketAddr) = ("127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap());
@@ -221,9 +227,11 @@ fn the_destination_sees_the_address_to_connect_from() {
     let (_, peer) = listener.accept().unwrap();
     assert_eq!(peer.ip(), Ipv4Addr::new(127, 0, 0, 2));
     drop(stream);
-    let six = TcpListener::bind("[::1]:0").unwrap();
-    let port = six.local_addr().unwrap().port();
-    Scene::new(&format!(r"tcp:\:\:1:{port}:bindAddress=\:\:1")).finish().unwrap();
+    if has_ipv6() {
+        let six = TcpListener::bind("[::1]:0").unwrap();
+        let port = six.local_addr().unwrap().port();
+        Scene::new(&format!(r"tcp:\:\:1:{port}:bindAddress=\:\:1")).finish().unwrap();
+    }
     let error = Scene::new("tcp:127.0.0.1:80:bindAddress=192.0.2.1").finish().unwrap_err();
     assert!(crate::chain(&error).ends_with("Cannot assign requested address (os error 99)"), "{error:?}");
 }

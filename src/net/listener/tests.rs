@@ -272,3 +272,18 @@ fn a_unix_socket_is_replaced_at_once_or_not_at_all() {
     drop(lock);
     replace(&endpoint, 16).unwrap();
 }
+
+#[test]
+fn what_is_spoken_in_connections_makes_no_other_socket() {
+    for text in
+        ["ssl:0:k.pem:interface=127.0.0.1", "haproxy:tcp:0:127.0.0.1:7", "haproxy:ssl:0:k.pem:interface=127.0.0.1"]
+    {
+        let bound = bound(&text.parse().unwrap());
+        assert_eq!(bound.endpoint, text.parse().unwrap());
+        assert!(answers(internet(&bound)), "{text}");
+        assert_eq!(bound.backlog, if text.ends_with(":7") { 7 } else { 16 });
+    }
+    // What we were not started with cannot be adopted, whatever stands before it.
+    let error = Inherited::take(std::iter::once(&"haproxy:fd:1000000".parse().unwrap())).unwrap_err();
+    assert_eq!(rendered(&error), "cannot adopt haproxy:fd:1000000: descriptor 1000000 is not open");
+}

@@ -127,6 +127,7 @@ impl EventLoop {
         };
         listener.behind = true;
         if listener.paused && listener.waiting >= most {
+            self.held_back = true;
             return false;
         }
         // Before the client is accepted, since it needs a second one.
@@ -167,11 +168,15 @@ impl EventLoop {
             }
             self.shared.news.tell(News::Short { listener: id });
         }
+        self.held_back = true;
         self.reactor.set_deadline(Key::Listener(id), Some(self.tools.now + RETRY));
     }
 
     /// A pair has ended: accepts where that was waited for.
     pub(super) fn accept_after_an_end(&mut self) {
+        if !std::mem::take(&mut self.held_back) {
+            return;
+        }
         let most = self.shared.settings.most_parked;
         for (id, listener) in &self.listeners {
             if listener.behind && (listener.short || (listener.paused && listener.waiting < most)) {

@@ -7,7 +7,7 @@ use super::end::End;
 use super::event_loop::{EventLoop, Key};
 use super::failure::DestinationFailure;
 use super::news::{How, News};
-use super::pair::{Fate, Pair, Phase};
+use super::pair::{Fate, Heard, Pair, Phase};
 use super::slab::PairId;
 use crate::net::connecting::{Connecting, Names, Progress};
 use crate::net::listener::Address;
@@ -27,7 +27,7 @@ impl EventLoop {
         let names = Names { resolver: &self.shared.resolver, inbox: &self.answers };
         let limit = self.shared.settings.connect_timeout;
         let connecting = Box::new(Connecting::start(to, limit, now, names, Key::Destination(id)));
-        pair.phase = Phase::Connecting { connecting, leaving: None };
+        pair.phase = Phase::Connecting { connecting, heard: Heard::default(), leaving: None };
         let fate = self.connect(id, pair);
         let waits = fate == Fate::Waits && matches!(pair.phase, Phase::Connecting { .. });
         // It may have left while it waited.
@@ -36,7 +36,7 @@ impl EventLoop {
 
     /// Goes on with connecting.
     pub(super) fn connect(&mut self, id: PairId, pair: &mut Pair) -> Fate {
-        let Phase::Connecting { connecting, .. } = &mut pair.phase else {
+        let Phase::Connecting { connecting, heard, .. } = &mut pair.phase else {
             return Fate::Waits;
         };
         match connecting.proceed(self.tools.now, &mut self.reactor, Key::Destination(id)) {
@@ -44,7 +44,9 @@ impl EventLoop {
             Progress::Failed(error) => self.connect_failed(pair, error.into()),
             Progress::Connected(stream) => {
                 let until = connecting.deadline();
-                pair.destination = Some(End::new(stream));
+                let mut end = End::new(stream);
+                (end.readable, end.closed) = (heard.readable, heard.closed);
+                pair.destination = Some(end);
                 self.introduce(pair, until)
             }
         }

@@ -86,6 +86,8 @@ pub(super) struct EventLoop {
     pub(super) pairs: Slab,
     pub(super) ready: VecDeque<PairId>,
     pub(super) listeners: HashMap<ListenerId, Listener>,
+    /// Some listener waits for a pair to end.
+    pub(super) held_back: bool,
     pub(super) stopping: bool,
     /// What the resolver has found.
     pub(super) answers: Inbox<Key>,
@@ -108,6 +110,7 @@ impl EventLoop {
             pairs: Slab::default(),
             ready: VecDeque::new(),
             listeners: HashMap::new(),
+            held_back: false,
             stopping: false,
             answers,
             inbox,
@@ -171,6 +174,10 @@ impl EventLoop {
             Side::Client => pair.client.on(event),
             Side::Destination => pair.destination.as_mut().and_then(|end| end.on(event)),
         };
+        if let (Phase::Connecting { heard, .. }, Side::Destination) = (&mut pair.phase, side) {
+            heard.readable |= event.readable;
+            heard.closed |= event.closed;
+        }
         if error.is_some() && matches!(pair.phase, Phase::Relaying) {
             pair.on_error(side);
         }
@@ -223,7 +230,13 @@ impl EventLoop {
             Phase::Connecting { leaving: Some(leaving), .. } if *leaving <= now => Fate::Ends(How::Unconnected),
             Phase::Connecting { .. } => self.connect(id, pair),
             Phase::Introducing { .. } => self.introduction_expired(pair),
-            Phase::Relaying => Fate::Ends(How::TimedOut),
+            Phase::Relaying => {
+                if pair.is_heard(now) {
+                    Fate::Waits
+                } else {
+                    Fate::Ends(How::TimedOut)
+                }
+            }
             Phase::Settling { .. } => pair.look(now),
         }
     }

@@ -153,6 +153,12 @@ impl Flow {
         self.up != Progress::Open || self.down != Progress::Open
     }
 
+    /// Whether this direction was passed on, and the other one before it.
+    pub fn is_last(&self, way: Way) -> bool {
+        let other = way.to().sends();
+        self.progress(way) == Progress::PassedOn && self.progress(other) == Progress::PassedOn
+    }
+
     /// Takes in what has happened.
     pub fn on(&mut self, input: Input) {
         match input {

@@ -51,6 +51,9 @@ pub(super) enum Phase {
     /// The destination's socket is being connected.
     Connecting {
         connecting: Box<Connecting<Stream>>,
+        /// What events have said of its sockets. A destination may say something and be gone before we know that it is
+        /// there, and no event says it again.
+        heard: Heard,
         /// When the client counts as gone; it has sent its end of file and nothing else.
         leaving: Option<Instant>,
     },
@@ -60,6 +63,13 @@ pub(super) enum Phase {
     Relaying,
     /// One side was reset, and the other is reset as soon as it has acknowledged what was written to it.
     Settling { side: Side, until: Instant, look: Instant, pause: Duration },
+}
+
+/// What events have said of sockets that are not an end yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    pub(super) readable: bool,
+    pub(super) closed: bool,
 }
 
 /// What becomes of a pair.
@@ -85,6 +95,8 @@ pub(super) struct Pair {
     pub(super) since: Instant,
     /// When a byte was received last.
     pub(super) last: Instant,
+    /// How many bytes neither peer had acknowledged when it was last looked.
+    unheard: usize,
     /// For when the reactor has been told to give it back.
     pub(super) timer: Option<Instant>,
     /// It is in the list of those that go on.
@@ -110,6 +122,7 @@ impl Pair {
             down: Lane::new(),
             since: now,
             last: now,
+            unheard: 0,
             timer: None,
             queued: false,
             header: None,
@@ -150,6 +163,10 @@ impl Pair {
                 break;
             };
             match step {
+                // Closing says it as well: everything was read, so that nothing makes a reset of it.
+                Step::PassOn(way) if self.flow.is_last(way) && self.client.is_plain() && destination.is_plain() => {
+                    return Fate::Ends(How::Finished);
+                }
                 Step::PassOn(way) => match way.to() {
                     Side::Client => self.client.shutdown(Side::Client, &mut self.flow),
                     Side::Destination => destination.shutdown(Side::Destination, &mut self.flow),
@@ -229,7 +246,8 @@ impl Pair {
         };
         match &mut self.phase {
             Phase::Parked => !ended,
-            Phase::Connecting { leaving, .. } if ended => {
+            // Of a TLS client there may be more in its session than in its socket.
+            Phase::Connecting { leaving, .. } if ended && self.client.is_plain() => {
                 leaving.get_or_insert(now + LEAVING);
                 true
             }
@@ -271,7 +289,7 @@ impl Pair {
         match &self.phase {
             Phase::Starting | Phase::Parked => None,
             Phase::Greeting { until, .. } | Phase::Introducing { until } => Some(*until),
-            Phase::Connecting { connecting, leaving } => {
+            Phase::Connecting { connecting, leaving, .. } => {
                 Some(leaving.map_or(connecting.due(), |leaving| leaving.min(connecting.due())))
             }
             Phase::Relaying => self.idle_limit().map(|limit| self.last + limit),
@@ -286,6 +304,18 @@ impl Pair {
             (Some(idle), Some(half_closed)) => Some(idle.min(half_closed)),
             (idle, half_closed) => idle.or(half_closed),
         }
+    }
+
+    /// Nothing was received for as long as is allowed: whether what was written still arrives, bit by bit. That counts as
+    /// much, since a slow reader may have much to read in the kernel's buffers.
+    pub(super) fn is_heard(&mut self, now: Instant) -> bool {
+        let ends = [Some(&self.client), self.destination.as_ref()].into_iter().flatten();
+        let unheard = ends.map(|end| end.stream().unacknowledged().unwrap_or(0)).sum();
+        let before = std::mem::replace(&mut self.unheard, unheard);
+        if unheard != before {
+            self.last = now;
+        }
+        unheard != before
     }
 
     /// Whether both sockets can be moved to another process: nothing is known of them but bytes and ends.

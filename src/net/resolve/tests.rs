@@ -156,6 +156,12 @@ fn a_question_that_was_taken_back_is_not_answered() {
     let (_, let_go) = begun.recv_timeout(PATIENCE).unwrap();
     drop(left);
     let_go.send(vec![address(1)]).unwrap();
+    // The loop is woken when the answer is there.
+    let mut events = Vec::new();
+    asker.reactor.set_deadline(Key::Late, Some(Instant::now() + PATIENCE));
+    asker.reactor.wait(&mut events).unwrap();
+    assert!(events.iter().all(|event| event.key == Key::Answers), "nobody was woken");
+    assert!(asker.inbox.next().is_none());
     let _kept = resolver.ask("b", Key::Asked(2), &asker.inbox);
     let (_, let_go) = begun.recv_timeout(PATIENCE).unwrap();
     let_go.send(vec![address(2)]).unwrap();

@@ -98,6 +98,7 @@ impl Session {
         plain: &mut [u8],
         scratch: &mut [u8],
     ) -> Result<Got, SessionError> {
+        debug_assert!(!plain.is_empty() && !scratch.is_empty(), "there is no room to read into");
         let mut length = 0;
         let mut more = true;
         while length < plain.len() {

@@ -12,9 +12,11 @@ fn an_end_of_file_is_passed_on_and_the_other_direction_goes_on() {
     assert!(flow.is_half_closed());
     assert_eq!(flow.next(NOTHING), Some(Step::PassOn(Way::Up)));
     assert_eq!(flow.next(NOTHING), None);
+    assert!(!flow.is_last(Way::Up));
     assert!(!flow.reads(Way::Up) && flow.reads(Way::Down) && flow.delivers(Way::Down));
     flow.on(Input::End(Way::Down));
     assert_eq!(flow.next(NOTHING), Some(Step::PassOn(Way::Down)));
+    assert!(flow.is_last(Way::Down));
     assert_eq!(flow.next(NOTHING), Some(Step::Close));
 }
 

@@ -215,3 +215,16 @@ fn a_failed_session_stays_failed() {
     assert!(server.session.handshake(&mut server.socket, &mut server.scratch).is_err());
     assert!(server.write(b"x").is_err());
 }
+
+/// Identities are shared by loops, and a connection may be handed from one loop to another.
+#[test]
+fn identities_are_shared_and_sessions_travel() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    fn travels<T: Send>(_: T) {}
+    let folder = Folder::new();
+    let (server, client) = (folder.server(), folder.client());
+    shared(&server);
+    shared(&client);
+    travels(server.session().unwrap());
+    travels(client.session().unwrap());
+}

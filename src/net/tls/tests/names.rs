@@ -158,6 +158,33 @@ fn a_folder_of_authorities_must_be_there_and_have_one() {
     assert_eq!(load("authorities/root.pem").unwrap_err(), file);
 }
 
+/// A certificate that has signed itself, and stands in the folder.
+fn believed_itself(change: impl Fn(&mut CertificateParams)) -> (Made, ClientIdentity) {
+    let folder = Folder::new();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let made = Made { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() };
+    folder.write("authorities/itself.pem", &made.certificate);
+    let client = folder.client();
+    (made, client)
+}
+
+#[test]
+fn a_self_made_certificate_in_the_folder_is_believed() {
+    let (made, client) = believed_itself(|_| {});
+    assert_eq!(meet(&made, &client), (None, None));
+    let (made, client) = believed_itself(expired);
+    refuses(&made, &client, "CertificateExpired", "expired");
+}
+
+#[test]
+fn an_authority_is_no_server() {
+    let (made, client) = believed_itself(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    refuses(&made, &client, "CertificateUnknown", "CaUsedAsEndEntity");
+}
+
 #[test]
 fn a_file_that_is_no_authority_is_left_out_with_a_remark() {
     let folder = Folder::new();

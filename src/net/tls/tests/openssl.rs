@@ -113,3 +113,24 @@ fn openssl_as_a_server_is_believed() {
         assert!(matches!(error, SessionError::Truncated), "{error:?}");
     }
 }
+
+/// The command in docs/tls.md for a certificate that needs no authority.
+#[test]
+fn a_certificate_as_the_page_makes_it_is_believed() {
+    let folder = Folder::new();
+    let page = include_str!("../../../../docs/tls.md");
+    let start = page.find("openssl req -x509 -newkey").unwrap();
+    let end = page[start..].find("\n\n").unwrap();
+    let command = page[start..start + end].replace("\\\n", " ").replace("db.example.org", "localhost");
+    let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let made = Command::new("openssl").args(words).current_dir(folder.path("authorities")).output();
+    let Ok(made) = made else { return };
+    assert!(made.status.success(), "{made:?}");
+    fs::remove_file(folder.path("authorities/root.pem")).unwrap();
+    let files = ServerFiles {
+        private_key: folder.path("authorities/key.pem"),
+        cert_key: Some(folder.path("authorities/crt.pem")),
+        ..folder.server_files()
+    };
+    connected(&ServerIdentity::load(&files).unwrap(), &folder.client());
+}
