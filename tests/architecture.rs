@@ -29,11 +29,7 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-<<<<<<< HEAD
 const PURE: &[&str] = &[
-=======
-const PURE: [&str; 16] = [
->>>>>>> forward
     "net/proxy_protocol.rs",
     "net/proxy_protocol/",
     "supervise/state.rs",

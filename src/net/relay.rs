@@ -126,6 +126,15 @@ impl Relay {
     /// Those of getsockopt(2) and fcntl(2); `Unsupported` when it is no socket for connections over IP or within this
     /// host.
     pub fn listen(&self, door: Door) -> io::Result<ListenerId> {
+        self.go_on(door, false, Vec::new())
+    }
+
+    /// Goes on with a listener that was left, here or in another process: paused if it was, and its parked clients first,
+    /// in their order.
+    ///
+    /// # Errors
+    /// As [`Relay::listen`].
+    pub fn go_on(&self, door: Door, paused: bool, parked: Vec<OwnedFd>) -> io::Result<ListenerId> {
         let kind = Kind::of(door.socket.as_fd())?;
         let socket = SockRef::from(&door.socket);
         socket.set_nonblocking(true)?;
@@ -133,12 +142,27 @@ impl Relay {
             // Accepted sockets inherit it, which saves a system call for each of them.
             socket.set_tcp_nodelay(true)?;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = ListenerId(u32::try_from(number).map_err(io::Error::other)?);
+        let id = self.number()?;
         let entrance = Arc::new(Entrance { id, kind, route: door.route, proxied: door.proxied, tls: door.tls });
         self.entrances().insert(id, Arc::clone(&entrance));
-        self.home(id).send(Request::Listen(door.socket, entrance));
+        self.home(id).send(Request::Listen { socket: door.socket, entrance, paused, parked });
         Ok(id)
+    }
+
+    /// A listener that is closed already, for connections that came in by it in another process: they can be put in.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub fn closed(&self, route: Arc<Route>) -> io::Result<ListenerId> {
+        let id = self.number()?;
+        let entrance = Entrance { id, kind: Kind::Tcp, route, proxied: false, tls: None };
+        self.entrances().insert(id, Arc::new(entrance));
+        Ok(id)
+    }
+
+    fn number(&self) -> io::Result<ListenerId> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(ListenerId(u32::try_from(number).map_err(io::Error::other)?))
     }
 
     /// Takes in what waits in the backlog, and closes the listener; it is closed when this returns. Running connections

@@ -119,7 +119,7 @@ impl Driver {
         let (address, file) = (bound.address, bound.file);
         let listening = Listening { source, text, address, route, door, socket, tls, chosen, file, cut: 0 };
         self.rules.insert(id, listening);
-        self.input(Input::Start { rule: id, course, paused, former: Vec::new() });
+        self.input(Input::Start { rule: id, course, paused });
         Ok(id)
     }
 
