@@ -339,17 +339,14 @@ fn is_shortage(error: &io::Error) -> bool {
     SHORT.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-/// Whether a connection has come about.
+/// Whether a connection has come about. Who is connected has no error, so that none is asked for then.
 fn has_arrived(socket: &SockRef<'_>) -> io::Result<bool> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
     match socket.peer_addr() {
         // A port out of which connections are made may be given to the very connection that is made to it, when nobody
         // listens there: TCP then connects the socket to itself.
         Ok(peer) if peer.domain() != Domain::UNIX && socket.local_addr()? == peer => Err(Errno::ECONNREFUSED.into()),
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => socket.take_error()?.map_or(Ok(false), Err),
         Err(error) => Err(error),
     }
 }

@@ -47,7 +47,7 @@ use crate::net::stream::Kind;
 use crate::net::tls::{ClientIdentity, ServerIdentity};
 use crate::reactor::{Reactor, Waker};
 use descriptors::Descriptors;
-use event_loop::{Door as LoopDoor, EventLoop, Key, Own, Shared};
+use event_loop::{EventLoop, Key, LoopHandle, Own, Shared};
 use pair::Entrance;
 use request::Request;
 use route::Reach;
@@ -103,7 +103,7 @@ impl Relay {
             let body = move || run(index, &ready, &started, requests);
             threads.push(std::thread::Builder::new().name(format!("relay-{index}")).spawn(body)?);
             let waker = is_ready.recv().map_err(|_| io::Error::other("a relay loop has ended"))??;
-            loops.push(LoopDoor { load: AtomicUsize::new(0), inbox, waker });
+            loops.push(LoopHandle { load: AtomicUsize::new(0), inbox, waker });
             starts.push(start);
         }
         let shared = Arc::new(Shared { settings, loops, descriptors, news, resolver: Resolver::system() });
@@ -250,7 +250,7 @@ impl Relay {
     }
 
     /// The loop that accepts for a listener.
-    fn home(&self, id: ListenerId) -> &LoopDoor {
+    fn home(&self, id: ListenerId) -> &LoopHandle {
         &self.shared.loops[id.0 as usize % self.shared.loops.len()]
     }
 

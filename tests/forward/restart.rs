@@ -22,6 +22,7 @@ trials![
     in_the_foreground_it_is_refused,
     many_connections_survive_it,
     connections_with_tls_end_in_the_old_process,
+    the_new_process_has_room_for_as_many,
 ];
 
 impl Place {
@@ -326,4 +327,30 @@ fn connections_with_tls_end_in_the_old_process() {
         let left = outer.scene.processes();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
+}
+
+fn the_new_process_has_room_for_as_many() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let mut command = std::process::Command::new(scene::suite());
+    command.args(["child", "wrap", "nofile", "300", "--"]).arg(scene::binary());
+    place.scene.mark(&mut command).args(["forward", "start", &source, &a.endpoint()]);
+    crate::harness::ran::Running::start(&mut command).finish(PATIENCE).expect(0);
+    let mut held = (0..80).map(|_| client(address, "a")).collect::<Vec<_>>();
+    for _ in 0..2 {
+        place.restart();
+        held.iter_mut().for_each(|client| client.ask("a"));
+        // There was room for one more, and is.
+        client(address, "a");
+    }
+    assert!(!place.file("forward.log").contains("out of descriptors"), "{}", place.file("forward.log"));
+    // Beyond that clients wait, we can be asked, and whoever waits comes in when others leave.
+    let more = (0..100).map(|_| Client::connect(address)).collect::<Vec<_>>();
+    place.wait_log("out of descriptors");
+    assert_eq!(place.rows().len(), 1);
+    held.iter_mut().for_each(|client| client.ask("a"));
+    drop(held);
+    for mut client in more.into_iter().take(10) {
+        client.ask("a");
+    }
 }

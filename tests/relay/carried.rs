@@ -146,13 +146,18 @@ fn half_closed_connections_go_on_half_closed() {
 fn parked_clients_keep_their_order() {
     let scene = Scene::new();
     scene.relay.pause(scene.listener);
-    let clients: Vec<_> = (0..30_u8)
-        .map(|number| {
-            let mut client = scene.client();
-            client.write_all(&[number]).unwrap();
-            client
-        })
-        .collect();
+    let numbered = |number: u8| {
+        let mut client = scene.client();
+        client.write_all(&[number]).unwrap();
+        client
+    };
+    // The first ones make room for the last ones, wherever that is.
+    let first: Vec<_> = (0..10).map(|_| scene.client()).collect();
+    let mut clients: Vec<_> = (0..20).map(numbered).collect();
+    eventually("all are parked", || scene.relay.parked(scene.listener) == 30);
+    drop(first);
+    eventually("some have left", || scene.relay.parked(scene.listener) == 20);
+    clients.extend((20..30).map(numbered));
     eventually("all are parked", || scene.relay.parked(scene.listener) == 30);
     let (other, _news, _reactor) = relay(settings());
     carry(&scene, &other);

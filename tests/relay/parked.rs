@@ -13,6 +13,7 @@ bodies![
     parked_clients_are_let_go_in_their_order_and_before_later_ones,
     so_many_are_parked_and_the_others_wait_in_the_backlog,
     a_parked_client_that_leaves_is_forgotten_and_makes_room,
+    thousands_of_silent_clients_of_a_paused_listener_cost_little,
     a_cut_ends_parked_clients_too,
     a_listener_that_stops_lets_its_parked_clients_go,
 ];
@@ -85,6 +86,28 @@ fn a_parked_client_that_leaves_is_forgotten_and_makes_room() {
     scene.relay.resume(scene.listener);
     assert_eq!([next_number(&scene), next_number(&scene), next_number(&scene)], [1, 4, 5]);
     drop(first);
+}
+
+fn thousands_of_silent_clients_of_a_paused_listener_cost_little() {
+    const CLIENTS: usize = 2000;
+    crate::harness::process::raise_descriptor_limit();
+    let scene = Scene::with(Settings { most_parked: 100, ..settings() });
+    let (mut client, mut server) = scene.pair();
+    exchange(&mut client, &mut server);
+    scene.relay.pause(scene.listener);
+    let before = super::scene::memory();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| scene.client()).collect();
+    until_parked(&scene, 100);
+    assert_eq!(scene.views().len(), 101);
+    let grown = super::scene::memory().saturating_sub(before);
+    assert!(grown < 2_000_000, "{grown} bytes more");
+    exchange(&mut client, &mut server);
+    drop(clients);
+    until_parked(&scene, 0);
+    eventually("all were seen to leave", || scene.views().len() == 1);
+    scene.relay.resume(scene.listener);
+    scene.pair();
+    exchange(&mut client, &mut server);
 }
 
 fn a_cut_ends_parked_clients_too() {

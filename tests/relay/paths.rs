@@ -1,12 +1,12 @@
 //! How bytes go: by copy and within the kernel, past slow readers and past those that never read.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 
 use socket_protector::net::relay::{Path, Settings, Splice};
 
 use super::bodies;
-use super::scene::{Noise, Scene, exchange, expect, expect_end, narrow_client, settings, write_until_blocked};
+use super::scene::{Noise, Scene, exchange, expect, expect_end, memory, narrow_client, settings, write_until_blocked};
 use crate::harness::{PATIENCE, until};
 
 bodies![
@@ -154,11 +154,4 @@ fn clients_that_never_read_block_their_senders_and_nobody_else() {
     exchange(&mut client, &mut other);
     drop((client, other));
     scene.until_none_is_left();
-}
-
-/// The memory of this process that is resident, in bytes.
-fn memory() -> usize {
-    let mut text = String::new();
-    std::fs::File::open("/proc/self/statm").unwrap().read_to_string(&mut text).unwrap();
-    text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }

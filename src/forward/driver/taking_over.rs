@@ -63,6 +63,7 @@ pub fn take_over(stream: UnixStream, equipment: Successor) -> Result<(), DriverE
         pid_file_mode: equipment.pid_file_mode,
         equipment: Some(equipment),
         parts: None,
+        driver: None,
         rehearsed: None,
         identities: Identities::default(),
         arrived: Arrived::default(),
@@ -70,7 +71,10 @@ pub fn take_over(stream: UnixStream, equipment: Successor) -> Result<(), DriverE
     loop {
         let (heard, mut failure) = match coming.hear() {
             Ok(heard) => (heard, None),
-            Err(error) => (meaning(&error), Some(error)),
+            Err(error) => {
+                error!("cannot take over: {}", crate::chain(&error));
+                (meaning(&error), Some(error))
+            }
         };
         for act in coming.stage.on(heard) {
             let said = match act {
@@ -114,6 +118,7 @@ struct Coming {
     pid_file_mode: u32,
     equipment: Option<Successor>,
     parts: Option<Parts>,
+    driver: Option<Driver>,
     rehearsed: Option<Rehearsed>,
     identities: Identities,
     arrived: Arrived,
@@ -169,6 +174,10 @@ impl Coming {
                     self.take_in(handed)?;
                 }
                 self.has_all_of(&rehearsed.plan)?;
+                if let (Some(parts), Some(control)) = (self.parts.take(), self.arrived.control.take()) {
+                    let options = rehearsed.plan.options.clone();
+                    self.driver = Some(Driver::of(parts, control, options, rehearsed.stop_timeout)?);
+                }
                 self.rehearsed = Some(rehearsed);
                 Ok(NewHears::Offer)
             }
@@ -249,12 +258,10 @@ impl Coming {
 
     /// Begins. Nothing may fail from here on but what cannot be helped.
     fn serve(mut self) -> Result<Driver, DriverError> {
-        let (parts, rehearsed) = (self.parts.take(), self.rehearsed.take());
-        let (Some(parts), Some(rehearsed), Some(control)) = (parts, rehearsed, self.arrived.control.take()) else {
+        let (Some(mut driver), Some(rehearsed)) = (self.driver.take(), self.rehearsed.take()) else {
             return Err(DriverError::Stopping);
         };
-        let Rehearsed { plan, rules, stop_timeout } = rehearsed;
-        let mut driver = Driver::of(parts, control, plan.options.clone(), stop_timeout)?;
+        let Rehearsed { plan, rules, .. } = rehearsed;
         driver.next = plan.next;
         driver.cut_in_all = plan.cut;
         match self.arrived.pid_file.take().map(Prepared::take) {
@@ -269,6 +276,7 @@ impl Coming {
         driver.have_older(&plan, std::mem::take(&mut self.arrived.older), self.exchange.into_stream());
         driver.have_clients(&plan, std::mem::take(&mut self.arrived.clients));
         driver.perform(actions);
+        driver.coming_up = false;
         driver.try_to_save();
         driver.tell_older(&ToOld::Serving);
         info!("taken over");

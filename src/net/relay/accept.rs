@@ -54,6 +54,11 @@ impl Listener {
         &self.entrance
     }
 
+    /// Clients that wait, oldest first; some may have left.
+    pub(super) fn parked(&self) -> impl Iterator<Item = PairId> {
+        self.parked.iter().copied()
+    }
+
     /// How many clients wait here.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
@@ -114,6 +119,11 @@ impl EventLoop {
             self.settle(parked, pair, fate);
         }
         released
+    }
+
+    /// Listeners that are closed stay as long as clients of theirs are parked.
+    pub(super) fn forget_closed_listeners(&mut self) {
+        self.listeners.retain(|_, listener| listener.socket.is_some() || listener.waiting > 0);
     }
 
     /// Accepts one client; false when there is none, or none may be accepted now.

@@ -43,7 +43,7 @@ pub(super) enum Key {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
-    pub(super) loops: Vec<Door>,
+    pub(super) loops: Vec<LoopHandle>,
     pub(super) descriptors: Arc<Descriptors>,
     pub(super) news: NewsSender,
     pub(super) resolver: Resolver<Key>,
@@ -51,14 +51,14 @@ pub(super) struct Shared {
 
 /// The way into a loop from outside.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct LoopHandle {
     /// How many pairs it has, those on their way to it included.
     pub(super) load: AtomicUsize,
     pub(super) inbox: Sender<Request>,
     pub(super) waker: Waker,
 }
 
-impl Door {
+impl LoopHandle {
     /// Puts a request into the queue and wakes the loop.
     pub(super) fn send(&self, request: Request) {
         // A loop ends only when it was told to, and then nothing is left to be asked of it.
@@ -291,6 +291,7 @@ impl EventLoop {
             && let Some(listener) = self.listeners.get_mut(&pair.entrance.id)
         {
             listener.unpark(id);
+            self.forget_closed_listeners();
         }
         pair.give_up(&mut self.tools);
         let ended = self.shared.settings.tell_ends.then(|| ended(&pair, how)).flatten();

@@ -183,13 +183,15 @@ impl EventLoop {
                 taken.pairs.extend(Carried::of(*pair, &mut self.tools));
             }
         }
-        for id in self.which(|pair| matches!(pair.phase, Phase::Parked)) {
+        let parked: Vec<_> = self.listeners.values().flat_map(Listener::parked).collect();
+        for id in parked {
             if let Some(pair) = self.pairs.take(id) {
                 self.forget(id, &pair);
                 let pair = *pair;
                 taken.parked.push((pair.entrance.id, pair.client.into_stream().into()));
             }
         }
+        self.forget_closed_listeners();
         taken
     }
 
