@@ -50,6 +50,8 @@ pub(super) struct Restarting {
     taken: Option<Vec<Handed>>,
     /// What went wrong first.
     why: Option<String>,
+    /// That was that the new process has gone.
+    gone: bool,
 }
 
 impl Restarting {
@@ -105,6 +107,7 @@ impl Driver {
     }
 
     fn not_heard(&mut self, error: &RestartError) -> OldHears {
+        self.restarting.gone |= self.restarting.why.is_none() && matches!(error, RestartError::Lost(_));
         self.restarting.fails(crate::chain(error));
         meaning(error)
     }
@@ -248,14 +251,14 @@ impl Driver {
         let Some(process) = self.restarting.process.take() else {
             return;
         };
-        // One that has closed the stream ends in a moment.
-        if let Ok(exit) = process.exit_descriptor()
-            && self.restarting.why.as_ref().is_some_and(|why| why.starts_with("lost"))
-        {
-            let _ = poll(&mut [PollFd::new(exit.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
-        }
-        if let Some(exit) = process.exit() {
-            self.restarting.why = Some(format!("the new process {exit}"));
+        if self.restarting.gone {
+            // One that has closed the stream ends in a moment.
+            if let Ok(exit) = process.exit_descriptor() {
+                let _ = poll(&mut [PollFd::new(exit.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
+            }
+            if let Some(exit) = process.exit() {
+                self.restarting.why = Some(format!("the new process {exit}"));
+            }
         }
         let pid = process.pid();
         // With its group: the program may be a script that has started another.

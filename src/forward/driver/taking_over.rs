@@ -17,7 +17,7 @@ use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{Action, DestinationId, Machine, Phase, Request, RuleId};
 use crate::forward::store::{Store, StoreError};
 use crate::forward::{DriverError, PID_FILE, Settings, Source};
-use crate::logging::Logging;
+use crate::logging::{Logging, StandardError};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Connect, Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
@@ -290,7 +290,9 @@ fn own_output(output: Option<OwnedFd>) -> io::Result<()> {
     dup2_stdin(&null)?;
     let output = output.unwrap_or(null);
     dup2_stdout(&output)?;
-    Ok(dup2_stderr(&output)?)
+    dup2_stderr(&output)?;
+    StandardError::look_again();
+    Ok(())
 }
 
 impl Identities {

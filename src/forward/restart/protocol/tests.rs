@@ -129,6 +129,7 @@ impl World {
 
     fn new_dies(&mut self) {
         (self.new_lives, self.new_serves) = (false, false);
+        self.to_new.clear();
     }
 
     /// All that can happen next.
@@ -161,7 +162,9 @@ impl World {
                 });
             } else if !self.new_lives && !over {
                 add(&|world| world.old_hears(OldHears::Gone));
-            } else if !over {
+            }
+            // What it has said may be there and not heard when the time is over.
+            if !over && OLD[self.old as usize] != Old::Ending {
                 add(&|world| world.old_hears(OldHears::Late));
             }
         }
