@@ -8,13 +8,11 @@ use crate::harness::{PATIENCE, eventually, scene, trials, until};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use socket_protector_client::handoff::{Sender, key_value};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
 
 trials![
     a_program_that_cannot_run_changes_nothing,
@@ -71,7 +69,11 @@ fn a_program_that_says_nothing_or_nonsense_changes_nothing() {
         ("{\"ready\":1}\n\"registered\"\n\"what?\"\n", "not understood"),
     ] {
         place.scene.write("words", words);
-        let script = format!("exec {} child successor_says \"$(cat {})\n\"", scene::suite(), place.scene.path("words").display());
+        let script = format!(
+            "exec {} child successor_says \"$(cat {})\n\"",
+            scene::suite(),
+            place.scene.path("words").display()
+        );
         place.scene.script("program", &script);
         place.restart_in_vain(reason);
         held.ask("a");
@@ -140,7 +142,8 @@ fn two_at_once_are_one_and_a_refusal() {
     let mut held = client(address, "a");
     std::fs::rename(&program, place.scene.path("aside")).unwrap();
     let go = place.scene.path("go");
-    let slow = format!("while [ ! -e {} ]; do sleep 0.05; done; exec {} \"$@\"", go.display(), scene::binary().display());
+    let slow =
+        format!("while [ ! -e {} ]; do sleep 0.05; done; exec {} \"$@\"", go.display(), scene::binary().display());
     place.scene.script("program", &slow);
     let first = place.begin(&["restart"]);
     place.wait_log("is getting ready");
@@ -172,7 +175,7 @@ struct Old {
     place: Place,
     plan: serde_json::Value,
     stream: UnixStream,
-    new: Running,
+    new: Child,
     listener: TcpListener,
     control: UnixListener,
     pid_file: OwnedFd,
@@ -193,7 +196,9 @@ impl Old {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = Command::new(scene::binary());
         place.scene.mark(&mut command).args(["forward", "start", "--take-over"]);
-        let new = Running::start(command.stdin(Stdio::from(OwnedFd::from(theirs))));
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        let new = command.spawn().unwrap();
+        drop(command);
         std::fs::remove_file(place.path("forward.sock")).unwrap();
         let control = UnixListener::bind(place.path("forward.sock")).unwrap();
         let file = std::fs::File::options().read(true).write(true).open(place.path("forward.pid")).unwrap();
@@ -256,20 +261,19 @@ fn the_new_process_goes_on_when_the_old_one_dies_at_the_commit() {
     let address = old.listener.local_addr().unwrap();
     old.say(&"commit".into());
     // As kill -9 right after the commit: everything of the old process is closed.
-    let Old { place, stream, new, listener, control, pid_file, .. } = old;
+    let Old { place, stream, mut new, listener, control, pid_file, .. } = old;
     drop((stream, listener, control, pid_file));
     client(address, "a");
-    use std::io::{Read, Write};
     (&user).write_all(b"sent bytes").unwrap();
     let mut heard = [0; 12];
     (&server).read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"unsent bytes", "what the old process had received comes first");
-    assert_eq!(place.pid(), new.pid(), "the pid file is its own");
+    assert_eq!(place.pid().as_raw().cast_unsigned(), new.id(), "the pid file is its own");
     assert_eq!(place.rows().len(), 1);
-    send(new.pid(), Signal::SIGTERM);
+    send(place.pid(), Signal::SIGTERM);
     drop((user, server));
-    new.finish(PATIENCE).expect(0);
-    assert!(!Path::new(&place.path("forward.pid")).exists());
+    assert!(new.wait().unwrap().success());
+    assert!(!place.path("forward.pid").exists());
 }
 
 fn the_new_process_touches_nothing_when_the_old_one_dies_before_that() {
@@ -278,12 +282,11 @@ fn the_new_process_touches_nothing_when_the_old_one_dies_before_that() {
     let ((user, client_side), (server, peer_side)) = (connection(), connection());
     let (kept_client, kept_peer) = (client_side.try_clone().unwrap(), peer_side.try_clone().unwrap());
     old.offer(client_side, peer_side);
-    use std::io::{Read, Write};
     (&user).write_all(b"untouched").unwrap();
     let waits = TcpStream::connect(old.listener.local_addr().unwrap()).unwrap();
-    let Old { place, stream, new, listener, .. } = old;
+    let Old { place, stream, mut new, listener, .. } = old;
     drop(stream);
-    new.finish(PATIENCE).expect(1);
+    assert_eq!(new.wait().unwrap().code(), Some(1));
     let mut heard = [0; 9];
     (&kept_client).read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"untouched");
@@ -333,5 +336,4 @@ fn a_service_manager_is_told_which_process_is_the_main_one() {
     place.run(&["stop"]).expect(0);
     // What the new ones log goes where the first one's went: this is read to its end.
     assert!(ran.err.matches("taken over").count() == 2 && ran.err.contains("stopped"), "{}", ran.err);
-    let _ = Duration::ZERO;
 }

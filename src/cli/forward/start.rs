@@ -115,7 +115,15 @@ impl Start {
             (None, false) => Destination::File(asked.dir.path().join("forward.log")),
         };
         let successor = self.successor(asked, &log, common, program());
-        let plan = Plan { rule, options, inherited, log, verbosity: common.verbosity(), successor, foreground: self.foreground };
+        let plan = Plan {
+            rule,
+            options,
+            inherited,
+            log,
+            verbosity: common.verbosity(),
+            successor,
+            foreground: self.foreground,
+        };
         if self.foreground {
             stray::deal_with(Stray::CloseOnExec);
             return plan.serve(asked, signals, None).map(|()| ExitCode::SUCCESS);
@@ -168,13 +176,7 @@ impl Start {
     }
 
     /// The command of a process that takes over; none where our end would be taken for that of the forwarder.
-    fn successor(
-        &self,
-        asked: &Asked,
-        log: &Destination,
-        common: &Common,
-        program: PathBuf,
-    ) -> Option<Vec<OsString>> {
+    fn successor(&self, asked: &Asked, log: &Destination, common: &Common, program: PathBuf) -> Option<Vec<OsString>> {
         if self.foreground && !service::is_watched() {
             return None;
         }

@@ -54,12 +54,7 @@ pub(super) fn reap() {
     while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
-fn lines(
-    reactor: &mut Reactor<Source>,
-    stream: UnixStream,
-    key: Source,
-    heard: Vec<u8>,
-) -> io::Result<Lines> {
+fn lines(reactor: &mut Reactor<Source>, stream: UnixStream, key: Source, heard: Vec<u8>) -> io::Result<Lines> {
     stream.set_nonblocking(true)?;
     Ok(Lines::new(reactor.register(Descriptor(stream), key, BOTH)?, heard))
 }
@@ -78,7 +73,8 @@ impl Driver {
                 failures: since(now.failures, then.map(|then| then.failures)),
             }
         });
-        let mut rest = rest.filter(|rest| *rest != Rest { destination: rest.destination, ..Rest::default() }).collect::<Vec<_>>();
+        let mut rest =
+            rest.filter(|rest| *rest != Rest { destination: rest.destination, ..Rest::default() }).collect::<Vec<_>>();
         rest.sort_by_key(|rest| rest.destination);
         rest
     }
@@ -90,8 +86,8 @@ impl Driver {
         };
         let rest = self.rest(&staying.base);
         if staying.told.as_ref() != Some(&rest) && staying.successor.tell(&FromOld::Rest(rest.clone())) {
-            if staying.told.is_none() {
-                let count = rest.iter().map(|rest| rest.connections).sum::<u64>();
+            let count = rest.iter().map(|rest| rest.connections).sum::<u64>();
+            if staying.told.is_none() && count > 0 {
                 info!("{count} connections cannot be handed over, and stay here until they end");
             }
             staying.told = Some(rest);
@@ -183,9 +179,11 @@ impl Driver {
     /// What runs on a destination in other processes.
     pub(super) fn stays(&self, id: DestinationId) -> Rest {
         let all = self.older.values().flat_map(|older| {
-            older.rest.iter().filter(|rest| rest.destination == id.0).map(|rest| {
-                if older.cut.contains(&id.0) { Rest { connections: 0, ..*rest } } else { *rest }
-            })
+            older
+                .rest
+                .iter()
+                .filter(|rest| rest.destination == id.0)
+                .map(|rest| if older.cut.contains(&id.0) { Rest { connections: 0, ..*rest } } else { *rest })
         });
         all.fold(Rest { destination: id.0, ..Rest::default() }, |sum, rest| Rest {
             destination: id.0,

@@ -231,8 +231,7 @@ impl Coming {
             Handed::Control(socket) => {
                 let path = self.directory.join("forward.sock");
                 if let Some(parts) = &mut self.parts {
-                    let taken =
-                        Server::take_over(&mut parts.reactor, socket, path, Source::Control, Source::Client)?;
+                    let taken = Server::take_over(&mut parts.reactor, socket, path, Source::Control, Source::Client)?;
                     self.arrived.control = Some(taken);
                 }
             }

@@ -2,9 +2,9 @@
 
 use super::Driver;
 use crate::forward::Source;
+use crate::forward::probe::{self, Probe};
 use crate::forward::restart::plan::Plan;
 use crate::forward::restart::{Exchange, RestartError};
-use crate::forward::probe::{self, Probe};
 use crate::forward::state::{DestinationId, Input};
 use crate::net::tls::{Change, ClientIdentity, ServerIdentity, Watch};
 use crate::reactor::Waker;
@@ -136,7 +136,9 @@ impl Driver {
     pub(super) fn hear_what_is_told(&mut self) {
         while let Ok(told) = self.trials.receiver.try_recv() {
             match told {
-                Told::Probed { number, to, result } if self.trials.running.get(&to).is_some_and(|running| running.0 == number) => {
+                Told::Probed { number, to, result }
+                    if self.trials.running.get(&to).is_some_and(|running| running.0 == number) =>
+                {
                     self.probed(to, result);
                 }
                 Told::Probed { .. } => {}

@@ -127,7 +127,9 @@ pub fn receive(stream: &UnixStream, count: usize, within: Duration) -> Result<Ve
     }
     let mut all = Vec::new();
     while let Some((descriptor, metadata)) = received.pop_front() {
-        all.push(understood(descriptor, &metadata, &mut received).ok_or(RestartError::Missing("a descriptor's label"))?);
+        all.push(
+            understood(descriptor, &metadata, &mut received).ok_or(RestartError::Missing("a descriptor's label"))?,
+        );
     }
     Ok(all)
 }

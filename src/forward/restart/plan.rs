@@ -236,12 +236,9 @@ fn planned_change(
                 within_ms: milliseconds(within),
             }
         }
-        Change::Guarded { request, to, before, until } => PlannedChange::Guarded {
-            request: request.0,
-            to: to.0,
-            before: planned(before),
-            left_ms: left(until, now),
-        },
+        Change::Guarded { request, to, before, until } => {
+            PlannedChange::Guarded { request: request.0, to: to.0, before: planned(before), left_ms: left(until, now) }
+        }
     }
 }
 

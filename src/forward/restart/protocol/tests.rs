@@ -19,8 +19,7 @@ const OLD_HEARS: [OldHears; 8] = [
     OldHears::Late,
 ];
 const NEW: [New; 5] = [New::Rehearsing, New::Waiting, New::Registered, New::Serving, New::Ended];
-const NEW_HEARS: [NewHears; 5] =
-    [NewHears::Plan, NewHears::Offer, NewHears::Commit, NewHears::Unable, NewHears::Lost];
+const NEW_HEARS: [NewHears; 5] = [NewHears::Plan, NewHears::Offer, NewHears::Commit, NewHears::Unable, NewHears::Lost];
 
 /// `AnswerFailed` as `answer failed`.
 fn words(name: impl Debug) -> String {
