@@ -244,7 +244,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// Goes on with a control socket that another process has handed to us.
     ///
     /// # Errors
-    /// Those of epoll_ctl(2).
+    /// Those of fcntl(2) and epoll_ctl(2).
     pub fn take_over(
         reactor: &mut Reactor<K>,
         socket: OwnedFd,
@@ -252,7 +252,9 @@ impl<K: Copy + Eq + Hash> Server<K> {
         key: K,
         client_key: fn(ClientId) -> K,
     ) -> io::Result<Self> {
-        let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket));
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener);
         let listener = reactor.register(listener, key, READABLE)?;
         // One that somebody has removed is made again.
         let file = file_of(&path).or(Some((0, 0)));
@@ -283,12 +285,14 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// Takes in a client of another process, where that has left off.
     ///
     /// # Errors
-    /// Those of epoll_ctl(2).
+    /// Those of fcntl(2) and epoll_ctl(2).
     pub fn admit(&mut self, reactor: &mut Reactor<K>, share: Share) -> io::Result<ClientId> {
         let id = ClientId(self.next);
         self.next += 1;
         let key = (self.client_key)(id);
-        let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(share.socket));
+        let stream = std::os::unix::net::UnixStream::from(share.socket);
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream);
         let stream = reactor.register(stream, key, BOTH)?;
         let mut client = Client::new(stream);
         (client.asked, client.request) = (share.asked, share.heard);

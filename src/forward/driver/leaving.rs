@@ -12,7 +12,7 @@ use crate::forward::restart::plan::What;
 use crate::forward::restart::protocol::{Old, OldDoes, OldHears};
 use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{DestinationId, Phase, Request};
-use crate::forward::{DriverError, Source};
+use crate::forward::{DriverError, PID_FILE_MODE, Source};
 use crate::net::relay::{Carried, Door, Which};
 use crate::process::output::printable;
 use crate::process::service;
@@ -154,6 +154,10 @@ impl Driver {
             OldDoes::Reopen => {
                 error!("the new process had begun: connections that went to it are lost");
                 self.put_back(false);
+                let pid_file = self.pid_file.as_mut().map(|pid_file| pid_file.make_sure(PID_FILE_MODE));
+                if let Some(Err(error)) = pid_file {
+                    error!("{}", crate::chain(&error));
+                }
                 None
             }
             OldDoes::AnswerFailed => {

@@ -16,7 +16,7 @@ use crate::forward::restart::rest::{Rest, ToOld};
 use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{Action, DestinationId, Machine, Phase, Request, RuleId};
 use crate::forward::store::{Store, StoreError};
-use crate::forward::{DriverError, PID_FILE, Settings, Source};
+use crate::forward::{DriverError, PID_FILE, PID_FILE_MODE, Settings, Source};
 use crate::logging::{Logging, StandardError};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Connect, Listen, Unix, UnixAddress};
@@ -45,8 +45,6 @@ pub struct Successor {
     pub logging: Logging,
     /// The forwarder's directory.
     pub directory: PathBuf,
-    /// The permissions of the pid file.
-    pub pid_file_mode: u32,
     /// The command of the process that comes after this one; `None`: there must be none.
     pub successor: Option<Vec<OsString>>,
 }
@@ -60,7 +58,6 @@ pub fn take_over(stream: UnixStream, equipment: Successor) -> Result<(), DriverE
         exchange: Exchange::new(stream, LIMIT),
         stage: New::default(),
         directory: equipment.directory.clone(),
-        pid_file_mode: equipment.pid_file_mode,
         equipment: Some(equipment),
         parts: None,
         driver: None,
@@ -115,7 +112,6 @@ struct Coming {
     exchange: Exchange,
     stage: New,
     directory: PathBuf,
-    pid_file_mode: u32,
     equipment: Option<Successor>,
     parts: Option<Parts>,
     driver: Option<Driver>,
@@ -237,7 +233,7 @@ impl Coming {
             }
             Handed::PidFile(held) => {
                 let path = self.directory.join(PID_FILE);
-                self.arrived.pid_file = Some(Prepared::new(&path, self.pid_file_mode, held)?);
+                self.arrived.pid_file = Some(Prepared::new(&path, PID_FILE_MODE, held)?);
             }
         }
         Ok(())
