@@ -241,7 +241,8 @@ impl<K: Copy + Eq + Hash> Server<K> {
         Ok(true)
     }
 
-    /// Goes on with a control socket that another process has handed to us.
+    /// Goes on with a control socket that another process has handed to us. Its file is that process' until
+    /// [`Server::own`].
     ///
     /// # Errors
     /// Those of fcntl(2) and epoll_ctl(2).
@@ -256,9 +257,13 @@ impl<K: Copy + Eq + Hash> Server<K> {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener);
         let listener = reactor.register(listener, key, READABLE)?;
+        Ok(Server { listener: Some(listener), path, file: None, clients: HashMap::new(), next: 0, key, client_key })
+    }
+
+    /// From now on the socket's file is ours.
+    pub fn own(&mut self) {
         // One that somebody has removed is made again.
-        let file = file_of(&path).or(Some((0, 0)));
-        Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
+        self.file = file_of(&self.path).or(Some((0, 0)));
     }
 
     /// The socket, for the process that takes over.

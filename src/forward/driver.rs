@@ -1,14 +1,16 @@
 //! The control thread of a forwarder: requests and news become inputs of the state machine, its actions are performed.
 //!
 //! `rules` has listeners and destinations, `requests` answers whoever asks, `list` shows what there is, `trial` tries
-//! destinations; `leaving` and `taking_over` are the two sides of a restart, `planning` what goes from one to the other,
-//! and `elsewhere` what could not go. No byte of a connection comes by here: that is the business of the relay's loops.
+//! destinations; `leaving` and `taking_over` are the two sides of a restart, with `planning` and `rehearsal` about what
+//! goes from one to the other, and `elsewhere` about what could not go. No byte of a connection comes by here: that is
+//! the business of the relay's loops.
 
 mod elsewhere;
 mod identity;
 mod leaving;
 mod list;
 mod planning;
+mod rehearsal;
 mod requests;
 mod rules;
 mod saving;

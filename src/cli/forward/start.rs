@@ -107,11 +107,7 @@ impl Start {
         };
         let wanted = sources.iter().filter_map(|source| source.parse::<Listen>().ok()).collect::<Vec<_>>();
         let inherited = Inherited::take(wanted.iter()).map_err(|error| Failure::failed(&error))?;
-        let log = match (&self.log_file, self.foreground) {
-            (Some(path), _) => Destination::File(path.clone()),
-            (None, true) => Destination::Stderr,
-            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
-        };
+        let log = self.log(asked);
         let successor = self.successor(asked, &log, common, program());
         let plan = Plan {
             rule,
@@ -149,15 +145,20 @@ impl Start {
         }
     }
 
+    /// Where to log.
+    fn log(&self, asked: &Asked) -> Destination {
+        match (&self.log_file, self.foreground) {
+            (Some(path), _) => Destination::File(path.clone()),
+            (None, true) => Destination::Stderr,
+            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
+        }
+    }
+
     /// Goes on for a process that hands everything over.
     fn take_over(&self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
         let stream = io::stdin().as_fd().try_clone_to_owned();
         let stream = UnixStream::from(stream.map_err(|error| Failure::of_io("cannot use standard input", &error))?);
-        let log = match (&self.log_file, self.foreground) {
-            (Some(path), _) => Destination::File(path.clone()),
-            (None, true) => Destination::Stderr,
-            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
-        };
+        let log = self.log(asked);
         let logging = logging::start(logging::level(common.verbosity()), &log);
         let logging = logging.map_err(|error| Failure::failed(&error))?;
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;

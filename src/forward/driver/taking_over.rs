@@ -3,6 +3,7 @@
 
 use super::identity::warn_of;
 use super::requests::{Asker, done};
+use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
 use super::rules::{Before, Listening, Place, is_proxied};
 use super::trial::Trials;
 use super::{Driver, Parts};
@@ -19,10 +20,9 @@ use crate::forward::store::{Store, StoreError};
 use crate::forward::{DriverError, PID_FILE, PID_FILE_MODE, Settings, Source};
 use crate::logging::{Logging, StandardError};
 use crate::net::adopt::Inherited;
-use crate::net::endpoint::{Connect, Listen, Unix, UnixAddress};
+use crate::net::endpoint::{Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
 use crate::net::relay::{Carried, Door, Relay, Route, Which, news};
-use crate::net::tls::{ClientIdentity, ServerIdentity};
 use crate::process::pid_file::Prepared;
 use crate::process::spawn::null_device;
 use crate::reactor::{READABLE, Reactor, Signals};
@@ -118,27 +118,6 @@ struct Coming {
     rehearsed: Option<Rehearsed>,
     identities: Identities,
     arrived: Arrived,
-}
-
-/// Keys and certificates, by endpoint: what was loaded to try it need not be loaded while everything stands still.
-#[derive(Default)]
-struct Identities {
-    servers: HashMap<String, Arc<ServerIdentity>>,
-    clients: HashMap<String, Arc<ClientIdentity>>,
-}
-
-/// A plan that was understood, with all keys and certificates.
-struct Rehearsed {
-    plan: Plan,
-    rules: Vec<RehearsedRule>,
-    stop_timeout: Duration,
-}
-
-struct RehearsedRule {
-    planned: PlannedRule,
-    source: Listen,
-    tls: Option<Arc<ServerIdentity>>,
-    destinations: Vec<(u64, Connect, Option<Arc<ClientIdentity>>)>,
 }
 
 /// The descriptors that came, by what they are.
@@ -259,6 +238,7 @@ impl Coming {
         let Rehearsed { plan, rules, .. } = rehearsed;
         driver.next = plan.next;
         driver.cut_in_all = plan.cut;
+        driver.control.own();
         match self.arrived.pid_file.take().map(Prepared::take) {
             Some(Ok(pid_file)) => driver.pid_file = Some(pid_file),
             Some(Err(error)) => error!("{}", crate::chain(&error)),
@@ -288,56 +268,6 @@ fn own_output(output: Option<OwnedFd>) -> io::Result<()> {
     dup2_stderr(&output)?;
     StandardError::look_again();
     Ok(())
-}
-
-impl Identities {
-    /// Whether we could serve that: every endpoint is understood, and every certificate is there.
-    fn rehearse(&mut self, plan: Plan) -> Result<Rehearsed, DriverError> {
-        let stop_timeout = Settings::of(&plan.options).map_err(DriverError::Settings)?.stop_timeout;
-        let rules = plan.rules.iter().map(|rule| self.rehearse_rule(rule)).collect::<Result<Vec<_>, DriverError>>()?;
-        Ok(Rehearsed { plan, rules, stop_timeout })
-    }
-
-    fn rehearse_rule(&mut self, planned: &PlannedRule) -> Result<RehearsedRule, DriverError> {
-        let source = planned.source.parse::<Listen>()?;
-        let tls = self.server(&source, &planned.source)?;
-        if let PlannedPhase::Serving { change: Some(PlannedChange::Probing { probe, .. }), .. } = &planned.phase {
-            probe.parse::<Probe>()?;
-        }
-        let mut destinations = Vec::new();
-        for destination in &planned.destinations {
-            let connect = destination.endpoint.parse::<Connect>()?;
-            let identity = self.client(&connect, &destination.endpoint)?;
-            destinations.push((destination.id, connect, identity));
-        }
-        Ok(RehearsedRule { planned: planned.clone(), source, tls, destinations })
-    }
-
-    fn server(&mut self, source: &Listen, text: &str) -> Result<Option<Arc<ServerIdentity>>, DriverError> {
-        let Listen::Tls(tls) = source.socket() else {
-            return Ok(None);
-        };
-        if let Some(known) = self.servers.get(text) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        let identity = ServerIdentity::load(&tls.files);
-        let identity = Arc::new(identity.map_err(|source| DriverError::Tls { endpoint: text.to_owned(), source })?);
-        self.servers.insert(text.to_owned(), Arc::clone(&identity));
-        Ok(Some(identity))
-    }
-
-    fn client(&mut self, connect: &Connect, text: &str) -> Result<Option<Arc<ClientIdentity>>, DriverError> {
-        let Some(tls) = &connect.tls else {
-            return Ok(None);
-        };
-        if let Some(known) = self.clients.get(text) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        let identity = ClientIdentity::load(tls, &connect.place);
-        let identity = Arc::new(identity.map_err(|source| DriverError::Tls { endpoint: text.to_owned(), source })?);
-        self.clients.insert(text.to_owned(), Arc::clone(&identity));
-        Ok(Some(identity))
-    }
 }
 
 impl Driver {
