@@ -2,8 +2,8 @@
 //! to. `restart/protocol` decides.
 
 use super::identity::warn_of;
-use super::requests::{Asker, done};
 use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
+use super::requests::{Asker, done};
 use super::rules::{Before, Listening, Place, is_proxied};
 use super::trial::Trials;
 use super::{Driver, Parts};
