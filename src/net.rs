@@ -1,7 +1,7 @@
-//! Addresses and the sockets made from them; what travels over a socket, as far as it is relayed.
+//! Addresses and the sockets made from them; what travels over a socket, as far as it is relayed, and the first line of an
+//! answer.
 
 pub mod adopt;
-pub mod connect;
 pub mod connecting;
 pub mod endpoint;
 pub mod far_end;
@@ -12,3 +12,4 @@ pub mod resolve;
 pub mod status_line;
 pub mod stream;
 pub mod tls;
+pub mod to_ourselves;

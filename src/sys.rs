@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 mod sockets;
-pub(crate) use sockets::{accept_non_blocking, splice};
+pub(crate) use sockets::{Mode, accept, splice};
 
 /// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {
@@ -223,22 +223,6 @@ pub(crate) fn default_signals(signals: &[c_int]) {
     }
 }
 
-/// The next connection of a listener, close-on-exec and in blocking mode whatever the listener's own mode is. Whose it is
-/// is not asked: the child that serves it can ask, and here it would only be copied.
-///
-/// # Errors
-/// Those of accept4(2).
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // SAFETY: no address is asked for, so the kernel writes nowhere; on success the result is a new descriptor, which
-    // nobody else owns.
-    unsafe {
-        match libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), libc::SOCK_CLOEXEC) {
-            -1 => Err(io::Error::last_os_error()),
-            number => Ok(OwnedFd::from_raw_fd(number)),
-        }
-    }
-}
-
 /// A descriptor that becomes readable when the process exits; see pidfd_open(2). Close-on-exec.
 ///
 /// # Errors
@@ -383,7 +367,7 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::{accept, survives_exec, write_decimal};
+    use super::{Mode, accept, survives_exec, write_decimal};
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::{AsFd, AsRawFd};
@@ -393,10 +377,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let connection = accept(listener.as_fd()).unwrap();
+        let connection = accept(listener.as_fd(), Mode::Blocking).unwrap();
         assert_eq!(survives_exec(connection.as_raw_fd()), Some(false));
         assert_eq!(fcntl(&connection, FcntlArg::F_GETFL).unwrap() & OFlag::O_NONBLOCK.bits(), 0);
-        assert_eq!(accept(listener.as_fd()).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(accept(listener.as_fd(), Mode::Blocking).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]

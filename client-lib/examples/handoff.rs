@@ -9,15 +9,17 @@
 //! killed: as a map of our own, or one of Go's, or the bare bytes, or nothing. `receive` prints what it is given, a line
 //! for each descriptor: `fd DEVICE:INODE METADATA`, the numbers as `stat -c %d:%i` prints them.
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
 use socket_protector_client::handoff::{
     CallbackError, Descriptor, Metadata, Receiver, Sequence, Server, gob, key_value,
 };
 use std::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -65,11 +67,20 @@ fn serve(words: &[OsString]) -> Result<(), Box<dyn Error>> {
     };
     let mut sequence = Sequence::new();
     for name in files {
-        let file = File::open(name).map_err(|error| format!("cannot open {}: {error}", name.display()))?;
+        let file = open(name).map_err(|error| format!("cannot open {}: {error}", name.display()))?;
         sequence = sequence.push(file, style.metadata(name.as_bytes())?);
     }
     Server::bind(path)?.serve(&mut sequence, |error| report(&error))?;
     Ok(())
+}
+
+/// Opens a file to be read. Of a pipe with a name nobody has to write to it yet; that it was not waited for is not to be
+/// noticed by whoever gets it.
+fn open(name: &OsStr) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(name)?;
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    Ok(file)
 }
 
 impl Style {

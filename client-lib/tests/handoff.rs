@@ -336,3 +336,12 @@ fn a_peer_that_takes_nothing_or_says_nothing_is_given_up() {
     let error = handoff::send_to(&here, &[(null(), "")]).unwrap_err();
     assert!(matches!(&error, Error::Send { source } if source.kind() == std::io::ErrorKind::BrokenPipe), "{error:?}");
 }
+
+/// The kernel puts the credentials before the descriptors.
+#[test]
+fn a_stream_that_is_told_who_sends_takes_descriptors_too() {
+    let (here, there) = UnixStream::pair().unwrap();
+    nix::sys::socket::setsockopt(&there, nix::sys::socket::sockopt::PassCred, &true).unwrap();
+    handoff::send_to(&here, &[(&null(), "one"), (&null(), "two")]).unwrap();
+    assert_eq!(handoff::receive_from(&there, |_, _| Ok(())).unwrap(), 2);
+}

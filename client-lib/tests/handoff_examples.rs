@@ -7,9 +7,12 @@ mod examples;
 mod files;
 
 use examples::{Running, eventually, example};
-use files::Files;
+use files::{Files, identity as identity_of};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
+use socket_protector_client::handoff;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -79,6 +82,23 @@ fn it_serves_and_receives_in_every_style() {
         // It was killed, so its socket is stale, and the next one replaces it.
         assert!(path.exists());
     }
+}
+
+#[test]
+fn a_directory_and_a_pipe_that_nobody_writes_to_are_served_too() {
+    let folder = Files::new(0);
+    let (path, pipe) = (folder.path("socket"), folder.path("pipe"));
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let _server = serve(&path, &[&pipe, &folder.path("")], &["--no-meta"]);
+    let mut found = Vec::new();
+    handoff::receive(&path, |descriptor, _| {
+        let flags = OFlag::from_bits_retain(fcntl(&descriptor, FcntlArg::F_GETFL)?);
+        found.push((identity_of(&descriptor), flags.contains(OFlag::O_NONBLOCK)));
+        Ok(())
+    })
+    .unwrap();
+    let expected = [&pipe, &folder.path("")].map(|path| fs::metadata(path).unwrap());
+    assert_eq!(found, expected.map(|found| ((found.dev(), found.ino()), false)));
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn hostile_peers() {
     every_hostile_peer_is_a_clean_error_and_leaks_nothing();
     descriptors_that_nobody_wants_are_closed();
     a_malformed_control_message_does_not_arrive();
+    a_peer_that_never_ends_is_given_up();
     a_server_survives_every_client();
 }
 
@@ -141,6 +142,22 @@ fn descriptors_that_nobody_wants_are_closed() {
         let receive = || Receiver::new().receive_from(&there, |_, _| std::panic::resume_unwind(Box::new("")));
         assert!(std::panic::catch_unwind(receive).is_err());
     });
+}
+
+/// One that always has something to say gives a receiver no reason to wait, and its time is over all the same.
+fn a_peer_that_never_ends_is_given_up() {
+    let (here, there) = UnixStream::pair().unwrap();
+    let end = Instant::now() + LIMIT;
+    send(&here, &[0; 4], 1);
+    // Whenever one has come there is another. It ends some time, or the test would not fail but hang.
+    let received = Receiver::new().time_limit(Some(SHORT)).receive_all_from(&there, |_, _| {
+        if Instant::now() < end {
+            send(&here, &[0; 4], 1);
+        }
+        Ok(())
+    });
+    assert!(received.unwrap_err().is_timeout());
+    assert!(Instant::now() < end, "only when the peer had nothing more to say");
 }
 
 /// A control message whose length is not that of its numbers never leaves the sender's kernel; what is cut on the way

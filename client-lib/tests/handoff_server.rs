@@ -5,19 +5,21 @@
 mod files;
 
 use files::{Files, identity};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{ForkResult, Uid, fork, setuid};
+use nix::unistd::{ForkResult, Uid, fork, gettid, setuid};
 use socket_protector_client::handoff::{self, Error, Receiver, Sender, Sequence, Server};
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
+use std::time::Duration;
 
 /// Identities and metadata.
 type Given = Vec<((u64, u64), Vec<u8>)>;
@@ -108,7 +110,7 @@ fn what_precedes_a_callback_is_on_its_way_when_it_is_called() {
             Ok(())
         };
         assert_eq!(receiver.receive_from(&stream, &mut take).unwrap(), 1);
-        let none = Receiver::new().time_limit(Some(std::time::Duration::ZERO)).receive_from(&stream, |_, _| Ok(()));
+        let none = Receiver::new().time_limit(Some(Duration::ZERO)).receive_from(&stream, |_, _| Ok(()));
         assert!(none.unwrap_err().is_timeout());
         answer.send(ControlFlow::Break(())).unwrap();
         assert_eq!(receiver.receive_all_from(&stream, &mut take).unwrap(), 1);
@@ -116,6 +118,41 @@ fn what_precedes_a_callback_is_on_its_way_when_it_is_called() {
         // It was told to take no further client.
         serving.join().unwrap().unwrap();
     });
+}
+
+/// As many clients as are served at a time, each of which may take for ever, and none takes anything.
+#[test]
+fn a_server_that_is_stopped_does_not_wait_for_ever() {
+    let files = Files::new(1);
+    let path = files.path("server");
+    let options = Server::options().time_limit(None).stop_limit(Some(Duration::from_millis(20)));
+    let server = Arc::new(options.bind(&path).unwrap());
+    let file = files[0].try_clone().unwrap();
+    let (tell, told) = mpsc::channel();
+    let (name, named) = mpsc::channel();
+    // Not waited for, so that one that is not stopped fails the test and does not hold it up.
+    let serving = Arc::clone(&server);
+    thread::spawn(move || {
+        name.send(gettid()).unwrap();
+        let mut sequence = (0..300).fold(Sequence::new(), |sequence, _| sequence.push(&file, vec![1; 4000]));
+        let mut failures = Vec::new();
+        serving.serve(&mut sequence, |error| failures.push(error)).unwrap();
+        tell.send(failures).unwrap();
+    });
+    let clients: Vec<UnixStream> = (0..64).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for client in &clients {
+        // Something is there: it is being served.
+        recv(client.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK).unwrap();
+    }
+    // It has noticed that nobody takes more, and sleeps.
+    let state = format!("/proc/self/task/{}/stat", named.recv().unwrap());
+    while !fs::read_to_string(&state).unwrap().contains(") S ") {
+        thread::yield_now();
+    }
+    server.stop();
+    let failures = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(failures.len(), 64);
+    assert!(failures.iter().all(Error::is_timeout), "{failures:?}");
 }
 
 #[test]
@@ -145,6 +182,7 @@ fn its_file_has_the_mode_that_was_asked_for_whatever_the_umask_is() {
 
 #[test]
 fn a_path_is_claimed_only_where_nobody_listens() {
+    let _alone = no_forks();
     let files = Files::new(0);
     let path = files.path("server");
     // Stale: bound by somebody who is gone.
@@ -172,6 +210,7 @@ fn a_path_is_claimed_only_where_nobody_listens() {
 
 #[test]
 fn a_second_server_does_not_disturb_the_first() {
+    let _alone = no_forks();
     let files = Files::new(1);
     let path = files.path("server");
     let server = Server::bind(&path).unwrap();
@@ -194,7 +233,7 @@ fn a_second_server_does_not_disturb_the_first() {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
     for kind in [SockType::Stream, SockType::Datagram] {
         let bound = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-        bind(std::os::fd::AsRawFd::as_raw_fd(&bound), &UnixAddr::new(&path).unwrap()).unwrap();
+        bind(bound.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
         assert!(matches!(Server::bind(&path).unwrap_err(), Error::InUse { .. }));
         drop(bound);
         drop(Server::bind(&path).unwrap());
@@ -203,6 +242,7 @@ fn a_second_server_does_not_disturb_the_first() {
 
 #[test]
 fn of_many_that_start_at_once_one_gets_the_path() {
+    let _alone = no_forks();
     let files = Files::new(0);
     for _ in 0..20 {
         let path = files.path("server");
@@ -234,8 +274,17 @@ fn as_nobody(try_it: impl FnOnce() -> bool) -> bool {
     forked(|| setuid(Uid::from_raw(NOBODY)).is_ok() && try_it())
 }
 
+/// A process that is forked has what another test has open, so that a socket which that one closes is in use for longer.
+static FORKS: RwLock<()> = RwLock::new(());
+
+/// For a test in which a socket is stale as soon as it is closed: there is no other process until this is dropped.
+fn no_forks() -> RwLockReadGuard<'static, ()> {
+    FORKS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Does this in a new process; whether it says so.
 fn forked(try_it: impl FnOnce() -> bool) -> bool {
+    let _alone = FORKS.write().unwrap_or_else(PoisonError::into_inner);
     #[expect(unsafe_code, reason = "fork(2), to be another process, of another user")]
     // SAFETY: the new process does what the caller wants, which takes no lock that another thread could hold.
     match unsafe { fork() }.unwrap() {
@@ -267,6 +316,7 @@ fn a_forked_process_does_not_remove_its_parents_file() {
 
 #[test]
 fn what_is_sent_to_a_path_reaches_whoever_listens_there() {
+    let _alone = no_forks();
     let files = Files::new(300);
     let path = files.path("listener");
     let listener = UnixListener::bind(&path).unwrap();
@@ -282,8 +332,33 @@ fn what_is_sent_to_a_path_reaches_whoever_listens_there() {
         .unwrap();
         assert!(given.into_iter().eq(files.iter().map(identity)));
     });
+    // Too much metadata is told before anybody is troubled with it.
+    listener.set_nonblocking(true).unwrap();
+    let error = handoff::send(&path, &[(&files[0], "fits".to_owned()), (&files[1], "x".repeat(4093))]).unwrap_err();
+    assert!(matches!(error, Error::MetadataTooLong { index: 1, length: 4093, most: 4092 }), "{error:?}");
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     drop(listener);
     assert!(matches!(handoff::send(&path, &all).unwrap_err(), Error::Connect { .. }));
+}
+
+#[test]
+fn a_server_whose_backlog_is_full_is_waited_for_as_long_as_there_is_time() {
+    use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
+    let files = Files::new(1);
+    let path = files.path("listener");
+    let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let listener = UnixListener::from(listener);
+    let first = UnixStream::connect(&path).unwrap();
+    let error = Receiver::new().time_limit(Some(Duration::from_millis(20))).receive(&path, |_, _| Ok(())).unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }) && error.is_timeout(), "{error:?}");
+    thread::scope(|scope| {
+        scope.spawn(|| handoff::send(&path, &[(&files[0], "")]).unwrap());
+        drop(first);
+        assert_eq!(handoff::receive_all_from(listener.accept().unwrap().0, |_, _| Ok(())).unwrap(), 0);
+        assert_eq!(handoff::receive_all_from(listener.accept().unwrap().0, |_, _| Ok(())).unwrap(), 1);
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::value::{CountOrNever, DelayRange, DrainSignal, ProbePath, Time, TimeO
 use super::{Common, Failure};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
-use crate::net::endpoint::NamedListen;
+use crate::net::endpoint::{NamedListen, ProxyVersion};
 use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
 use crate::process::instance_name::InstanceName;
 use crate::process::limits::raise_open_files;
@@ -16,7 +16,9 @@ use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::supervise::probe::Question;
 use crate::supervise::state::{Policy, Readiness};
-use crate::supervise::{ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, without_managers};
+use crate::supervise::{
+    ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, wants_socket, without_managers,
+};
 use clap::{Args, ValueEnum};
 use log::{error, info};
 use std::ffi::OsString;
@@ -29,6 +31,8 @@ use std::time::Duration;
 
 /// Scripts of any user read it.
 const PID_FILE_MODE: u32 = 0o644;
+/// The longest name that a child's own socket gets before a million generations have started.
+const LONGEST_SOCKET: &str = "999999.sock";
 /// Nobody reads it, and who cannot open it cannot lock it.
 const LOCK_MODE: u32 = 0o600;
 
@@ -47,9 +51,15 @@ pub(super) struct Options {
     /// The name of this instance, for status, reload and stop [default: the first port, or file name of a unix socket]
     #[arg(long)]
     name: Option<InstanceName>,
-    /// What a child gets: the listening sockets, or each accepted connection
+    /// What a child gets: the listening sockets, each accepted connection, or their bytes
+    ///
+    /// relay: for programs that can only bind their own port. {port} or {socket} in an ARG, and $PORT, name an address
+    /// of its own for each child, to which we relay; --ready auto means tcp then.
     #[arg(long, value_enum, default_value = "listener")]
     pass: PassOption,
+    /// Tell the child the client's address by a header of the PROXY protocol (with --pass relay)
+    #[arg(long, value_name = "VERSION", value_enum)]
+    proxy_protocol: Option<ProxyOption>,
     /// Stop the old child before the new one starts; clients wait meanwhile
     #[arg(long)]
     stop_first: bool,
@@ -117,6 +127,13 @@ pub(super) struct Options {
 enum PassOption {
     Listener,
     Connections,
+    Relay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProxyOption {
+    V1,
+    V2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -177,6 +194,7 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
         .socket_path(&name)
         .and_then(|_| run_dir.child_socket_path(&name, NOTIFY))
         .and_then(|_| run_dir.child_socket_path(&name, EINHORN))
+        .and_then(|_| run_dir.child_socket_path(&name, LONGEST_SOCKET))
         .map_err(|error| Failure::failed(&error).code(2).hint("choose a shorter --run-dir or --name"))?;
     let verbosity = common.verbosity();
     if options.foreground {
@@ -214,6 +232,7 @@ fn check(options: &Options) -> Result<(), Failure> {
         let hint = "the command comes after '--', as in: socket-protector 4321 -- mydaemon";
         return Err(Failure::usage("no command given").hint(hint));
     }
+    check_relay(options)?;
     let to_file = matches!(&options.child_log, Some(ChildLogOption(ChildLog::File(_))));
     if options.orphans == Orphans::Keep && !to_file {
         return Err(Failure::usage("--orphans keep needs --child-log FILE: a pipe to us would end with us"));
@@ -222,6 +241,17 @@ fn check(options: &Options) -> Result<(), Failure> {
         && time >= options.ready_timeout.duration()
     {
         return Err(Failure::usage("--ready alive:TIME must be shorter than --ready-timeout"));
+    }
+    Ok(())
+}
+
+fn check_relay(options: &Options) -> Result<(), Failure> {
+    let relays = options.pass == PassOption::Relay;
+    if options.proxy_protocol.is_some() && !relays {
+        return Err(Failure::usage("--proxy-protocol needs --pass relay: otherwise no byte passes through us"));
+    }
+    if relays && let Err(error) = wants_socket(&options.command) {
+        return Err(Failure::failed(&error).code(2));
     }
     Ok(())
 }
@@ -286,15 +316,27 @@ fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
 }
 
 fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings {
+    let ready = match options.ready {
+        // Most programs that bind a port of their own say nothing, and to us only that port matters.
+        ReadyOption(Readiness::Auto, _) if options.pass == PassOption::Relay => {
+            ReadyOption(Readiness::Probe, Some(Question::Accept))
+        }
+        ready => ready,
+    };
     let default_log = if options.foreground { ChildLog::Inherit } else { ChildLog::Log };
     Settings {
         name,
         pass: match options.pass {
             PassOption::Listener => Pass::Listener,
             PassOption::Connections => Pass::Connections,
+            PassOption::Relay => Pass::Relay,
         },
+        proxy: options.proxy_protocol.map(|version| match version {
+            ProxyOption::V1 => ProxyVersion::V1,
+            ProxyOption::V2 => ProxyVersion::V2,
+        }),
         policy: Policy {
-            readiness: options.ready.0,
+            readiness: ready.0,
             ready_timeout: options.ready_timeout.duration(),
             guard: Duration::ZERO,
             stop_first: options.stop_first,
@@ -304,7 +346,7 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
             watchdog: options.watchdog.map(Time::duration),
             max_respawns: options.max_respawns.limit(),
         },
-        probe: options.ready.1,
+        probe: ready.1,
         drain_signal: options.drain_signal.signal(),
         backlog: options.backlog,
         hold_limit: options.hold_limit as usize,

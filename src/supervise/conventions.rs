@@ -1,6 +1,7 @@
 //! What a child finds in its environment: our variables and those of systemd, Server::Starter and einhorn, which all tell
 //! the same; and none of an outer manager's. `docs/conventions.md` has their values.
 
+use super::address::PORT;
 use super::settings::Pass;
 use super::state::Number;
 use crate::net::endpoint::{Interface, Listen};
@@ -109,6 +110,8 @@ pub struct Given<'a> {
     pub watchdog: Option<Duration>,
     /// Whether it has a descriptor to say on that it is ready.
     pub ready_descriptor: bool,
+    /// The port that it is to listen on, where it has one of its own.
+    pub port: Option<u16>,
 }
 
 impl Given<'_> {
@@ -140,6 +143,9 @@ impl Given<'_> {
     /// Its environment. LISTEN_PID is missing: only the child itself can know it.
     pub fn environment(&self, base: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
         let mut variables = base.to_vec();
+        if self.port.is_some() {
+            variables.retain(|(name, _)| name != PORT);
+        }
         let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
         let announced = self.announced();
         if !announced.is_empty() {
@@ -158,6 +164,9 @@ impl Given<'_> {
             let ports = self.keys.iter().zip(fds).map(|(key, fd)| format!("{key}={fd}")).collect::<Vec<_>>();
             set(SERVER_STARTER_PORT, ports.join(";").into());
             set(SERVER_STARTER_GENERATION, self.number.to_string().into());
+        }
+        if let Some(port) = self.port {
+            set(PORT, port.to_string().into());
         }
         self.einhorn(&mut set);
         set(SOCKET_PROTECTOR_CHANNEL, self.channel_descriptor().to_string().into());
@@ -232,6 +241,7 @@ mod tests {
             supervisor: 42,
             watchdog: None,
             ready_descriptor: false,
+            port: None,
         }
     }
 

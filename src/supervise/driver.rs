@@ -1,7 +1,8 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
 //! `children` starts and ends them, `connections` accepts and passes, `lent` keeps listeners alive that children accept
-//! from, `given_back` takes in what children give back, `probes` asks those that start, `requests` answers whoever asks.
+//! from, `given_back` takes in what children give back, `probes` asks those that start, `relayed` is the
+//! relay pass, `requests` answers whoever asks.
 
 mod children;
 mod connections;
@@ -10,6 +11,7 @@ mod given_back;
 mod lent;
 mod names;
 mod probes;
+mod relayed;
 mod requests;
 mod words;
 
@@ -21,7 +23,7 @@ use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
 use super::rendezvous::Rendezvous;
 use super::seldom::Seldom;
-use super::settings::Settings;
+use super::settings::{Pass, Settings};
 use super::state::{Action, Finish, Input, Machine, Number};
 use super::status::{Counters, LastReload};
 use super::worker::Worker;
@@ -38,6 +40,7 @@ use lent::Outdated;
 use log::{debug, error, info, warn};
 use nix::sys::signal::Signal;
 use probes::Probing;
+use relayed::Relayed;
 use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -109,6 +112,8 @@ pub struct Driver {
     /// A listener was replaced, and no generation serves yet that has the new one.
     outdated: Option<Outdated>,
     hold: Hold<OwnedFd>,
+    /// With the relay pass, what it needs.
+    relayed: Option<Relayed>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
     probes: BTreeMap<Number, Probing>,
@@ -157,9 +162,17 @@ impl Driver {
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let notify = NotifyServer::open(&mut reactor, &equipment.control)?;
-        let einhorn = EinhornServer::open(&mut reactor, &equipment.control.with_extension("child"))?;
+        let children = equipment.control.with_extension("child");
+        let einhorn = EinhornServer::open(&mut reactor, &children)?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
+        let relayed = match settings.pass {
+            Pass::Relay => {
+                let sockets = listeners.iter().filter_map(Listener::lend).map(|(_, socket)| socket);
+                Some(Relayed::start(&mut reactor, sockets, children, settings.proxy)?)
+            }
+            Pass::Listener | Pass::Connections => None,
+        };
         let rendezvous = Rendezvous::open(&mut reactor, listeners.iter().filter_map(|listener| listener.tcp_port));
         let hang_ups = lent::watch(&mut reactor, &listeners)?;
         let starter = match equipment.starter {
@@ -171,6 +184,7 @@ impl Driver {
             actions: VecDeque::new(),
             hold: Hold::new(listeners.len(), settings.hold_limit).keeping(limits::open_files()? / 4),
             listeners,
+            relayed,
             hang_ups,
             outdated: None,
             workers: BTreeMap::new(),
@@ -244,6 +258,7 @@ impl Driver {
             Source::Probe(number) => self.probe_event(number, event),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
+            Source::Relay => self.relay_news(),
             Source::Notify => self.hear_words(),
             Source::Einhorn => self.einhorns_workers(),
             Source::EinhornClient(id) => self.einhorns_worker(id, event),

@@ -78,6 +78,8 @@ impl Outcome {
 pub enum Seen {
     /// Nobody has accepted them yet.
     Nobody,
+    /// Somebody has, and there is more to look through than there was time for.
+    NotYet,
     /// The generation that is probed has one.
     Ours,
     /// Another generation has accepted them.
@@ -233,6 +235,11 @@ impl Probe {
             Input::Seen(Seen::Nobody) if until.is_some_and(|until| until <= now) => self.fail(now, Outcome::NotTaken),
             Input::Seen(Seen::Nobody) => {
                 self.phase = Phase::Looking { until, at: now + pause, pause: (pause * 2).min(LONGEST_LOOK) };
+                None
+            }
+            // At once, when others had their turn. It comes to an end by itself.
+            Input::Seen(Seen::NotYet) => {
+                self.phase = Phase::Looking { until, at: now, pause };
                 None
             }
             Input::Seen(Seen::Another(number)) => self.missed(now, Outcome::Another(number)),

@@ -2,6 +2,7 @@
 
 use super::probe::Question;
 use super::state::Policy;
+use crate::net::endpoint::ProxyVersion;
 use crate::process::limits::OpenFiles;
 use nix::sys::signal::Signal;
 use std::ffi::OsString;
@@ -15,6 +16,8 @@ pub enum Pass {
     Listener,
     /// We accept, and pass each connection over its channel.
     Connections,
+    /// We accept, and relay each connection to an address of its own.
+    Relay,
 }
 
 impl fmt::Display for Pass {
@@ -22,6 +25,7 @@ impl fmt::Display for Pass {
         f.write_str(match self {
             Pass::Listener => "listener",
             Pass::Connections => "connections",
+            Pass::Relay => "relay",
         })
     }
 }
@@ -44,6 +48,8 @@ pub struct Settings {
     pub name: String,
     /// How a child gets its connections.
     pub pass: Pass,
+    /// Whether a child is told the client's address, with the relay pass, by a header of the PROXY protocol.
+    pub proxy: Option<ProxyVersion>,
     /// What the state machine goes by.
     pub policy: Policy,
     /// What a starting generation is asked, where it is ready by its answer.

@@ -1,5 +1,6 @@
 //! One child process of a generation, and how it is started.
 
+use super::address::AddressError;
 use super::channel::Channel;
 use super::conventions::Given;
 use super::main_process::MainProcess;
@@ -34,6 +35,9 @@ pub enum StartError {
     /// The program.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// An address of its own.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// Its log file.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -111,6 +115,8 @@ pub struct Gifts<'a> {
     pub notify: PathBuf,
     /// The socket for einhorn's ACK.
     pub einhorn: PathBuf,
+    /// The port that it is to listen on, where it has one of its own.
+    pub port: Option<u16>,
 }
 
 /// Starts the child of a generation.
@@ -135,6 +141,7 @@ pub fn start(
         name: &settings.name,
         notify: &gifts.notify,
         einhorn: &gifts.einhorn,
+        port: gifts.port,
         supervisor: std::process::id(),
         watchdog: settings.policy.watchdog,
         ready_descriptor: settings.policy.readiness == Readiness::Descriptor,

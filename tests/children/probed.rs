@@ -1,5 +1,7 @@
 //! Children that never say that they are ready: they have to be asked.
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -28,6 +30,15 @@ pub(super) fn run(late: Duration, what: &str, until: Duration) -> ExitCode {
 /// The same at the second listener, since the first brings datagrams.
 pub(super) fn second() -> ExitCode {
     run_on(&listeners()[1..], Duration::ZERO, "200", Duration::ZERO)
+}
+
+/// The same, with so many descriptors open besides.
+pub(super) fn with_many(count: u64) -> ExitCode {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let _many = (0..count).map(|_| null.try_clone().unwrap()).collect::<Vec<_>>();
+    run(Duration::ZERO, "200", Duration::ZERO)
 }
 
 /// The same, and nobody but root may see what it has open.

@@ -20,6 +20,7 @@ mod original;
 mod quick_start;
 mod readiness;
 mod ready_by_probe;
+mod relay_pass;
 mod requests;
 mod shut_down;
 mod stop;
@@ -50,6 +51,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         quick_start::trials(),
         readiness::trials(),
         ready_by_probe::all(),
+        relay_pass::all(),
         requests::trials(),
         shut_down::trials(),
         stop::trials(),

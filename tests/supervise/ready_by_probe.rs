@@ -39,6 +39,7 @@ trials![
     all_addresses_are_probed_by_loopback,
     the_first_listener_for_connections_is_probed,
     a_worker_of_the_child_may_answer,
+    one_with_very_many_descriptors_is_looked_through_in_pieces,
     the_probe_is_nobodys_connection,
     an_unread_probe_goes_to_nobody_else,
     a_probe_that_is_given_back_goes_to_nobody_else,
@@ -351,6 +352,22 @@ fn a_worker_of_the_child_may_answer() {
         supervisor.reload().expect(0);
         supervisor.wait_settled();
         assert_eq!(ask(supervisor.address()).generation, 2);
+    }
+}
+
+/// Clients and requests have their turn between two pieces.
+fn one_with_very_many_descriptors_is_looked_through_in_pieces() {
+    let setup = setup("listener", "http:/").role("probed_with_many 15000").env("RUST_LOG", "debug");
+    let supervisor = setup.start();
+    supervisor.reload().expect(0);
+    supervisor.wait_settled();
+    assert_eq!(ask(supervisor.address()).generation, 2);
+    let log = log(&supervisor);
+    for number in [1, 2] {
+        assert!(log.contains(&format!("probe of generation {number}: Seen(NotYet)")), "{log}");
+        let opened = log.matches(&format!("probe of generation {number}: Opened")).count();
+        assert_eq!(log.matches(&format!("probe of generation {number}: Answered(200)")).count(), 1);
+        assert!(opened < 20, "one is not given up because it has many: {opened} tries");
     }
 }
 

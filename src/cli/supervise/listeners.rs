@@ -12,7 +12,7 @@ use crate::process::instance_name::InstanceName;
 pub(super) fn take(options: &Options) -> Result<Inherited, Failure> {
     let endpoints = || options.listen.iter().map(|named| &named.listen);
     let inherited = Inherited::take(endpoints()).map_err(|error| failure(&error))?;
-    let only_connections = options.pass == PassOption::Connections;
+    let only_connections = options.pass != PassOption::Listener;
     if options.ready.1.is_some() && endpoints().all(|endpoint| is_for_datagrams(endpoint, &inherited)) {
         let text = "--ready tcp and http:PATH need a listener that takes connections, and there is none";
         let hint = "--ready notify waits for the child's word, --ready alive:TIME for a time";

@@ -44,6 +44,7 @@ impl Driver {
         if cause == Some(Cause::Respawn) {
             self.counters.respawns += 1;
         }
+        let addressed = self.addressed(number, command);
         self.rendezvous.open_missing(&mut self.reactor);
         self.reserve.release();
         let gifts = Gifts {
@@ -52,8 +53,12 @@ impl Driver {
             stored: self.store.lend().collect(),
             notify: self.notify.path(),
             einhorn: self.einhorn.path(),
+            port: None,
         };
-        let started = worker::start(&mut self.reactor, &self.settings, number, command, &gifts);
+        let started = addressed.and_then(|(command, port)| {
+            let gifts = Gifts { port, ..gifts };
+            worker::start(&mut self.reactor, &self.settings, number, command, &gifts)
+        });
         self.reserve.refill();
         match started {
             Ok(started) => {
@@ -213,7 +218,7 @@ impl Driver {
         self.take_back(number);
     }
 
-    pub(super) fn drain(&mut self, number: Number, signal: bool, take_back: bool) {
+    pub(super) fn drain_now(&mut self, number: Number, signal: bool, take_back: bool) {
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
@@ -288,6 +293,9 @@ impl Driver {
         self.count_lost(number, if worker.passed > 0 { lost } else { 0 });
         signal_group(&worker.process, Signal::SIGKILL);
         worker.process.reap();
+        if let Some(relayed) = &mut self.relayed {
+            relayed.forget(number);
+        }
         self.reactor.set_deadline(Source::Channel(number), None);
         worker.channel.end();
         self.leftovers.push((number, worker.channel));
@@ -328,6 +336,7 @@ fn code(error: &StartError) -> u8 {
         StartError::Spawn(SpawnError::NotFound { .. }) => 127,
         StartError::Spawn(SpawnError::NotExecutable { .. }) => 126,
         StartError::Spawn(SpawnError::Process { .. } | SpawnError::Directory { .. } | SpawnError::Nul { .. })
+        | StartError::Address(_)
         | StartError::Log(_)
         | StartError::Descriptor(_) => 1,
     }

@@ -96,7 +96,7 @@ pub(super) fn watch(
     for (index, (name, bound)) in (0..).zip(bound) {
         let socket = match pass {
             Pass::Listener => Socket::Lent(Lent::new(bound.socket, bound.traffic)),
-            Pass::Connections => {
+            Pass::Connections | Pass::Relay => {
                 never_block(bound.socket.as_fd())?;
                 Socket::Watched(reactor.register(Descriptor(bound.socket), Source::Listener(index), READABLE)?)
             }
@@ -156,7 +156,8 @@ impl Driver {
         let Some(Socket::Watched(socket)) = &listener.socket else {
             return false;
         };
-        let error = match sys::accept(socket.as_fd()) {
+        let mode = if self.relayed.is_some() { sys::Mode::NonBlocking } else { sys::Mode::Blocking };
+        let error = match sys::accept(socket.as_fd(), mode) {
             Ok(connection) => {
                 listener.accepted += 1;
                 listener.short = false;
@@ -189,6 +190,9 @@ impl Driver {
     }
 
     pub(super) fn pass(&mut self, number: Number) {
+        if self.relayed.is_some() {
+            return self.relay_to(number);
+        }
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
@@ -210,7 +214,7 @@ impl Driver {
     }
 
     /// Goes on with listeners that were left because as much was held as may be.
-    fn accept_again(&mut self) {
+    pub(super) fn accept_again(&mut self) {
         if self.behind {
             return;
         }

@@ -120,7 +120,7 @@ impl Driver {
                 return refused("it connects to the original library's name when its time is over");
             }
         }
-        if self.settings.pass == Pass::Listener {
+        if self.settings.pass != Pass::Connections {
             return refused("a program that uses the original library needs --pass connections");
         }
         if worker.channel.is_used() {

@@ -1,12 +1,14 @@
 //! Probing those that start: the hands of `supervise/probe.rs`.
 
+mod owner;
+
+use self::owner::{Families, Looking};
 use super::Driver;
 use super::connections::Listener;
-use crate::net::connect::{Coming, connect, is_connected, pair, reachable};
-use crate::net::far_end::{self, FarEnd};
+use crate::net::far_end;
 use crate::net::listener::Address;
 use crate::net::status_line::{Answer, StatusLine};
-use crate::process::holder;
+use crate::net::to_ourselves::{Coming, connect, pair, reachable};
 use crate::reactor::{Descriptor, Event, READABLE, Registered};
 use crate::supervise::Source;
 use crate::supervise::probe::{Input as Happened, Probe, Seen, Step, Way};
@@ -17,15 +19,14 @@ use log::{debug, info};
 use nix::unistd::Pid;
 use socket2::Socket;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many times an answer is read before others have their turn.
 const READS: usize = 16;
-/// Of how many descriptors of another generation's process it is looked whether a probe is among them: it only serves
-/// the reason, and one that serves may have many.
-const LOOKED_THROUGH: usize = 4096;
+/// How long it is looked who has a connection before others have their turn.
+const LOOKS_FOR: Duration = Duration::from_millis(4);
 /// What is read at a time.
 const PIECE: usize = 4096;
 
@@ -37,6 +38,8 @@ pub(super) struct Probing {
     at: Address,
     /// The connections of this try.
     tried: Vec<Socket>,
+    /// What is not looked through yet.
+    looking: Option<Looking>,
     /// The other end of the one that is to be passed over the channel, until it has been.
     coming: Option<Coming>,
     /// The one over which the request went.
@@ -54,16 +57,19 @@ impl Driver {
             return;
         };
         let way = match self.settings.pass {
-            Pass::Listener => Way::Shared,
+            Pass::Listener | Pass::Relay => Way::Shared,
             Pass::Connections => Way::Channel,
         };
+        let own = self.relayed.as_ref().and_then(|relayed| relayed.address(number));
+        let at = own.unwrap_or_else(|| listener.address.clone());
         let now = Instant::now();
-        let probe = Probe::new(question, way, listener.address.to_string(), now);
+        let probe = Probe::new(question, way, at.to_string(), now);
         let probing = Probing {
             probe,
             listener: index,
-            at: listener.address.clone(),
+            at,
             tried: Vec::new(),
+            looking: None,
             coming: None,
             asked: None,
             answer: StatusLine::new(),
@@ -135,7 +141,7 @@ impl Driver {
         // It must work also when clients have taken all other descriptors: they wait for this generation.
         self.reserve.release();
         let opened = match self.settings.pass {
-            Pass::Listener => self.connect_probes(number, width),
+            Pass::Listener | Pass::Relay => self.connect_probes(number, width),
             Pass::Connections => self.pass_probe(number),
         };
         self.reserve.refill();
@@ -190,7 +196,7 @@ impl Driver {
         self.reserve.release();
         let happened = match self.settings.pass {
             Pass::Connections => self.look_at_channel(number),
-            Pass::Listener => self.look_at_processes(number),
+            Pass::Listener | Pass::Relay => self.look_at_processes(number),
         };
         self.reserve.refill();
         happened
@@ -215,15 +221,14 @@ impl Driver {
 
     fn look_at_processes(&mut self, number: Number) -> Option<Happened> {
         let others = self.workers.iter().filter(|(other, _)| **other != number);
-        let others = others.map(|(other, worker)| (*other, roots(worker))).collect::<Vec<_>>();
-        let ours = roots(self.workers.get(&number)?);
-        let happened = self.probes.get_mut(&number)?.look(&ours, &others);
-        let probing = self.probes.get(&number)?;
-        let unseen = happened == Happened::Seen(Seen::Unseen) && probing.probe.path().is_none();
+        let others = others.map(|(other, worker)| (*other, roots(worker))).collect();
+        let families = Families { ours: roots(self.workers.get(&number)?), others };
+        let probing = self.probes.get_mut(&number)?;
         let listener = self.listeners.get(usize::from(probing.listener)).and_then(Listener::inode);
-        // A child that closes at once was not seen with it. But where nobody else can accept, it was this one.
-        let alone = listener.filter(|_| unseen).is_some_and(|listener| is_alone(listener, &ours, &others));
-        Some(if alone { Happened::Seen(Seen::Ours) } else { happened })
+        // With an address of its own there is another listener, of which we do not know who else could have it.
+        let listener = listener.filter(|_| self.settings.pass == Pass::Listener);
+        let until = Instant::now() + LOOKS_FOR;
+        Some(probing.look(&families, listener, &mut || Instant::now() >= until))
     }
 
     /// Sends the request over the connection that the generation has.
@@ -231,15 +236,15 @@ impl Driver {
         let probing = self.probes.get_mut(&number)?;
         let mut socket = probing.tried.pop()?;
         let path = probing.probe.path()?;
-        let host = match &probing.at {
-            Address::Internet(_) => socket.peer_addr().ok().and_then(|peer| peer.as_socket()).map(|at| at.to_string()),
-            Address::Path(_) | Address::Abstract(_) | Address::Unnamed => None,
+        let at = match (self.settings.pass, &probing.at) {
+            (Pass::Listener | Pass::Relay, Address::Internet(_)) => {
+                socket.peer_addr().ok().and_then(|peer| peer.as_socket())
+            }
+            // A pair of ours has a port that nobody knows.
+            (Pass::Connections, Address::Internet(at)) => Some(*at),
+            (_, Address::Path(_) | Address::Abstract(_) | Address::Unnamed) => None,
         };
-        // A pair of ours has a port that nobody knows.
-        let host = match (self.settings.pass, &probing.at) {
-            (Pass::Connections, Address::Internet(at)) => at.to_string(),
-            (Pass::Connections | Pass::Listener, _) => host.unwrap_or_else(|| "localhost".into()),
-        };
+        let host = at.map_or_else(|| "localhost".to_owned(), host);
         let request = request(path, &host);
         // The buffer of a new connection takes it whole.
         match socket.write(request.as_bytes()) {
@@ -271,70 +276,6 @@ impl Driver {
 }
 
 impl Probing {
-    /// Looks who has the connections, given the processes that the generation and each other one is made of. Of those
-    /// that the generation has accepted one is left; those that another has are closed.
-    fn look(&mut self, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> Happened {
-        let mut held = Vec::new();
-        let mut waits = false;
-        for socket in std::mem::take(&mut self.tried) {
-            let far = match is_connected(&socket) {
-                Ok(true) => far_end::look(socket.as_fd()),
-                Ok(false) => Ok(FarEnd::Waiting),
-                Err(error) => return Happened::Unopened(error.to_string()),
-            };
-            match far {
-                Ok(FarEnd::Waiting) => {
-                    waits = true;
-                    self.tried.push(socket);
-                }
-                Ok(FarEnd::Held(inode)) => held.push((inode, socket)),
-                Ok(FarEnd::Closed) => let_go(socket),
-                Err(error) => {
-                    return Happened::Seen(Seen::Blind(format!(
-                        "the kernel does not tell who has accepted it: {error}"
-                    )));
-                }
-            }
-        }
-        let seen = if held.is_empty() { Seen::Unseen } else { self.sort_out(held, ours, others) };
-        match seen {
-            Seen::Another(_) | Seen::Stranger | Seen::Unseen if waits => Happened::Seen(Seen::Nobody),
-            seen => Happened::Seen(seen),
-        }
-    }
-
-    /// Looks who has the accepted ones.
-    fn sort_out(&mut self, held: Vec<(u64, Socket)>, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> Seen {
-        let inodes = held.iter().map(|(inode, _)| *inode).collect::<Vec<_>>();
-        let all = |roots: &[Pid]| roots.iter().flat_map(|root| holder::tree(*root)).collect::<Vec<_>>();
-        let below = all(ours);
-        let mut search = holder::search(&below, &inodes, usize::MAX);
-        let has_one = |roots: &[Pid]| holder::search(&all(roots), &inodes, LOOKED_THROUGH).found.is_some();
-        let another = others.iter().find(|(_, roots)| search.found.is_none() && has_one(roots));
-        if search.found.is_none() && another.is_none() {
-            // A process whose parent has gone is below nobody, but in the group still.
-            let mut group = ours.iter().flat_map(|root| holder::group(*root)).collect::<Vec<_>>();
-            group.retain(|pid| !below.contains(pid));
-            search.found = holder::search(&group, &inodes, usize::MAX).found;
-        }
-        let mut ours = None;
-        for (inode, socket) in held {
-            if search.found == Some(inode) { ours = Some(socket) } else { let_go(socket) }
-        }
-        match (ours, another, search.unreadable) {
-            (Some(socket), _, _) => {
-                self.tried.drain(..).for_each(let_go);
-                self.tried.push(socket);
-                Seen::Ours
-            }
-            (None, Some((number, _)), _) => Seen::Another(*number),
-            (None, None, Some((pid, error))) => {
-                Seen::Blind(format!("the descriptors of process {pid} cannot be read: {error}"))
-            }
-            (None, None, None) => Seen::Stranger,
-        }
-    }
-
     /// Reads a piece of the answer; `None` when nothing more is there now.
     fn read(&mut self) -> Option<Option<Happened>> {
         let mut piece = [0; PIECE];
@@ -354,28 +295,26 @@ impl Probing {
     }
 
     fn close(&mut self) {
+        if let Some(Looking::Pursues(pursuit)) = self.looking.take() {
+            pursuit.into_held().for_each(|(_, socket)| let_go(socket));
+        }
         self.tried.drain(..).for_each(let_go);
         (self.coming, self.asked) = (None, None);
     }
-}
-
-/// Whether a generation alone, besides ourselves, has this listener.
-fn is_alone(listener: u64, ours: &[Pid], others: &[(Number, Vec<Pid>)]) -> bool {
-    let below = |roots: &[Pid]| roots.iter().flat_map(|root| holder::tree(*root)).collect::<Vec<_>>();
-    // Those who most likely have it first, since looking at all processes takes a while.
-    if others.iter().any(|(_, roots)| holder::search(&below(roots), &[listener], LOOKED_THROUGH).found.is_some()) {
-        return false;
-    }
-    let mut family = below(ours);
-    family.extend(ours.iter().flat_map(|leader| holder::group(*leader)));
-    family.push(Pid::this());
-    holder::nobody_else_has(listener, &family)
 }
 
 /// The processes that a generation is made of, each with its descendants.
 fn roots(worker: &Worker) -> Vec<Pid> {
     let (leader, main) = (worker.process.pid(), worker.main_pid());
     if leader == main { vec![leader] } else { vec![leader, main] }
+}
+
+/// An address as a header names it: the zone of a link-local one is ours alone; see RFC 6874, section 4.
+fn host(mut at: SocketAddr) -> String {
+    if let SocketAddr::V6(at) = &mut at {
+        at.set_scope_id(0);
+    }
+    at.to_string()
 }
 
 fn request(path: &str, host: &str) -> String {
@@ -396,7 +335,17 @@ fn let_go(mut socket: Socket) {
 
 #[cfg(test)]
 mod tests {
-    use super::request;
+    use super::{host, request};
+    use std::net::SocketAddrV6;
+
+    #[test]
+    fn a_host_has_no_zone() {
+        assert_eq!(host("127.0.0.1:80".parse().unwrap()), "127.0.0.1:80");
+        assert_eq!(host("[::1]:80".parse().unwrap()), "[::1]:80");
+        let link_local = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 2);
+        assert_eq!(link_local.to_string(), "[fe80::1%2]:80");
+        assert_eq!(host(link_local.into()), "[fe80::1]:80");
+    }
 
     #[test]
     fn the_request_is_what_any_server_takes() {

@@ -72,6 +72,19 @@ fn a_connection_that_the_generation_accepts_is_enough_for_tcp() {
 }
 
 #[test]
+fn a_look_that_is_not_at_its_end_goes_on_at_once_whatever_time_has_passed() {
+    let mut bench = Bench::tcp();
+    bench.open();
+    bench.now += 2 * PATIENCE;
+    for _ in 0..3 {
+        assert_eq!(bench.seen(Seen::NotYet), None);
+        assert_eq!(bench.probe.deadline(), Some(bench.now));
+        assert_eq!(bench.due(), Some(Step::Look));
+    }
+    assert_eq!(bench.seen(Seen::Ours), Some(Step::Ready));
+}
+
+#[test]
 fn it_is_looked_ever_more_seldom_and_each_try_has_its_limit() {
     let mut bench = Bench::tcp();
     bench.open();
@@ -235,7 +248,8 @@ fn whatever_happens_only_the_generation_itself_makes_itself_ready() {
         let mut bench = if round % 2 == 0 { Bench::tcp() } else { Bench::http() };
         let (mut open, mut asked) = (false, false);
         for _ in 0..60 {
-            let input = match random(12) {
+            let input = match random(13) {
+                12 => Input::Seen(Seen::NotYet),
                 0..3 => Input::Due,
                 3 => Input::Opened,
                 4 => Input::Unopened("x".into()),
