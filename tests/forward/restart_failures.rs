@@ -18,6 +18,7 @@ trials![
     a_program_that_cannot_run_changes_nothing,
     a_program_that_says_nothing_or_nonsense_changes_nothing,
     a_process_that_is_killed_at_any_step_changes_nothing,
+    a_process_that_may_have_begun_takes_its_connections_along_and_no_more,
     the_reason_has_what_the_new_process_has_written,
     what_is_saved_by_a_later_version_is_left_to_it,
     two_at_once_are_one_and_a_refusal,
@@ -114,6 +115,24 @@ fn a_process_that_is_killed_at_any_step_changes_nothing() {
     assert_eq!(parked.line(), "a hello");
     let left = std::fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert!(!left.iter().any(|name| name.to_str().unwrap().starts_with(".pid")), "{left:?}");
+}
+
+/// Nobody can know what it has read of them.
+fn a_process_that_may_have_begun_takes_its_connections_along_and_no_more() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start_copy(&source, &a.endpoint());
+    let mut held = client(address, "a");
+    // It is ended for the third word, and has said the fourth by then.
+    place.scene.write("words", "{\"ready\":1}\n\"registered\"\n\"what?\"\n\"taken\"\n");
+    let words = place.scene.path("words");
+    let script = format!("exec {} child successor_says \"$(cat {})\n\"", scene::suite(), words.display());
+    place.scene.script("program", &script);
+    place.restart_in_vain("not understood");
+    place.wait_log("connections that went to it are lost");
+    held.ends();
+    client(address, "a");
+    place.wait_rows(&[row(&source, &a.endpoint(), 0, "active")]);
 }
 
 fn the_reason_has_what_the_new_process_has_written() {
