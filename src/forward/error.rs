@@ -103,7 +103,7 @@ impl DriverError {
             DriverError::Listen(error) => error.hint(),
             DriverError::NoRule { .. } => Some("'socket-protector forward ls' shows the rules"),
             DriverError::Known { .. } => Some("'socket-protector forward switch SRC DST' changes where"),
-            DriverError::Unwatched => Some("start it without -f, or under a service manager that sets NOTIFY_SOCKET"),
+            DriverError::Unwatched => Some("start it without -f, or under an outer manager that sets NOTIFY_SOCKET"),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! What we tell a service manager that watches us: the messages of sd_notify(3), to the socket that NOTIFY_SOCKET names.
+//! What we tell an outer manager that watches us: the messages of sd_notify(3), to the socket that NOTIFY_SOCKET names.
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, socket};
 use std::ffi::OsStr;

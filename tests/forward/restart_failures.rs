@@ -26,7 +26,7 @@ trials![
     the_new_process_goes_on_when_the_old_one_dies_at_the_commit,
     the_new_process_touches_nothing_when_the_old_one_dies_before_that,
     in_the_foreground_it_is_refused,
-    a_service_manager_is_told_which_process_is_the_main_one,
+    an_outer_manager_is_told_which_process_is_the_main_one,
 ];
 
 fn a_program_that_cannot_run_changes_nothing() {
@@ -326,7 +326,7 @@ fn in_the_foreground_it_is_refused() {
     Place::new().run(&["restart"]).expect(1).complains().says("no forwarder is running");
 }
 
-fn a_service_manager_is_told_which_process_is_the_main_one() {
+fn an_outer_manager_is_told_which_process_is_the_main_one() {
     let (place, a) = (Place::new(), Backend::new("a"));
     let (source, address) = free_source();
     let path = place.scene.path("notify");

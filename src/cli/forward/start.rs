@@ -314,7 +314,7 @@ impl Plan {
         if self.foreground
             && let Err(error) = service::tell("READY=1")
         {
-            warn!("cannot tell the service manager: {error}");
+            warn!("cannot tell the outer manager: {error}");
         }
         driver.run().map_err(|error| failure(&error))
     }

@@ -351,7 +351,7 @@ impl Driver {
         };
         info!("restarted: process {} has taken over", process.pid());
         if let Err(error) = service::tell(&format!("MAINPID={}", process.pid())) {
-            warn!("cannot tell the service manager: {error}");
+            warn!("cannot tell the outer manager: {error}");
         }
         self.control.hand_over(&mut self.reactor);
         self.requests.clear();
