@@ -5,9 +5,9 @@
 
 mod driver;
 mod error;
-mod handover;
 pub mod probe;
 pub mod request;
+pub mod restart;
 mod settings;
 pub mod state;
 pub mod store;
@@ -48,4 +48,8 @@ enum Source {
     Save,
     /// The process that has taken over.
     Successor,
+    /// The time to tell it what is left here.
+    Rest,
+    /// A process before this one.
+    Older(u64),
 }

@@ -8,5 +8,6 @@ pub mod limits;
 pub mod output;
 pub mod pid_file;
 pub mod run_dir;
+pub mod service;
 pub mod spawn;
 pub mod stray;

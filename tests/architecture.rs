@@ -44,6 +44,8 @@ const PURE: &[&str] = &[
     "net/resolve/queue.rs",
     "forward/state.rs",
     "forward/state/",
+    "forward/restart/protocol.rs",
+    "forward/restart/protocol/",
     "session/state.rs",
     "session/state/",
     "session/sessions.rs",

@@ -28,6 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(u64);
 
+impl ClientId {
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -53,6 +60,17 @@ pub struct Server<K> {
     next: u64,
     key: K,
     client_key: fn(ClientId) -> K,
+}
+
+/// A client on its way to another process.
+#[derive(Debug)]
+pub struct Share {
+    /// Its connection.
+    pub socket: OwnedFd,
+    /// It has asked, and waits for an answer.
+    pub asked: bool,
+    /// The beginning of what it asks.
+    pub heard: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -223,7 +241,8 @@ impl<K: Copy + Eq + Hash> Server<K> {
         Ok(true)
     }
 
-    /// Goes on with a control socket that another process has handed to us.
+    /// Goes on with a control socket that another process has handed to us. Its file is that process' until
+    /// [`Server::own`].
     ///
     /// # Errors
     /// Those of fcntl(2) and epoll_ctl(2).
@@ -238,8 +257,13 @@ impl<K: Copy + Eq + Hash> Server<K> {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener);
         let listener = reactor.register(listener, key, READABLE)?;
-        let file = file_of(&path);
-        Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
+        Ok(Server { listener: Some(listener), path, file: None, clients: HashMap::new(), next: 0, key, client_key })
+    }
+
+    /// From now on the socket's file is ours.
+    pub fn own(&mut self) {
+        // One that somebody has removed is made again.
+        self.file = file_of(&self.path).or(Some((0, 0)));
     }
 
     /// The socket, for the process that takes over.
@@ -251,36 +275,51 @@ impl<K: Copy + Eq + Hash> Server<K> {
         listener.as_fd().try_clone_to_owned()
     }
 
-    /// The connection of a client, for the process that takes over.
+    /// The clients, for the process that takes over: but for those who have not read their answer.
     ///
     /// # Errors
-    /// Those of fcntl(2), F_DUPFD_CLOEXEC; `NotFound`: it has left.
-    pub fn share_client(&self, id: ClientId) -> io::Result<OwnedFd> {
-        let client = self.clients.get(&id).ok_or(io::ErrorKind::NotFound)?;
-        client.stream.as_fd().try_clone_to_owned()
+    /// Those of fcntl(2), F_DUPFD_CLOEXEC.
+    pub fn share_clients(&self) -> io::Result<Vec<(ClientId, Share)>> {
+        let share = |(id, client): (&ClientId, &Client)| {
+            let socket = client.stream.as_fd().try_clone_to_owned()?;
+            Ok((*id, Share { socket, asked: client.asked, heard: client.request.clone() }))
+        };
+        self.clients.iter().filter(|(_, client)| client.reply.is_empty()).map(share).collect()
     }
 
-    /// Takes in a client who has asked another process already, and waits for the answer.
+    /// Takes in a client of another process, where that has left off.
     ///
     /// # Errors
     /// Those of fcntl(2) and epoll_ctl(2).
-    pub fn admit(&mut self, reactor: &mut Reactor<K>, socket: OwnedFd) -> io::Result<ClientId> {
+    pub fn admit(&mut self, reactor: &mut Reactor<K>, share: Share) -> io::Result<ClientId> {
         let id = ClientId(self.next);
         self.next += 1;
-        let stream = std::os::unix::net::UnixStream::from(socket);
+        let key = (self.client_key)(id);
+        let stream = std::os::unix::net::UnixStream::from(share.socket);
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream);
-        let stream = reactor.register(stream, (self.client_key)(id), BOTH)?;
+        let stream = reactor.register(stream, key, BOTH)?;
         let mut client = Client::new(stream);
-        client.asked = true;
+        (client.asked, client.request) = (share.asked, share.heard);
         self.clients.insert(id, client);
+        if !share.asked {
+            reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
+        }
         Ok(id)
     }
 
-    /// Lets go of the socket, which another process has taken over, and of all clients.
-    pub fn hand_over(&mut self) {
+    /// Lets go of the socket and the clients that another process has now. Those who have not read their answer stay.
+    pub fn hand_over(&mut self, reactor: &mut Reactor<K>) {
         (self.listener, self.file) = (None, None);
-        self.clients.clear();
+        let gone = self.clients.iter().filter(|(_, client)| client.reply.is_empty()).map(|(id, _)| *id);
+        for id in gone.collect::<Vec<_>>() {
+            self.forget(reactor, id);
+        }
+    }
+
+    /// Whether nobody has an answer to read.
+    pub fn all_answered(&self) -> bool {
+        self.clients.values().all(|client| client.reply.is_empty())
     }
 
     /// Takes the socket away and leaves the clients their connections until this process ends: a client that waits

@@ -1,18 +1,23 @@
 //! The control thread of a forwarder: requests and news become inputs of the state machine, its actions are performed.
 //!
 //! `rules` has listeners and destinations, `requests` answers whoever asks, `list` shows what there is, `trial` tries
-//! destinations; `leaving` and `taking_over` are the two sides of a restart. No byte of a connection comes by here: that is the business of the relay's loops.
+//! destinations; `leaving` and `taking_over` are the two sides of a restart, with `planning` and `rehearsal` about what
+//! goes from one to the other, and `elsewhere` about what could not go. No byte of a connection comes by here: that is
+//! the business of the relay's loops.
 
+mod elsewhere;
 mod identity;
 mod leaving;
 mod list;
+mod planning;
+mod rehearsal;
 mod requests;
 mod rules;
 mod saving;
 mod taking_over;
 mod trial;
 
-use super::handover::Handed;
+use super::restart::rest::ToOld;
 use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
 use super::store::{Saved, SavedOptions, Store};
 use super::{DriverError, Settings, Source};
@@ -22,7 +27,8 @@ use crate::net::adopt::Inherited;
 use crate::net::relay::{News, NewsReceiver, Relay, news};
 use crate::process::limits::Reserve;
 use crate::process::pid_file::PidFile;
-use crate::reactor::{Descriptor, Event, READABLE, Reactor, Registered, Signals};
+use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
+use elsewhere::{Older, Staying};
 use leaving::Restarting;
 use log::{debug, error, info, warn};
 use nix::sys::signal::Signal;
@@ -30,8 +36,6 @@ use requests::Asker;
 use rules::{Listening, Place};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 pub use taking_over::{Successor, take_over};
@@ -65,7 +69,6 @@ struct Parts {
     reactor: Reactor<Source>,
     signals: Registered<Signals>,
     trials: Trials,
-    control: Server<Source>,
     relay: Relay,
     news: NewsReceiver,
     inherited: Inherited,
@@ -107,14 +110,12 @@ pub struct Driver {
     coming_up: bool,
     pid_file: Option<PidFile>,
     successor: Option<Vec<OsString>>,
-    /// A new process is getting ready.
-    restarting: Option<Restarting>,
-    /// Streams to processes before this one, which may have connections still: their end ends those.
-    predecessors: Vec<OwnedFd>,
-    /// What was taken out for it.
-    taken: Vec<Handed>,
-    /// Another process has taken over, and this is the stream to it: only what could not be handed over is left.
-    leaving: Option<Registered<Descriptor<UnixStream>>>,
+    /// A new process is to take over.
+    restarting: Restarting,
+    /// Another process has taken over, and only what could not be handed over is left.
+    staying: Option<Staying>,
+    /// Processes before this one, which may have connections.
+    older: HashMap<u64, Older>,
     finished: bool,
 }
 
@@ -134,7 +135,6 @@ impl Driver {
             reactor,
             signals,
             trials,
-            control,
             relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
             news: receiver,
             inherited: equipment.inherited,
@@ -143,7 +143,7 @@ impl Driver {
             pid_file: Some(equipment.pid_file),
             successor: equipment.successor,
         };
-        let mut driver = Driver::of(parts, options, settings.stop_timeout)?;
+        let mut driver = Driver::of(parts, control, options, settings.stop_timeout)?;
         let prepared =
             equipment.saved.rules.iter().map(|rule| driver.prepare(rule)).collect::<Result<Vec<_>, DriverError>>()?;
         for rule in prepared {
@@ -154,7 +154,12 @@ impl Driver {
         Ok(driver)
     }
 
-    fn of(parts: Parts, options: SavedOptions, stop_timeout: Duration) -> Result<Self, DriverError> {
+    fn of(
+        parts: Parts,
+        control: Server<Source>,
+        options: SavedOptions,
+        stop_timeout: Duration,
+    ) -> Result<Self, DriverError> {
         let mut driver = Driver {
             stop_timeout,
             machine: Machine::new(),
@@ -168,7 +173,7 @@ impl Driver {
             requests: HashMap::new(),
             next: 0,
             why: None,
-            control: parts.control,
+            control,
             signals: parts.signals,
             reserve: Reserve::new()?,
             logging: parts.logging,
@@ -180,10 +185,9 @@ impl Driver {
             coming_up: true,
             pid_file: parts.pid_file,
             successor: parts.successor,
-            restarting: None,
-            predecessors: Vec::new(),
-            taken: Vec::new(),
-            leaving: None,
+            restarting: Restarting::default(),
+            staying: None,
+            older: HashMap::new(),
             finished: false,
             reactor: parts.reactor,
         };
@@ -198,7 +202,9 @@ impl Driver {
     pub fn run(mut self) -> Result<(), DriverError> {
         let mut events = Vec::new();
         while !self.finished {
-            self.reactor.set_deadline(Source::Machine, self.machine.deadline());
+            // A process that has left decides nothing.
+            let deadline = self.machine.deadline().filter(|_| self.staying.is_none());
+            self.reactor.set_deadline(Source::Machine, deadline);
             self.reactor.wait(&mut events)?;
             for event in events.drain(..) {
                 self.handle(event);
@@ -206,6 +212,7 @@ impl Driver {
             self.reserve.refill();
         }
         info!("stopped");
+        self.give_restart_up();
         self.relay.stop();
         self.control.leave();
         Ok(())
@@ -222,11 +229,16 @@ impl Driver {
             Source::Machine => self.input(Input::Deadline),
             Source::Socket => self.look_after_socket(),
             Source::Save => self.try_to_save(),
-            Source::Successor => self.cut_the_rest(),
+            Source::Successor => self.hear_successor(event),
+            Source::Rest => self.tell_rest(),
+            Source::Older(number) => self.hear_older(number, event),
         }
     }
 
     fn input(&mut self, input: Input) {
+        if self.staying.is_some() {
+            return;
+        }
         debug!("{input:?}");
         let mut actions = Vec::new();
         self.machine.on(Instant::now(), input, &mut actions);
@@ -274,14 +286,15 @@ impl Driver {
     fn hear_news(&mut self) {
         while let Some(news) = self.news.next() {
             match news {
+                News::Drained { .. } if self.staying.is_some() => self.tell_rest(),
                 News::Drained { destination } => self.drained(DestinationId(destination)),
                 News::ConnectFailed { destination, client, error } => {
-                    let id = DestinationId(destination);
                     let what = crate::chain(&error);
                     warn!("{what} (for {client})");
-                    self.why = Some(what);
-                    self.input(Input::ConnectFailed(id));
-                    self.why = None;
+                    match self.staying {
+                        Some(_) => self.tell_failure(destination, what),
+                        None => self.connect_failed(DestinationId(destination), what),
+                    }
                 }
                 News::ClientFailed { listener, client, error } => {
                     warn!("{}: {client} was turned away: {}", self.name_of(listener), crate::chain(&error));
@@ -301,7 +314,7 @@ impl Driver {
         let signals = self.signals.pending().collect::<Vec<_>>();
         for signal in signals {
             match signal {
-                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.leaving.is_some() => self.cut_the_rest(),
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.staying.is_some() => self.cut_the_rest(),
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.machine.stopping() => {
                     info!("{signal}: cutting what is left");
                     self.input(Input::Stop { stop: Stop::Cut, request: None });
@@ -311,11 +324,10 @@ impl Driver {
                     self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
                 }
                 Signal::SIGUSR1 => {
-                    if let Err(error) = self.logging.reopen() {
-                        error!("{}", crate::chain(&error));
-                    }
+                    self.reopen_log();
+                    self.tell_older(&ToOld::Reopen);
                 }
-                Signal::SIGCHLD if self.leaving.is_some() => leaving::reap(),
+                Signal::SIGCHLD if self.staying.is_some() => elsewhere::reap(),
                 Signal::SIGHUP => self.trials.look_at_files(),
                 _ => debug!("{signal} means nothing here"),
             }

@@ -75,10 +75,16 @@ pub enum DriverError {
     Probe(#[from] super::probe::ProbeError),
     /// Another process cannot take over, or could not.
     #[error(transparent)]
-    Handover(#[from] super::handover::HandoverError),
-    /// There is something that cannot be handed over, or nobody to hand over to.
-    #[error("{0}")]
-    NotNow(&'static str),
+    Restart(#[from] super::restart::RestartError),
+    /// A new process is on its way.
+    #[error("a restart is under way already")]
+    Restarting,
+    /// Whoever started the process watches it, and would take its end for that of the forwarder.
+    #[error("the forwarder runs in the foreground, and whoever started it would see it end")]
+    Unwatched,
+    /// Options that mean nothing.
+    #[error(transparent)]
+    Settings(super::SettingsError),
     /// The new process cannot be started.
     #[error(transparent)]
     Spawn(#[from] crate::process::spawn::SpawnError),
@@ -97,6 +103,7 @@ impl DriverError {
             DriverError::Listen(error) => error.hint(),
             DriverError::NoRule { .. } => Some("'socket-protector forward ls' shows the rules"),
             DriverError::Known { .. } => Some("'socket-protector forward switch SRC DST' changes where"),
+            DriverError::Unwatched => Some("start it without -f, or under an outer manager that sets NOTIFY_SOCKET"),
             _ => None,
         }
     }

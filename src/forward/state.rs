@@ -20,7 +20,7 @@ mod switch;
 mod tests;
 mod wait;
 
-pub use rule::{Change, Course, Former, Phase, Rule, Share};
+pub use rule::{Change, Course, Cut, Former, Phase, Rule, Share};
 use wait::Waiter;
 
 /// Identifies a rule; none is used twice.
@@ -81,8 +81,6 @@ pub enum Input {
         course: Course,
         /// Whether its clients wait until it is resumed.
         paused: bool,
-        /// Destinations that still have connections from before: another process has served the rule.
-        former: Vec<DestinationId>,
     },
     /// New connections shall go somewhere else.
     Switch {
@@ -214,11 +212,35 @@ impl Machine {
         Machine::default()
     }
 
+    /// Goes on where another process was, which had these rules and these who wait.
+    pub fn go_on(rules: Vec<Rule>, waiters: Vec<(Request, Scope)>, actions: &mut Vec<Action>) -> Self {
+        for rule in &rules {
+            actions.extend(rule.former.iter().filter(|former| former.busy).map(|former| Action::Watch(former.id)));
+            match &rule.phase {
+                Phase::Serving { change: Some(Change::Probing { to, .. }), .. } => {
+                    actions.push(Action::Probe(rule.id, *to));
+                }
+                Phase::Serving { change: Some(Change::Guarded { .. }) | None, .. } => {}
+                Phase::Draining { cut: Cut::No, .. } => {}
+                Phase::Draining { cut: Cut::Asked | Cut::Late, .. } => actions.push(Action::Cut(rule.id)),
+            }
+        }
+        let waiters = waiters.into_iter().map(|(request, scope)| Waiter { request, scope }).collect();
+        let mut machine = Machine { rules, waiters, ..Machine::default() };
+        machine.settle(actions);
+        machine
+    }
+
+    /// Those who wait until nothing runs on a former destination.
+    pub fn waiters(&self) -> impl Iterator<Item = (Request, &Scope)> {
+        self.waiters.iter().map(|waiter| (waiter.request, &waiter.scope))
+    }
+
     /// Takes in what happened and says what is to be done, in order. What names a rule or a destination that is gone
     /// changes nothing.
     pub fn on(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
         match input {
-            Input::Start { rule, course, paused, former } => self.start(rule, (course, paused), former, actions),
+            Input::Start { rule, course, paused } => self.start(rule, course, paused, actions),
             Input::Switch { rule, to, how, request } => self.switch(now, rule, (to, how, request), actions),
             Input::Probed { to, ok } => self.probed(now, to, ok, actions),
             Input::ConnectFailed(id) => self.connect_failed(id, actions),
@@ -237,21 +259,13 @@ impl Machine {
         self.settle(actions);
     }
 
-    fn start(
-        &mut self,
-        id: RuleId,
-        (course, paused): (Course, bool),
-        former: Vec<DestinationId>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn start(&mut self, id: RuleId, course: Course, paused: bool, actions: &mut Vec<Action>) {
         actions.push(Action::Route(id, course));
         if paused {
             actions.push(Action::Pause(id));
         }
         actions.push(Action::Save);
-        actions.extend(former.iter().map(|id| Action::Watch(*id)));
-        let former = former.into_iter().map(|id| Former { id, busy: true }).collect();
-        self.rules.push(Rule { id, phase: Phase::Serving { course, change: None, paused }, former });
+        self.rules.push(Rule { id, phase: Phase::Serving { course, change: None, paused }, former: Vec::new() });
     }
 
     fn set_paused(&mut self, id: RuleId, wanted: bool, actions: &mut Vec<Action>) {

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::OnceLock;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A pipe that takes a write takes at least this much, and as a whole; see pipe(7), PIPE_BUF.
 const SURE: usize = 4096;
@@ -27,7 +27,7 @@ enum Way {
     Asked,
 }
 
-static WAY: OnceLock<Way> = OnceLock::new();
+static WAY: RwLock<Option<Arc<Way>>> = RwLock::new(None);
 
 /// Standard error, as the log writes it.
 #[derive(Debug, Default)]
@@ -36,6 +36,11 @@ pub struct StandardError {
 }
 
 impl StandardError {
+    /// Finds out anew what standard error is: something else has been put in its place.
+    pub fn look_again() {
+        *WAY.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Writes as much as can be written without waiting; 0 when nothing can be now.
     ///
     /// # Errors
@@ -57,7 +62,7 @@ impl StandardError {
 
 fn write_some(bytes: &[u8]) -> Result<usize, Errno> {
     let stderr = io::stderr();
-    match WAY.get_or_init(Way::choose) {
+    match &*Way::present() {
         Way::Own(file) => nix::unistd::write(file, bytes),
         Way::Socket => send(stderr.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
         Way::File => nix::unistd::write(stderr.as_fd(), bytes),
@@ -72,6 +77,13 @@ fn write_some(bytes: &[u8]) -> Result<usize, Errno> {
 }
 
 impl Way {
+    fn present() -> Arc<Way> {
+        let known = WAY.read().unwrap_or_else(PoisonError::into_inner).clone();
+        known.unwrap_or_else(|| {
+            Arc::clone(WAY.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::new(Way::choose())))
+        })
+    }
+
     fn choose() -> Way {
         let kind = fstat(io::stderr()).map_or(SFlag::empty(), |stat| SFlag::from_bits_truncate(stat.st_mode));
         match kind & SFlag::S_IFMT {

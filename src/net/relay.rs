@@ -127,6 +127,15 @@ impl Relay {
     /// Those of getsockopt(2) and fcntl(2); `Unsupported` when it is no socket for connections over IP or within this
     /// host.
     pub fn listen(&self, door: Door) -> io::Result<ListenerId> {
+        self.go_on(door, false, Vec::new())
+    }
+
+    /// Goes on with a listener that was left, here or in another process: paused if it was, and its parked clients first,
+    /// in their order.
+    ///
+    /// # Errors
+    /// As [`Relay::listen`].
+    pub fn go_on(&self, door: Door, paused: bool, parked: Vec<OwnedFd>) -> io::Result<ListenerId> {
         let kind = Kind::of(door.socket.as_fd())?;
         let socket = SockRef::from(&door.socket);
         socket.set_nonblocking(true)?;
@@ -138,7 +147,18 @@ impl Relay {
         let Door { socket, route, proxied, tls } = door;
         let entrance = Arc::new(Entrance { id, kind, route, proxied, tls, returns: false });
         self.entrances().insert(id, Arc::clone(&entrance));
-        self.home(id).send(Request::Listen(socket, entrance));
+        self.home(id).send(Request::Listen { socket, entrance, paused, parked });
+        Ok(id)
+    }
+
+    /// A listener that is closed already, for connections that came in by it in another process: they can be put in.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub fn closed(&self, route: Arc<Route>) -> io::Result<ListenerId> {
+        let id = self.next_id()?;
+        let entrance = Entrance { id, kind: Kind::Tcp, route, proxied: false, tls: None, returns: false };
+        self.entrances().insert(id, Arc::new(entrance));
         Ok(id)
     }
 

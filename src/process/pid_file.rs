@@ -128,23 +128,6 @@ impl PidFile {
 }
 
 impl PidFile {
-    /// Takes over the pid file of another process of ours, which has given us its locked file, and still holds it: there
-    /// is no moment without a lock.
-    ///
-    /// # Errors
-    /// Those of [`PidFile::create`].
-    pub fn take_over(path: &Path, mode: u32, held: OwnedFd) -> Result<Self, PidFileError> {
-        let held = File::from(held);
-        let read = |source| PidFileError::Read { path: path.to_owned(), source };
-        if !leads_to(path, &held).map_err(read)? {
-            // Somebody has removed it: there is nothing to take over.
-            return Self::create(path, mode);
-        }
-        let (name, file) = write_beside(path, mode)?;
-        name.become_file(path, true)?;
-        Ok(Self { path: path.to_owned(), file })
-    }
-
     /// Makes the file again if another process, which came to nothing, has put its own in its place.
     ///
     /// # Errors
@@ -168,8 +151,55 @@ impl PidFile {
 
     /// Another process has taken over: what is at the path is no longer ours.
     pub fn leave(self) {
-        // With the lock, which is on a file that has no name any more, or is about to lose it.
+        // With the lock: to drop it would also release that of the other process, until its own file is in place.
         std::mem::forget(self);
+    }
+
+    /// A process that was to take over, and has been killed, may have left what it had prepared.
+    pub fn clean_up_after(&self, pid: Pid) {
+        let left = temporary_name(&self.path, pid.as_raw().cast_unsigned(), 0);
+        match fs::remove_file(&left) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                log::warn!("cannot remove the temporary file {}: {error}", left.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// A pid file of this process that is complete and locked, and not yet at its path: another process of ours is still the
+/// running instance.
+#[derive(Debug)]
+pub struct Prepared {
+    path: PathBuf,
+    name: Temporary,
+    file: Flock<File>,
+    held: File,
+}
+
+impl Prepared {
+    /// Prepares to take over from the process whose locked file is `held`.
+    ///
+    /// # Errors
+    /// When the file cannot be made there.
+    pub fn new(path: &Path, mode: u32, held: OwnedFd) -> Result<Self, PidFileError> {
+        let path = std::path::absolute(path).map_err(|source| PidFileError::Read { path: path.to_owned(), source })?;
+        let (name, file) = write_beside(&path, mode)?;
+        Ok(Self { path, name, file, held: File::from(held) })
+    }
+
+    /// From now on this process is the running instance. The lock of the file before is held until then, so there is no
+    /// moment without one.
+    ///
+    /// # Errors
+    /// It cannot be put in its place, or another instance has come there after somebody had removed the file.
+    pub fn take(self) -> Result<PidFile, PidFileError> {
+        let Prepared { path, name, file, held } = self;
+        let ours = leads_to(&path, &held).map_err(|source| PidFileError::Read { path: path.clone(), source })?;
+        if !name.become_file(&path, ours)? {
+            return Err(PidFileError::Held { path, pid: None });
+        }
+        Ok(PidFile { path, file })
     }
 }
 
@@ -269,7 +299,12 @@ fn write_beside(path: &Path, mode: u32) -> Result<(Temporary, Flock<File>), PidF
     Ok((name, file))
 }
 
+fn temporary_name(path: &Path, pid: u32, number: u64) -> PathBuf {
+    path.with_file_name(format!(".pid-{pid}-{number}"))
+}
+
 /// The name of a file on its way, removed unless the file moves away from it.
+#[derive(Debug)]
 struct Temporary(Option<PathBuf>);
 
 impl Temporary {
@@ -277,8 +312,7 @@ impl Temporary {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         for _ in 0..ATTEMPTS {
             // Short, so that it fits wherever a pid file's own name does.
-            let name = format!(".pid-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-            let name = path.with_file_name(name);
+            let name = temporary_name(path, process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name) {
                 Ok(file) => return Ok((Self(Some(name)), file)),
                 // Left behind by a killed process with our number, or in use by one in another pid namespace.

@@ -18,7 +18,7 @@ mod plain;
 mod probe;
 mod probed;
 mod serve;
-mod successor;
+pub(crate) mod successor;
 mod wire;
 mod wrap;
 
@@ -88,6 +88,8 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["notifies", ..] => notifies::run(&words[1..]),
         ["relay", name, ..] => crate::relay::run(name, &words[2..]),
         ["successor", last, ..] => successor::run(last.parse().unwrap()),
+        ["successor_says", words] => successor::says(words),
+        ["successor_records", file] => successor::records(file.as_ref()),
         ["probe", file] => probe::run(file.as_ref()),
         ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
         ["probed_second"] => probed::second(),

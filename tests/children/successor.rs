@@ -3,43 +3,73 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, raise};
 use serde_json::Value;
-use socket_protector_client::handoff::Receiver;
+use socket_protector_client::handoff::{Descriptor, Receiver};
 
-/// What it has done when it ends: 0 nothing, 1 heard the plan, 2 said ready, 3 got descriptors, 4 said registered,
+/// Kills itself after so many steps: 0 nothing, 1 heard the plan, 2 said ready, 3 got descriptors, 4 said registered,
 /// 5 heard commit. With a step of 6 it stays there, silent.
 pub(super) fn run(last: u32) -> ExitCode {
-    let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let (mut descriptors, mut held) = (0, Vec::new());
+    let stream = stdin();
+    let mut held = Vec::new();
     for step in 1..=last {
         match step {
             1 => drop(line(&stream)),
-            2 => (&stream).write_all(b"\"ready\"\n").unwrap(),
-            3 => {
-                descriptors = line(&stream)["descriptors"].as_u64().unwrap();
-                let mut receiver = Receiver::new().most_bytes(8 * 1024 * 1024);
-                while held.len() as u64 != descriptors {
-                    let take = |descriptor, _: &[u8]| {
-                        held.push(descriptor);
-                        Ok(())
-                    };
-                    receiver.receive_from(&stream, take).unwrap();
-                }
-            }
+            2 => (&stream).write_all(b"{\"ready\":1}\n").unwrap(),
+            3 => held = descriptors(&stream, &line(&stream)),
             4 => (&stream).write_all(b"\"registered\"\n").unwrap(),
             5 => assert_eq!(line(&stream), "commit"),
             _ => std::thread::sleep(Duration::from_secs(1000)),
         }
     }
-    assert_eq!(held.len() as u64, descriptors);
+    raise(Signal::SIGKILL).unwrap();
+    drop(held);
     ExitCode::FAILURE
 }
 
+/// Says these words, whatever it hears, and stays.
+pub(super) fn says(words: &str) -> ExitCode {
+    let stream = stdin();
+    (&stream).write_all(words.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_secs(1000));
+    ExitCode::FAILURE
+}
+
+/// Writes down the plan that comes with the descriptors, and goes.
+pub(super) fn records(file: &Path) -> ExitCode {
+    let stream = stdin();
+    drop(line(&stream));
+    (&stream).write_all(b"{\"ready\":1}\n").unwrap();
+    let plan = line(&stream);
+    std::fs::write(file, plan.to_string()).unwrap();
+    drop(descriptors(&stream, &plan));
+    ExitCode::FAILURE
+}
+
+fn stdin() -> UnixStream {
+    UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap())
+}
+
+fn descriptors(stream: &UnixStream, plan: &Value) -> Vec<Descriptor> {
+    let count = usize::try_from(plan["descriptors"].as_u64().unwrap()).unwrap();
+    let mut held = Vec::new();
+    let mut receiver = Receiver::new().most_bytes(8 * 1024 * 1024);
+    while held.len() < count {
+        let take = |descriptor, _: &[u8]| {
+            held.push(descriptor);
+            Ok(())
+        };
+        assert_ne!(receiver.receive_from(stream, take).unwrap(), 0);
+    }
+    held
+}
+
 /// A line, and not a byte more.
-fn line(mut stream: &UnixStream) -> Value {
+pub(crate) fn line(mut stream: &UnixStream) -> Value {
     let (mut text, mut byte) = (Vec::new(), [0]);
     while byte != *b"\n" {
         stream.read_exact(&mut byte).unwrap();

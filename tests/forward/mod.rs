@@ -6,6 +6,8 @@ mod defects;
 mod grace;
 mod place;
 mod restart;
+mod restart_failures;
+mod restart_undecided;
 mod saved;
 mod stop;
 mod switch;
@@ -20,6 +22,8 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         defects::trials(),
         grace::trials(),
         restart::trials(),
+        restart_failures::trials(),
+        restart_undecided::trials(),
         saved::trials(),
         stop::trials(),
         switch::trials(),

@@ -13,6 +13,7 @@ use crate::net::endpoint::Listen;
 use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
 use crate::process::limits::raise_open_files;
 use crate::process::pid_file::{PidFile, PidFileError};
+use crate::process::service;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use clap::Args;
@@ -82,6 +83,7 @@ struct Plan {
     log: Destination,
     verbosity: i16,
     successor: Option<Vec<OsString>>,
+    foreground: bool,
 }
 
 impl Start {
@@ -105,13 +107,17 @@ impl Start {
         };
         let wanted = sources.iter().filter_map(|source| source.parse::<Listen>().ok()).collect::<Vec<_>>();
         let inherited = Inherited::take(wanted.iter()).map_err(|error| Failure::failed(&error))?;
-        let log = match (&self.log_file, self.foreground) {
-            (Some(path), _) => Destination::File(path.clone()),
-            (None, true) => Destination::Stderr,
-            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
+        let log = self.log(asked);
+        let successor = self.successor(asked, &log, common, program());
+        let plan = Plan {
+            rule,
+            options,
+            inherited,
+            log,
+            verbosity: common.verbosity(),
+            successor,
+            foreground: self.foreground,
         };
-        let successor = if self.foreground { None } else { Some(successor(asked, &log, common)) };
-        let plan = Plan { rule, options, inherited, log, verbosity: common.verbosity(), successor };
         if self.foreground {
             stray::deal_with(Stray::CloseOnExec);
             return plan.serve(asked, signals, None).map(|()| ExitCode::SUCCESS);
@@ -139,25 +145,53 @@ impl Start {
         }
     }
 
+    /// Where to log.
+    fn log(&self, asked: &Asked) -> Destination {
+        match (&self.log_file, self.foreground) {
+            (Some(path), _) => Destination::File(path.clone()),
+            (None, true) => Destination::Stderr,
+            (None, false) => Destination::File(asked.dir.path().join("forward.log")),
+        }
+    }
+
     /// Goes on for a process that hands everything over.
     fn take_over(&self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
         let stream = io::stdin().as_fd().try_clone_to_owned();
         let stream = UnixStream::from(stream.map_err(|error| Failure::of_io("cannot use standard input", &error))?);
-        stray::deal_with(Stray::Close);
-        let log = match &self.log_file {
-            Some(path) => Destination::File(path.clone()),
-            None => Destination::File(asked.dir.path().join("forward.log")),
-        };
+        let log = self.log(asked);
         let logging = logging::start(logging::level(common.verbosity()), &log);
         let logging = logging.map_err(|error| Failure::failed(&error))?;
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
+        // The path as the process before us had it, whatever leads there now.
+        let program = std::env::args_os().next().map_or_else(program, PathBuf::from);
         let equipment = Successor {
             signals,
             logging,
             directory: asked.dir.path().to_owned(),
-            successor: successor(asked, &log, common),
+            successor: self.successor(asked, &log, common, program),
         };
-        take_over(&stream, equipment).map_err(|error| failure(&error)).map(|()| ExitCode::SUCCESS)
+        take_over(stream, equipment).map_err(|error| failure(&error)).map(|()| ExitCode::SUCCESS)
+    }
+
+    /// The command of a process that takes over; none where our end would be taken for that of the forwarder.
+    fn successor(&self, asked: &Asked, log: &Destination, common: &Common, program: PathBuf) -> Option<Vec<OsString>> {
+        if self.foreground && !service::is_watched() {
+            return None;
+        }
+        let mut command = vec![program.into_os_string()];
+        command.extend(["forward", "-d"].map(OsString::from));
+        command.push(asked.dir.path().as_os_str().to_owned());
+        command.extend(["start", "--take-over"].map(OsString::from));
+        if self.foreground {
+            command.push("--foreground".into());
+        }
+        if let Destination::File(path) = log {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            command.extend(["--log-file".into(), path.into_os_string()]);
+        }
+        command.extend((0..common.verbose).map(|_| OsString::from("-v")));
+        command.extend((0..common.quiet).map(|_| OsString::from("-q")));
+        Some(command)
     }
 
     fn rule(&self) -> Result<Option<SavedRule>, Failure> {
@@ -181,21 +215,6 @@ impl Start {
             trust: self.trust.clone(),
         }
     }
-}
-
-/// The command of a process that takes over: by the path that we were started from, whatever is there by then.
-fn successor(asked: &Asked, log: &Destination, common: &Common) -> Vec<OsString> {
-    let mut command = vec![program().into_os_string()];
-    command.extend(["forward", "-d"].map(OsString::from));
-    command.extend([asked.dir.path().as_os_str().to_owned()]);
-    command.extend(["start", "--take-over"].map(OsString::from));
-    if let Destination::File(path) = log {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        command.extend(["--log-file".into(), path.into_os_string()]);
-    }
-    command.extend((0..common.verbose).map(|_| OsString::from("-v")));
-    command.extend((0..common.quiet).map(|_| OsString::from("-q")));
-    command
 }
 
 /// The path that we were started from: a symbolic link in it may lead elsewhere by the next time. Where it does not lead
@@ -290,6 +309,12 @@ impl Plan {
         match starter {
             Some(pipe) => pipe.tell(&StartResult { code: 0, text }),
             None => drop(super::print(&text)?),
+        }
+        // A service of Type=notify is one that stays in the foreground.
+        if self.foreground
+            && let Err(error) = service::tell("READY=1")
+        {
+            warn!("cannot tell the outer manager: {error}");
         }
         driver.run().map_err(|error| failure(&error))
     }

@@ -40,7 +40,7 @@ impl Driver {
     }
 }
 
-fn warn_of(endpoint: &str, remarks: &[Arc<Remark>]) {
+pub(super) fn warn_of(endpoint: &str, remarks: &[Arc<Remark>]) {
     for remark in remarks {
         warn!("{endpoint}: {remark}");
     }

@@ -1,250 +1,309 @@
-//! Handing everything to a new process: the old side. Until the new one serves, everything is kept, and when that fails
-//! at any step it goes back to where it was.
+//! A restart, the old side: the new process is started, everything goes to it, and this one stays for what cannot go. When
+//! that fails at any step everything is as it was. `restart/protocol` decides.
 
 use super::Driver;
-use super::requests::{What, done};
+use super::elsewhere::Staying;
+use super::requests::Asker;
 use super::rules::is_proxied;
 use crate::control::server::ClientId;
 use crate::control::wire::Reply;
-use crate::forward::handover::{self, Handed, HandoverError, Plan, PlannedDestination, PlannedRule, Word};
-use crate::forward::request::{Done, SCHEMA};
-use crate::forward::state::{Change, DestinationId, Phase, Rule};
+use crate::forward::restart::descriptors::{self, Handed, SharedClient};
+use crate::forward::restart::plan::What;
+use crate::forward::restart::protocol::{Old, OldDoes, OldHears};
+use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
+use crate::forward::state::{DestinationId, Phase, Request};
 use crate::forward::{DriverError, PID_FILE_MODE, Source};
-use crate::net::relay::{Door, ListenerId, Which};
-use crate::process::spawn::{Launch, Process, signal_leader, spawn};
-use crate::reactor::{Descriptor, READABLE};
+use crate::net::relay::{Carried, Door, Which};
+use crate::process::output::printable;
+use crate::process::service;
+use crate::process::spawn::{Launch, Process, signal_group, spawn};
 use log::{error, info, warn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use socket2::SockRef;
 use std::collections::HashMap;
-use std::io;
-use std::mem::MaybeUninit;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A new process on its way.
+/// How many of the last lines that a failed process has written are shown.
+const LAST_LINES: usize = 10;
+/// How much of what it has written is looked at for them.
+const LAST_BYTES: u64 = 16 * 1024;
+/// A process that has closed its stream is about to end; so long is waited to tell how.
+const TO_END: u16 = 500;
+
+/// A restart that is under way.
+#[derive(Default)]
 pub(super) struct Restarting {
-    client: ClientId,
-    process: Process,
+    stage: Old,
+    /// Who asked for it.
+    request: Option<Request>,
+    process: Option<Process>,
+    /// What it writes to standard output and standard error.
+    output: Option<File>,
+    exchange: Option<Exchange>,
+    /// Everything stands still, and this is to be put back if it comes to nothing.
+    taken: Option<Vec<Handed>>,
+    /// What went wrong first.
+    why: Option<String>,
+    /// That was that the new process has gone.
+    gone: bool,
+}
+
+impl Restarting {
+    fn fails(&mut self, why: String) {
+        self.why.get_or_insert(why);
+    }
+}
+
+/// What it means that something was not heard.
+fn meaning(error: &RestartError) -> OldHears {
+    match error {
+        RestartError::Lost(_) => OldHears::Gone,
+        RestartError::Late(_) => OldHears::Late,
+        RestartError::Failed(_) => OldHears::Failed,
+        RestartError::Handoff(_) | RestartError::Line(_) | RestartError::Endless | RestartError::Version(_) => {
+            OldHears::Nonsense
+        }
+        RestartError::OutOfTurn(_) | RestartError::Missing(_) => OldHears::Nonsense,
+    }
 }
 
 impl Driver {
-    /// Starts the new process and lets it get ready; nothing else changes until then.
+    /// `restart` was asked for; the answer comes when the new process serves or has failed.
     pub(super) fn restart(&mut self, client: ClientId) -> Result<(), DriverError> {
-        self.can_hand_over()?;
-        if self.restarting.is_some() {
-            return Err(DriverError::NotNow("a restart is under way already"));
+        if self.machine.stopping() {
+            return Err(DriverError::Stopping);
         }
-        let Some(command) = self.successor.clone() else {
-            let text = "the forwarder runs in the foreground, and whoever started it would see it end";
-            return Err(DriverError::NotNow(text));
+        if self.successor.is_none() {
+            return Err(DriverError::Unwatched);
+        }
+        if self.restarting.stage != Old::Serving {
+            return Err(DriverError::Restarting);
+        }
+        let request = Request(self.number());
+        self.requests.insert(request, Asker { client: Some(client), what: What::Restart });
+        self.restarting.request = Some(request);
+        self.restart_hears(OldHears::Asked);
+        Ok(())
+    }
+
+    /// The thread that lets the new process get ready has come to an end.
+    pub(super) fn successor_told(&mut self, exchange: Exchange, ready: Result<(), RestartError>) {
+        self.restarting.exchange = Some(exchange);
+        let heard = match ready {
+            Ok(()) if self.machine.stopping() => {
+                self.restarting.fails(DriverError::Stopping.to_string());
+                OldHears::Failed
+            }
+            Ok(()) => OldHears::Ready,
+            Err(error) => self.not_heard(&error),
         };
+        self.restart_hears(heard);
+    }
+
+    fn not_heard(&mut self, error: &RestartError) -> OldHears {
+        self.restarting.gone |= self.restarting.why.is_none() && matches!(error, RestartError::Lost(_));
+        self.restarting.fails(crate::chain(error));
+        meaning(error)
+    }
+
+    fn restart_hears(&mut self, heard: OldHears) {
+        let mut next = Some(heard);
+        while let Some(heard) = next.take() {
+            for act in self.restarting.stage.on(heard) {
+                next = self.perform_for_restart(*act).or(next);
+            }
+        }
+    }
+
+    /// Does something; what is heard then, if that is waited for.
+    fn perform_for_restart(&mut self, act: OldDoes) -> Option<OldHears> {
+        match act {
+            OldDoes::Start => match self.start_successor() {
+                Ok(()) => None,
+                Err(error) => {
+                    self.restarting.fails(crate::chain(&error));
+                    Some(OldHears::Gone)
+                }
+            },
+            OldDoes::Offer => match self.offer() {
+                Ok(()) => Some(self.hear_successor_say()),
+                Err(error) => Some(self.not_heard(&error)),
+            },
+            OldDoes::Commit => {
+                let said = self.restarting.exchange.as_ref().map(|exchange| exchange.say(&Word::Commit));
+                match said {
+                    Some(Err(error)) => Some(self.not_heard(&error)),
+                    Some(Ok(())) | None => Some(self.hear_successor_say()),
+                }
+            }
+            OldDoes::End => {
+                self.end_successor();
+                // What it has said before is still there to be heard.
+                (self.restarting.stage == Old::Ending).then(|| self.hear_successor_say())
+            }
+            OldDoes::PutBack => {
+                self.put_back(true);
+                None
+            }
+            OldDoes::Reopen => {
+                error!("the new process had begun: connections that went to it are lost");
+                self.put_back(false);
+                let pid_file = self.pid_file.as_mut().map(|pid_file| pid_file.make_sure(PID_FILE_MODE));
+                if let Some(Err(error)) = pid_file {
+                    error!("{}", crate::chain(&error));
+                }
+                None
+            }
+            OldDoes::AnswerFailed => {
+                self.answer_restart_failed();
+                None
+            }
+            // Those who ask meanwhile are told before they come here.
+            OldDoes::Refuse => None,
+            OldDoes::Leave => {
+                self.leave();
+                None
+            }
+        }
+    }
+
+    /// Starts the new process, which gets ready beside a thread of ours; everything goes on meanwhile.
+    fn start_successor(&mut self) -> Result<(), DriverError> {
+        let command = self.successor.clone().unwrap_or_default();
         let (here, there) = UnixStream::pair()?;
+        let output = File::from(memfd_create("restart", MFdFlags::MFD_CLOEXEC).map_err(std::io::Error::from)?);
         let environment = std::env::vars_os().collect::<Vec<_>>();
         let process = spawn(&Launch {
             command: &command,
             environment: &environment,
             listen_pid: false,
-            descriptors: &[(there.as_fd(), 0)],
+            descriptors: &[(there.as_fd(), 0), (output.as_fd(), 1), (output.as_fd(), 2)],
             directory: None,
             open_files: None,
             death_signal: None,
         })?;
         info!("restarting: process {} is getting ready", process.pid());
+        (self.restarting.process, self.restarting.output) = (Some(process), Some(output));
         let plan = self.plan(0);
-        let work = move || {
-            handover::say(&here, &plan)?;
-            handover::expect(&here, &Word::Ready)?;
-            Ok(here)
-        };
-        if let Err(error) = self.trials.meet(work) {
-            end(process);
-            return Err(error.into());
-        }
-        self.restarting = Some(Restarting { client, process });
+        self.trials.meet(Exchange::new(here, LIMIT), plan)?;
         Ok(())
     }
 
-    fn can_hand_over(&self) -> Result<(), DriverError> {
-        let undecided = |rule: &&Rule| match &rule.phase {
-            Phase::Serving { change, .. } => matches!(change, Some(Change::Probing { .. } | Change::Guarded { .. })),
-            Phase::Draining { .. } => true,
-        };
-        if self.machine.stopping() {
-            return Err(DriverError::Stopping);
-        }
-        match self.machine.rules().iter().find(undecided).map(|rule| &rule.phase) {
-            None => Ok(()),
-            Some(Phase::Serving { .. }) => Err(DriverError::NotNow("a switch is not decided yet")),
-            Some(Phase::Draining { .. }) => Err(DriverError::NotNow("a rule is being stopped")),
-        }
-    }
-
-    /// The new process is ready, or will never be.
-    pub(super) fn successor_told(&mut self, ready: Result<UnixStream, HandoverError>) {
-        let Some(Restarting { client, process }) = self.restarting.take() else {
-            return;
-        };
-        let pid = process.pid();
-        let handed = ready.map_err(DriverError::from).and_then(|stream| {
-            self.can_hand_over()?;
-            self.hand_over(&stream)?;
-            Ok(stream)
-        });
-        match handed {
-            Ok(stream) => {
-                info!("restarted: process {pid} has taken over");
-                self.control.reply(&mut self.reactor, client, &done(&Done::default()));
-                self.leave(stream);
-            }
-            Err(error) => {
-                let reason = crate::chain(&error);
-                error!("the restart has failed, and this process goes on: {reason}");
-                // Nobody but us may serve what is put back.
-                end(process);
-                self.put_back();
-                self.control.reply(&mut self.reactor, client, &Reply::failed(reason));
-            }
-        }
-    }
-
-    /// Hands everything over. If that fails, all is in `self.taken`, to be put back.
-    fn hand_over(&mut self, stream: &UnixStream) -> Result<(), HandoverError> {
-        let mut all = self.shared()?;
-        for listening in self.rules.values() {
+    /// Stops accepting, takes out what can go, and sends everything.
+    fn offer(&mut self) -> Result<(), RestartError> {
+        // What has been told already shall not be forgotten.
+        self.hear_news();
+        let mut all = self.shared().map_err(RestartError::Lost)?;
+        for listening in self.rules.values().filter(|listening| listening.socket.is_some()) {
             self.relay.leave(listening.door);
         }
         let taken = self.relay.take_out();
         all.extend(taken.parked.into_iter().map(|(door, client)| Handed::Parked(door.number(), client)));
         all.extend(taken.pairs.into_iter().map(|pair| Handed::Pair(Box::new(pair))));
         let plan = self.plan(all.iter().map(Handed::count).sum());
-        self.taken = all;
-        handover::say(stream, &plan)?;
-        handover::send(stream, &self.taken)?;
-        handover::expect(stream, &Word::Registered)?;
-        handover::say(stream, &Word::Commit)?;
-        handover::expect(stream, &Word::Serving)?;
-        self.taken.clear();
-        Ok(())
+        let all = self.restarting.taken.insert(all);
+        let Some(exchange) = &mut self.restarting.exchange else {
+            return Ok(());
+        };
+        exchange.wind();
+        exchange.say(&plan)?;
+        descriptors::send(exchange.stream(), all, exchange.left())
+    }
+
+    fn hear_successor_say(&mut self) -> OldHears {
+        let heard = self.restarting.exchange.as_ref().map(|exchange| exchange.hear::<Word>());
+        match heard {
+            Some(Ok(Word::Registered)) => OldHears::Registered,
+            Some(Ok(Word::Taken)) => OldHears::Taken,
+            Some(Ok(Word::Failed(why))) => self.not_heard(&RestartError::Failed(why)),
+            Some(Ok(word @ (Word::Ready(_) | Word::Commit))) => self.not_heard(&RestartError::OutOfTurn(word)),
+            Some(Err(error)) => self.not_heard(&error),
+            None => OldHears::Gone,
+        }
     }
 
     /// What both processes have for a while.
-    fn shared(&self) -> io::Result<Vec<Handed>> {
+    fn shared(&self) -> std::io::Result<Vec<Handed>> {
         let mut all = vec![Handed::Control(self.control.share()?)];
         if let Some(pid_file) = &self.pid_file {
             all.push(Handed::PidFile(pid_file.share()?));
         }
-        for predecessor in self.predecessors.iter().filter(|stream| is_there(stream)) {
-            all.push(Handed::Predecessor(predecessor.try_clone()?));
-        }
+        all.push(Handed::Output(std::io::stderr().as_fd().try_clone_to_owned()?));
         for listening in self.rules.values() {
             if let Some(socket) = &listening.socket {
                 all.push(Handed::Listener(listening.door.number(), socket.try_clone()?));
             }
         }
-        for asker in self.requests.values() {
-            if let (Some(client), What::Wait(source)) = (asker.client, &asker.what)
-                && let Ok(socket) = self.control.share_client(client)
-            {
-                all.push(Handed::Waiter(source.clone(), socket));
-            }
+        for (id, client) in self.control.share_clients()? {
+            let (number, asked, heard, socket) = (id.number(), client.asked, client.heard, client.socket);
+            all.push(Handed::Client(SharedClient { number, asked, heard, socket }));
+        }
+        for (index, (heard, stream)) in self.older_streams()?.into_iter().enumerate() {
+            all.push(Handed::Older(index, heard, stream));
         }
         Ok(all)
     }
 
-    fn plan(&self, descriptors: usize) -> Plan {
-        let rules = self.machine.rules().iter().filter_map(|rule| self.planned(rule)).collect();
-        Plan { schema: SCHEMA, options: self.options.clone(), rules, descriptors }
-    }
-
-    fn planned(&self, rule: &Rule) -> Option<PlannedRule> {
-        let listening = self.rules.get(&rule.id)?;
-        let course = rule.course()?;
-        let numbers = rule.destinations();
-        let at = |id| numbers.iter().position(|number| *number == id);
-        Some(PlannedRule {
-            listener: listening.door.number(),
-            source: listening.text.clone(),
-            chosen: listening.chosen,
-            paused: self.is_paused(rule.id),
-            active: at(course.active)?,
-            share: course.share.and_then(|share| Some((at(share.to)?, share.percent))),
-            destinations: numbers.iter().filter_map(|id| self.planned_destination(*id)).collect(),
-        })
-    }
-
-    fn planned_destination(&self, id: DestinationId) -> Option<PlannedDestination> {
-        let place = self.places.get(&id)?;
-        let (counts, before) = (place.target.counts(), place.before);
-        Some(PlannedDestination {
-            number: id.0,
-            endpoint: place.text.clone(),
-            age_ms: u64::try_from((place.target.age() + before.age).as_millis()).unwrap_or(u64::MAX),
-            total: counts.total + before.total,
-            bytes_in: counts.bytes_in + before.bytes_in,
-            bytes_out: counts.bytes_out + before.bytes_out,
-            failures: counts.failures + before.failures,
-        })
-    }
-
-    /// Goes on where it was before everything was taken out.
-    fn put_back(&mut self) {
-        if self.taken.is_empty() {
+    /// Kills the new process, and tells how it had ended by itself, if it had.
+    fn end_successor(&mut self) {
+        let Some(process) = self.restarting.process.take() else {
             return;
+        };
+        if self.restarting.gone {
+            // One that has closed the stream ends in a moment.
+            if let Ok(exit) = process.exit_descriptor() {
+                let _ = poll(&mut [PollFd::new(exit.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
+            }
+            if let Some(exit) = process.exit() {
+                self.restarting.why = Some(format!("the new process {exit}"));
+            }
         }
-        let doors = self.listen_again();
-        for handed in std::mem::take(&mut self.taken) {
+        let pid = process.pid();
+        // With its group: the program may be a script that has started another.
+        signal_group(&process, Signal::SIGKILL);
+        process.reap();
+        if let Some(exchange) = &mut self.restarting.exchange {
+            exchange.wind();
+        }
+        if let Some(pid_file) = &self.pid_file {
+            pid_file.clean_up_after(pid);
+        }
+    }
+
+    fn answer_restart_failed(&mut self) {
+        let mut restart = std::mem::take(&mut self.restarting);
+        let why = restart.why.take().unwrap_or_else(|| "it failed".to_owned());
+        error!("the restart has failed, and this process goes on: {why}");
+        let reply = Reply { lines: restart.output.as_ref().map(last_lines).unwrap_or_default(), ..Reply::failed(why) };
+        let asker = restart.request.and_then(|request| self.requests.remove(&request));
+        if let Some(client) = asker.and_then(|asker| asker.client) {
+            self.control.reply(&mut self.reactor, client, &reply);
+        }
+    }
+
+    /// Goes on where everything was before it was taken out. Without the connections: they are closed.
+    fn put_back(&mut self, connections: bool) {
+        let Some(taken) = self.restarting.taken.take() else {
+            return;
+        };
+        let (mut pairs, mut parked) = (Vec::new(), HashMap::<u32, Vec<OwnedFd>>::new());
+        for handed in taken {
             match handed {
-                Handed::Pair(pair) => {
-                    let place = self.places.get(&DestinationId(pair.state.destination));
-                    if let (Some(place), Some(door)) = (place, doors.get(&pair.state.listener)) {
-                        self.relay.put_in(*pair, Arc::clone(&place.target), *door);
-                    }
-                }
-                Handed::Parked(number, client) => {
-                    if let Some(door) = doors.get(&number) {
-                        self.relay.admit(*door, client);
-                    }
-                }
-                Handed::Listener(..) | Handed::Control(_) | Handed::Waiter(..) => {}
-                Handed::PidFile(_) | Handed::Predecessor(_) => {}
+                Handed::Pair(pair) if connections => pairs.push(pair),
+                Handed::Parked(number, client) if connections => parked.entry(number).or_default().push(client),
+                Handed::Pair(_) | Handed::Parked(..) | Handed::Listener(..) | Handed::Control(_) => {}
+                Handed::Client(_) | Handed::PidFile(_) | Handed::Output(_) | Handed::Older(..) => {}
             }
         }
-        self.watch_again();
-        let pid_file = self.pid_file.as_mut().map(|pid_file| pid_file.make_sure(PID_FILE_MODE));
-        if let Some(Err(error)) = pid_file {
-            error!("{}", crate::chain(&error));
-        }
-    }
-
-    /// Accepts again; by which door, by the number of the one before.
-    fn listen_again(&mut self) -> HashMap<u32, ListenerId> {
-        let mut doors = HashMap::new();
-        for (id, listening) in &mut self.rules {
-            let Some(Ok(socket)) = listening.socket.as_ref().map(|socket| socket.try_clone()) else {
-                continue;
-            };
-            let route = Arc::clone(&listening.route);
-            let proxied = is_proxied(&listening.source);
-            match self.relay.listen(Door { socket, route, proxied, tls: listening.tls.clone() }) {
-                Ok(door) => {
-                    doors.insert(std::mem::replace(&mut listening.door, door).number(), door);
-                    let rule = self.machine.rule(*id).map(|rule| &rule.phase);
-                    if matches!(rule, Some(Phase::Serving { paused: true, .. })) {
-                        self.relay.pause(door);
-                    }
-                }
-                Err(error) => error!("cannot accept from {} again: {error}", listening.text),
-            }
-        }
-        doors
-    }
-
-    /// Former destinations had no connection for a moment, and were told to be drained.
-    fn watch_again(&mut self) {
-        // Who answers has put in all before that.
+        self.listen_again(parked);
+        pairs.into_iter().for_each(|pair| self.put_in(*pair));
+        // Who answers has put in all before that. Former destinations had no connection for a moment.
         drop(self.relay.connections(Which::All));
         let former = self.machine.rules().iter().flat_map(|rule| &rule.former).map(|former| former.id);
         for id in former.collect::<Vec<_>>() {
@@ -252,10 +311,51 @@ impl Driver {
         }
     }
 
+    /// Goes on with a connection.
+    pub(super) fn put_in(&self, pair: Carried) {
+        let place = self.places.get(&DestinationId(pair.state.destination));
+        match place.and_then(|place| Some((place, self.rules.get(&place.rule)?))) {
+            Some((place, listening)) => self.relay.put_in(pair, Arc::clone(&place.target), listening.door),
+            None => error!("nothing is known of a connection"),
+        }
+    }
+
+    /// Accepts again, but for what was closed already.
+    fn listen_again(&mut self, mut parked: HashMap<u32, Vec<OwnedFd>>) {
+        for (id, listening) in &mut self.rules {
+            let Some(socket) = &listening.socket else {
+                continue;
+            };
+            let phase = self.machine.rule(*id).map(|rule| &rule.phase);
+            let paused = matches!(phase, Some(Phase::Serving { paused: true, .. }));
+            let parked = parked.remove(&listening.door.number()).unwrap_or_default();
+            let (route, tls) = (Arc::clone(&listening.route), listening.tls.clone());
+            let proxied = is_proxied(&listening.source);
+            let opened = socket.try_clone().and_then(|socket| {
+                let door = Door { socket, route, proxied, tls };
+                self.relay.go_on(door, paused, parked)
+            });
+            match opened {
+                Ok(door) => listening.door = door,
+                Err(error) => error!("cannot accept from {} again: {error}", listening.text),
+            }
+        }
+    }
+
     /// Gives up what the other process has now, and stays for what could not be handed over.
-    fn leave(&mut self, stream: UnixStream) {
-        self.control.hand_over();
+    fn leave(&mut self) {
+        let restart = std::mem::take(&mut self.restarting);
+        self.restarting.stage = restart.stage;
+        let (Some(process), Some(exchange)) = (restart.process, restart.exchange) else {
+            return;
+        };
+        info!("restarted: process {} has taken over", process.pid());
+        if let Err(error) = service::tell(&format!("MAINPID={}", process.pid())) {
+            warn!("cannot tell the outer manager: {error}");
+        }
+        self.control.hand_over(&mut self.reactor);
         self.requests.clear();
+        self.older.clear();
         if let Some(pid_file) = self.pid_file.take() {
             pid_file.leave();
         }
@@ -265,52 +365,43 @@ impl Driver {
                 file.leave();
             }
         }
-        for source in [Source::Socket, Source::Save] {
+        for source in [Source::Socket, Source::Save, Source::Machine] {
             self.reactor.set_deadline(source, None);
         }
-        match self.reactor.register(Descriptor(stream), Source::Successor, READABLE) {
-            Ok(stream) => self.leaving = Some(stream),
+        let base = self.places.iter().map(|(id, place)| (*id, place.target.counts())).collect();
+        match Staying::new(&mut self.reactor, exchange.into_stream(), base) {
+            Ok(staying) => {
+                self.staying = Some(staying);
+                self.tell_rest();
+            }
             Err(error) => {
                 warn!("cannot watch the other process: {error}");
                 self.finished = true;
-                return;
             }
         }
-        self.leave_when_idle();
-        if !self.finished {
-            info!("what cannot be handed over stays here until it ends");
+    }
+
+    /// No new process is left behind.
+    pub(super) fn give_restart_up(&mut self) {
+        if self.staying.is_none() {
+            self.end_successor();
         }
     }
-
-    /// Ends when nothing runs here any more.
-    pub(super) fn leave_when_idle(&mut self) {
-        // Each is asked: whoever is not idle tells later.
-        let busy = self.places.values().filter(|place| !place.target.watch()).count();
-        self.finished = busy == 0;
-    }
-
-    /// What the other process has stopped is stopped here, too.
-    pub(super) fn cut_the_rest(&mut self) {
-        let count = self.relay.cut(Which::All);
-        info!("{count} connections were cut");
-        self.finished = true;
-    }
 }
 
-/// The process that has taken over is our child, and may go before us.
-pub(super) fn reap() {
-    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
+/// The last lines of what a process has written.
+fn last_lines(output: &File) -> Vec<String> {
+    let length = output.metadata().map_or(0, |metadata| metadata.len());
+    let from = length.saturating_sub(LAST_BYTES);
+    let mut bytes = vec![0; usize::try_from(length - from).unwrap_or_default()];
+    let bytes = match output.read_exact_at(&mut bytes, from) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    };
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(printable);
+    let lines = lines.collect::<Vec<_>>();
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }
 
-/// Whether the process at the other end has not gone. Nothing is said there any more.
-fn is_there(stream: &OwnedFd) -> bool {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    let looked = SockRef::from(stream).recv_with_flags(&mut [MaybeUninit::uninit()], flags);
-    looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// Ends a process that came to nothing.
-fn end(process: Process) {
-    signal_leader(&process, Signal::SIGKILL);
-    process.reap();
-}
+/// How long a process that stays waits to hear that the other one serves.
+pub(super) const TO_SERVE: Duration = LIMIT;

@@ -78,14 +78,14 @@ impl Driver {
 
     fn listed_destination(&self, id: DestinationId, course: Option<Course>) -> Option<ListedDestination> {
         let place = self.places.get(&id)?;
-        let counts = place.target.counts();
+        let (counts, elsewhere) = (place.target.counts(), self.stays(id));
         Some(ListedDestination {
             endpoint: place.text.clone(),
             status: if course.is_some() { "active" } else { "inactive" }.into(),
-            connections: counts.connections,
-            bytes_in: counts.bytes_in + place.before.bytes_in,
-            bytes_out: counts.bytes_out + place.before.bytes_out,
-            failures: counts.failures + place.before.failures,
+            connections: counts.connections + elsewhere.connections,
+            bytes_in: counts.bytes_in + place.before.bytes_in + elsewhere.bytes_in,
+            bytes_out: counts.bytes_out + place.before.bytes_out + elsewhere.bytes_out,
+            failures: counts.failures + place.before.failures + elsewhere.failures,
             age_seconds: (place.target.age() + place.before.age).as_secs(),
             total: counts.total + place.before.total,
             weight: course.map_or(0, |course| weight(course, id)),

@@ -5,6 +5,7 @@ use crate::control::server::ClientId;
 use crate::control::wire::Reply;
 use crate::forward::probe::Probe;
 use crate::forward::request::{self, Done, Request as Ask};
+use crate::forward::restart::plan::What;
 use crate::forward::state::{Answer, How, Input, Request, RuleId, Scope, Stop};
 use crate::forward::store::SavedRule;
 use crate::forward::{DriverError, Source};
@@ -21,18 +22,6 @@ pub(super) struct Asker {
     pub(super) what: What,
 }
 
-/// What was asked for.
-pub(super) enum What {
-    Switch {
-        source: String,
-        destination: String,
-    },
-    /// With the source as it was asked for.
-    Wait(Option<String>),
-    StopRule(RuleId),
-    Stop,
-}
-
 impl Driver {
     pub(super) fn client_event(&mut self, id: ClientId, event: Event<Source>) {
         if event.due {
@@ -42,7 +31,9 @@ impl Driver {
         if event.writable {
             self.control.write(&mut self.reactor, id);
         }
+        // A process that has left answers nobody: it lets answers be read.
         if event.readable
+            && self.staying.is_none()
             && let Some(ask) = self.control.read::<Ask>(&mut self.reactor, id)
         {
             let reply = self.asked(id, ask);
@@ -61,7 +52,7 @@ impl Driver {
         for request in of_client.collect::<Vec<_>>() {
             if let Some(asker) = self.requests.get_mut(&request) {
                 asker.client = None;
-                if matches!(asker.what, What::Wait(_)) {
+                if matches!(asker.what, What::Wait) {
                     self.requests.remove(&request);
                     self.input(Input::Left(request));
                 }
@@ -138,7 +129,7 @@ impl Driver {
     }
 
     pub(super) fn wait(&mut self, id: ClientId, source: Option<String>) -> Result<(), DriverError> {
-        let scope = match source.clone() {
+        let scope = match source {
             None => Scope::All,
             Some(source) => {
                 let rules = self.all_at(&source.parse::<Listen>()?);
@@ -149,7 +140,7 @@ impl Driver {
             }
         };
         let request = Request(self.number());
-        self.requests.insert(request, Asker { client: Some(id), what: What::Wait(source) });
+        self.requests.insert(request, Asker { client: Some(id), what: What::Wait });
         self.input(Input::Wait { scope, request });
         Ok(())
     }
@@ -168,7 +159,7 @@ impl Driver {
         let place = source.parse::<Listen>()?;
         let rule = self.serving(&place).or_else(|| self.all_at(&place).pop());
         let rule = rule.ok_or(DriverError::NoRule { endpoint: source })?;
-        self.requests.insert(request, Asker { client: Some(id), what: What::StopRule(rule) });
+        self.requests.insert(request, Asker { client: Some(id), what: What::StopRule(rule.0) });
         self.input(Input::StopRule { rule, stop, request });
         Ok(())
     }
@@ -185,11 +176,12 @@ impl Driver {
         };
         let reply = match what {
             What::Switch { source, destination } => self.switched(&source, &destination, answer),
-            What::Wait(_) => match answer {
+            What::Wait => match answer {
                 Answer::Cut => Reply::failed("what ran on a former destination was cut"),
                 _ => done(&Done::default()),
             },
-            What::StopRule(rule) => done(&Done { cut: self.cut_late(rule, answer), ..self.settled() }),
+            What::StopRule(rule) => done(&Done { cut: self.cut_late(RuleId(rule), answer), ..self.settled() }),
+            What::Restart => done(&Done::default()),
             What::Stop => done(&Done { cut: self.all_cut_late(answer), ..Done::default() }),
         };
         if let Some(client) = client {

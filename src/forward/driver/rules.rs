@@ -110,16 +110,13 @@ impl Driver {
         let socket = Some(bound.socket.try_clone().map_err(accept)?);
         let proxied = is_proxied(&source);
         let door = Door { socket: bound.socket, route: Arc::clone(&route), proxied, tls: tls.clone() };
-        let door = self.relay.listen(door).map_err(accept)?;
-        if paused {
-            self.relay.pause(door);
-        }
+        let door = self.relay.go_on(door, paused, Vec::new()).map_err(accept)?;
         let to = self.places.get(&course.active).map_or("", |place| place.text.as_str());
         info!("forwarding {text} ({}) to {to}", bound.address);
         let (address, file) = (bound.address, bound.file);
         let listening = Listening { source, text, address, route, door, socket, tls, chosen, file, cut: 0 };
         self.rules.insert(id, listening);
-        self.input(Input::Start { rule: id, course, paused, former: Vec::new() });
+        self.input(Input::Start { rule: id, course, paused });
         Ok(id)
     }
 
@@ -189,7 +186,8 @@ impl Driver {
     }
 
     pub(super) fn watch(&mut self, id: DestinationId) {
-        if self.places.get(&id).is_some_and(|place| place.target.watch()) {
+        let elsewhere = self.stays(id).connections;
+        if self.places.get(&id).is_some_and(|place| place.target.watch() && elsewhere == 0) {
             self.input(Input::Drained(id));
         }
     }
@@ -202,11 +200,8 @@ impl Driver {
 
     /// News may be late: only what is so now counts.
     pub(super) fn drained(&mut self, id: DestinationId) {
-        if self.leaving.is_some() {
-            self.leave_when_idle();
-            return;
-        }
-        if self.places.get(&id).is_some_and(|place| place.target.counts().connections == 0) {
+        let elsewhere = self.stays(id).connections;
+        if self.places.get(&id).is_some_and(|place| place.target.counts().connections + elsewhere == 0) {
             self.input(Input::Drained(id));
         }
     }
@@ -228,8 +223,9 @@ impl Driver {
     }
 
     pub(super) fn cut(&mut self, rule: RuleId) {
-        let of_rule = self.places.iter().filter(|(_, place)| place.rule == rule);
-        let mut count: usize = of_rule.map(|(id, _)| self.relay.cut(Which::Destination(id.0))).sum();
+        let of_rule = self.places.iter().filter(|(_, place)| place.rule == rule).map(|(id, _)| *id).collect::<Vec<_>>();
+        let mut count = of_rule.iter().map(|id| self.relay.cut(Which::Destination(id.0))).sum::<usize>();
+        count += self.cut_elsewhere(&of_rule);
         if let Some(listening) = self.rules.get_mut(&rule) {
             count += self.relay.cut(Which::Listener(listening.door));
             info!("{}: {count} connections were cut", listening.text);

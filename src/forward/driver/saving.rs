@@ -18,7 +18,7 @@ impl Driver {
     /// Saves. What cannot be saved holds all the same, and is tried again.
     pub(super) fn try_to_save(&mut self) {
         // At the end the rules are as good as gone, and they are to be kept.
-        if self.coming_up || self.machine.stopping() || self.leaving.is_some() {
+        if self.coming_up || self.machine.stopping() || self.staying.is_some() {
             return;
         }
         match self.write_down() {

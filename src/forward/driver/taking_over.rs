@@ -1,30 +1,41 @@
-//! Taking over from a process that goes: the new side.
+//! A restart, the new side: it tries what it is told, takes everything in without touching it, and begins when it is told
+//! to. `restart/protocol` decides.
 
-use super::requests::refusal;
-use super::rules::{Before, Listening, is_proxied};
+use super::identity::warn_of;
+use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
+use super::requests::{Asker, done};
+use super::rules::{Before, Listening, Place, is_proxied};
 use super::trial::Trials;
 use super::{Driver, Parts};
-use crate::control::server::Server;
-use crate::forward::handover::{self, Handed, HandoverError, Plan, PlannedRule, Word};
-use crate::forward::state::{Course, DestinationId, Input, RuleId, Share};
-use crate::forward::store::Store;
+use crate::control::server::{ClientId, Server, Share};
+use crate::forward::probe::Probe;
+use crate::forward::request::Done;
+use crate::forward::restart::descriptors::{self, Handed, SharedClient};
+use crate::forward::restart::plan::{Plan, PlannedChange, PlannedPhase, PlannedRule, SCHEMA, What};
+use crate::forward::restart::protocol::{New, NewDoes, NewHears};
+use crate::forward::restart::rest::{Rest, ToOld};
+use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
+use crate::forward::state::{Action, DestinationId, Machine, Phase, Request, RuleId};
+use crate::forward::store::{Store, StoreError};
 use crate::forward::{DriverError, PID_FILE, PID_FILE_MODE, Settings, Source};
-use crate::logging::Logging;
+use crate::logging::{Logging, StandardError};
 use crate::net::adopt::Inherited;
-use crate::net::endpoint::{Connect, Listen, Unix, UnixAddress};
+use crate::net::endpoint::{Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
-use crate::net::relay::{Door, NewsReceiver, Relay, Route, Which, news};
-use crate::net::tls::{ClientIdentity, ServerIdentity};
-use crate::process::pid_file::PidFile;
+use crate::net::relay::{Carried, Door, Relay, Route, Which, news};
+use crate::process::pid_file::Prepared;
+use crate::process::spawn::null_device;
 use crate::reactor::{READABLE, Reactor, Signals};
-use log::{info, warn};
+use log::{error, info, warn};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a process has that is to take over.
 pub struct Successor {
@@ -34,254 +45,371 @@ pub struct Successor {
     pub logging: Logging,
     /// The forwarder's directory.
     pub directory: PathBuf,
-    /// The command of the process that comes after this one.
-    pub successor: Vec<OsString>,
+    /// The command of the process that comes after this one; `None`: there must be none.
+    pub successor: Option<Vec<OsString>>,
 }
 
 /// Takes over from the process at the other end of the stream, and serves until the end.
 ///
 /// # Errors
 /// What stood in the way. The other process knows, and goes on.
-pub fn take_over(stream: &UnixStream, equipment: Successor) -> Result<(), DriverError> {
-    let begun = begin(stream, equipment);
-    match begun {
-        Ok(driver) => driver.run(),
-        Err(error) => {
-            log::error!("cannot take over: {}", crate::chain(&error));
-            // One that has gone needs no answer.
-            let _ = handover::say(stream, &Word::Failed(crate::chain(&error)));
-            Err(error)
-        }
-    }
-}
-
-fn begin(stream: &UnixStream, equipment: Successor) -> Result<Driver, DriverError> {
-    let settings = rehearse(&handover::hear(stream)?)?;
-    let machinery = Machinery::start(settings)?;
-    handover::say(stream, &Word::Ready)?;
-    // It may have become another meanwhile.
-    let plan = handover::hear::<Plan>(stream)?;
-    rehearse(&plan)?;
-    let handed = handover::receive(stream, plan.descriptors)?;
-    handover::say(stream, &Word::Registered)?;
-    handover::expect(stream, &Word::Commit)?;
-    let mut driver = Driver::taking_over(machinery, equipment, plan, handed)?;
-    driver.predecessors.push(stream.try_clone()?.into());
-    if let Err(error) = handover::say(stream, &Word::Serving) {
-        // Since *commit* it is up to us, whether it is there or not.
-        warn!("the process before this one has gone: {}", crate::chain(&error));
-    }
-    info!("taken over");
-    Ok(driver)
-}
-
-/// Whether we could serve that: every endpoint is understood, and every certificate there.
-fn rehearse(plan: &Plan) -> Result<Settings, DriverError> {
-    for rule in &plan.rules {
-        let source = rule.source.parse::<Listen>()?;
-        if let Listen::Tls(tls) = source.socket() {
-            let endpoint = rule.source.clone();
-            ServerIdentity::load(&tls.files).map_err(|source| DriverError::Tls { endpoint, source })?;
-        }
-        for destination in &rule.destinations {
-            let connect = destination.endpoint.parse::<Connect>()?;
-            if let Some(tls) = &connect.tls {
-                let endpoint = destination.endpoint.clone();
-                let loaded = ClientIdentity::load(tls, &connect.place);
-                loaded.map_err(|source| DriverError::Tls { endpoint, source })?;
+pub fn take_over(stream: UnixStream, equipment: Successor) -> Result<(), DriverError> {
+    let mut coming = Coming {
+        exchange: Exchange::new(stream, LIMIT),
+        stage: New::default(),
+        directory: equipment.directory.clone(),
+        equipment: Some(equipment),
+        parts: None,
+        driver: None,
+        rehearsed: None,
+        identities: Identities::default(),
+        arrived: Arrived::default(),
+    };
+    loop {
+        let (heard, mut failure) = match coming.hear() {
+            Ok(heard) => (heard, None),
+            Err(error) => {
+                error!("cannot take over: {}", crate::chain(&error));
+                (meaning(&error), Some(error))
+            }
+        };
+        for act in coming.stage.on(heard) {
+            let said = match act {
+                NewDoes::SayReady => coming.exchange.say(&Word::Ready(SCHEMA)),
+                NewDoes::SayRegistered => coming.exchange.say(&Word::Registered),
+                // From here on we serve, whether the other one has heard this or not.
+                NewDoes::SayTaken => {
+                    let _ = coming.exchange.say(&Word::Taken);
+                    Ok(())
+                }
+                NewDoes::SayFailed => {
+                    let why = failure.as_ref().map_or_else(String::new, |error| crate::chain(error));
+                    coming.exchange.say(&Word::Failed(why))
+                }
+                NewDoes::Serve => return coming.serve()?.run(),
+                NewDoes::Exit => return Err(failure.take().unwrap_or(DriverError::Stopping)),
+            };
+            // Who has gone is heard of next.
+            if let Err(error) = said {
+                warn!("{}", crate::chain(&error));
             }
         }
     }
-    Settings::of(&plan.options).map_err(|error| HandoverError::Failed(crate::chain(&error)).into())
 }
 
-/// What is there before anything is handed over. The relay counts what is open when it starts, and what it is given
-/// later besides.
-struct Machinery {
-    reactor: Reactor<Source>,
-    relay: Relay,
-    news: NewsReceiver,
-    trials: Trials,
-    stop_timeout: Duration,
-}
-
-impl Machinery {
-    fn start(settings: Settings) -> Result<Self, DriverError> {
-        let mut reactor = Reactor::new()?;
-        let (sender, news) = news(reactor.waker(Source::News)?);
-        Ok(Machinery {
-            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
-            news,
-            trials: Trials::new(reactor.waker(Source::Told)?)?,
-            stop_timeout: settings.stop_timeout,
-            reactor,
-        })
+/// What it means that something was not heard, or came to nothing.
+fn meaning(error: &DriverError) -> NewHears {
+    match error {
+        DriverError::Restart(
+            RestartError::Lost(_) | RestartError::Late(_) | RestartError::Line(_) | RestartError::OutOfTurn(_),
+        ) => NewHears::Lost,
+        _ => NewHears::Unable,
     }
+}
+
+/// A process on its way to take over.
+struct Coming {
+    exchange: Exchange,
+    stage: New,
+    directory: PathBuf,
+    equipment: Option<Successor>,
+    parts: Option<Parts>,
+    driver: Option<Driver>,
+    rehearsed: Option<Rehearsed>,
+    identities: Identities,
+    arrived: Arrived,
 }
 
 /// The descriptors that came, by what they are.
 #[derive(Default)]
 struct Arrived {
-    listeners: Vec<(u32, OwnedFd)>,
-    connections: Vec<Handed>,
-    waiters: Vec<(Option<String>, OwnedFd)>,
-    predecessors: Vec<OwnedFd>,
-    control: Option<OwnedFd>,
-    pid_file: Option<OwnedFd>,
+    listeners: HashMap<u32, (OwnedFd, OwnedFd, Address)>,
+    parked: HashMap<u32, Vec<OwnedFd>>,
+    pairs: Vec<Carried>,
+    clients: Vec<SharedClient>,
+    older: Vec<(usize, Vec<u8>, OwnedFd)>,
+    control: Option<Server<Source>>,
+    pid_file: Option<Prepared>,
+    output: Option<OwnedFd>,
 }
 
-impl Arrived {
-    fn of(all: Vec<Handed>) -> Self {
-        let mut arrived = Arrived::default();
-        for handed in all {
-            match handed {
-                Handed::Listener(number, socket) => arrived.listeners.push((number, socket)),
-                Handed::Parked(..) | Handed::Pair(_) => arrived.connections.push(handed),
-                Handed::Waiter(source, socket) => arrived.waiters.push((source, socket)),
-                Handed::Control(socket) => arrived.control = Some(socket),
-                Handed::PidFile(file) => arrived.pid_file = Some(file),
-                Handed::Predecessor(stream) => arrived.predecessors.push(stream),
+impl Coming {
+    fn hear(&mut self) -> Result<NewHears, DriverError> {
+        self.exchange.wind();
+        match self.stage {
+            New::Rehearsing => {
+                let rehearsed = self.identities.rehearse(Plan::hear(&self.exchange)?)?;
+                self.equip(&rehearsed.plan)?;
+                Ok(NewHears::Plan)
             }
+            New::Waiting => {
+                let rehearsed = self.identities.rehearse(Plan::hear(&self.exchange)?)?;
+                let count = rehearsed.plan.descriptors;
+                for handed in descriptors::receive(self.exchange.stream(), count, self.exchange.left())? {
+                    self.take_in(handed)?;
+                }
+                self.has_all_of(&rehearsed.plan)?;
+                if let (Some(parts), Some(control)) = (self.parts.take(), self.arrived.control.take()) {
+                    let options = rehearsed.plan.options.clone();
+                    self.driver = Some(Driver::of(parts, control, options, rehearsed.stop_timeout)?);
+                }
+                self.rehearsed = Some(rehearsed);
+                Ok(NewHears::Offer)
+            }
+            New::Registered | New::Serving | New::Ended => match self.exchange.hear::<Word>()? {
+                Word::Commit => Ok(NewHears::Commit),
+                word => Err(RestartError::OutOfTurn(word).into()),
+            },
         }
-        arrived
     }
-}
 
-fn missing(what: &str) -> HandoverError {
-    HandoverError::Failed(format!("{what} did not come"))
-}
-
-impl Driver {
-    fn taking_over(
-        machinery: Machinery,
-        equipment: Successor,
-        plan: Plan,
-        handed: Vec<Handed>,
-    ) -> Result<Self, DriverError> {
-        let mut arrived = Arrived::of(handed);
-        let Machinery { mut reactor, relay, news, trials, stop_timeout } = machinery;
-        let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
-        let control = arrived.control.take().ok_or_else(|| missing("the control socket"))?;
-        let path = equipment.directory.join("forward.sock");
-        let mut store = Store::new(&equipment.directory);
-        if let Err(error) = store.load() {
-            warn!("{}", crate::chain(&error));
+    /// Makes what this process has of its own, before it has anything of the other's: the loops count descriptors.
+    fn equip(&mut self, plan: &Plan) -> Result<(), DriverError> {
+        let Some(equipment) = self.equipment.take() else {
+            return Err(DriverError::Stopping);
+        };
+        let mut store = Store::new(&self.directory);
+        match store.load() {
+            Ok(_) => {}
+            Err(error @ StoreError::Later { .. }) => return Err(error.into()),
+            Err(error) => warn!("{}", crate::chain(&error)),
         }
-        let parts = Parts {
-            signals,
-            trials,
-            control: Server::take_over(&mut reactor, control, path, Source::Control, Source::Client)?,
-            relay,
-            news,
+        let settings = Settings::of(&plan.options).map_err(DriverError::Settings)?;
+        let mut reactor = Reactor::new()?;
+        let (sender, receiver) = news(reactor.waker(Source::News)?);
+        self.parts = Some(Parts {
+            signals: reactor.register(equipment.signals, Source::Signals, READABLE)?,
+            trials: Trials::new(reactor.waker(Source::Told)?)?,
+            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            news: receiver,
             inherited: Inherited::take(std::iter::empty()).map_err(io::Error::other)?,
             logging: equipment.logging,
             store,
             pid_file: None,
-            successor: Some(equipment.successor),
+            successor: equipment.successor,
             reactor,
-        };
-        let mut driver = Driver::of(parts, plan.options, stop_timeout)?;
-        for rule in plan.rules {
-            driver.go_on_with(rule, &mut arrived)?;
-        }
-        driver.predecessors = arrived.predecessors;
-        driver.admit_waiters(arrived.waiters);
-        let held = arrived.pid_file.take().ok_or_else(|| missing("the pid file"))?;
-        let pid_file = PidFile::take_over(&equipment.directory.join(PID_FILE), PID_FILE_MODE, held)?;
-        driver.pid_file = Some(pid_file);
-        // Last: what is dropped on the way would take its file along, which is still the other process'.
-        for listening in driver.rules.values_mut() {
-            listening.file = file_of(&listening.source);
-        }
-        driver.coming_up = false;
-        driver.try_to_save();
-        Ok(driver)
+        });
+        Ok(())
     }
 
-    fn go_on_with(&mut self, rule: PlannedRule, arrived: &mut Arrived) -> Result<(), DriverError> {
-        let id = RuleId(self.number());
-        let mut ids = Vec::new();
-        for planned in &rule.destinations {
-            let to = self.add_place(id, planned.endpoint.parse::<Connect>()?, &planned.endpoint)?;
-            if let Some(place) = self.places.get_mut(&to) {
-                place.before = Before {
+    fn take_in(&mut self, handed: Handed) -> Result<(), DriverError> {
+        match handed {
+            Handed::Listener(number, socket) => {
+                let (kept, address) = (socket.try_clone()?, Address::of(socket.as_fd())?);
+                self.arrived.listeners.insert(number, (socket, kept, address));
+            }
+            Handed::Parked(number, client) => self.arrived.parked.entry(number).or_default().push(client),
+            Handed::Pair(pair) => self.arrived.pairs.push(*pair),
+            Handed::Client(client) => self.arrived.clients.push(client),
+            Handed::Older(index, heard, stream) => self.arrived.older.push((index, heard, stream)),
+            Handed::Output(output) => self.arrived.output = Some(output),
+            Handed::Control(socket) => {
+                let path = self.directory.join("forward.sock");
+                if let Some(parts) = &mut self.parts {
+                    let taken = Server::take_over(&mut parts.reactor, socket, path, Source::Control, Source::Client)?;
+                    self.arrived.control = Some(taken);
+                }
+            }
+            Handed::PidFile(held) => {
+                let path = self.directory.join(PID_FILE);
+                self.arrived.pid_file = Some(Prepared::new(&path, PID_FILE_MODE, held)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_all_of(&self, plan: &Plan) -> Result<(), RestartError> {
+        if self.arrived.control.is_none() {
+            return Err(RestartError::Missing("the control socket"));
+        }
+        let accepts = |rule: &&PlannedRule| matches!(rule.phase, PlannedPhase::Serving { .. });
+        let mut accepting = plan.rules.iter().filter(accepts);
+        if accepting.any(|rule| !self.arrived.listeners.contains_key(&rule.listener)) {
+            return Err(RestartError::Missing("a listening socket"));
+        }
+        Ok(())
+    }
+
+    /// Begins. Nothing may fail from here on but what cannot be helped.
+    fn serve(mut self) -> Result<Driver, DriverError> {
+        let (Some(mut driver), Some(rehearsed)) = (self.driver.take(), self.rehearsed.take()) else {
+            return Err(DriverError::Stopping);
+        };
+        let Rehearsed { plan, rules, .. } = rehearsed;
+        driver.next = plan.next;
+        driver.cut_in_all = plan.cut;
+        driver.control.own();
+        match self.arrived.pid_file.take().map(Prepared::take) {
+            Some(Ok(pid_file)) => driver.pid_file = Some(pid_file),
+            Some(Err(error)) => error!("{}", crate::chain(&error)),
+            None => {}
+        }
+        let actions = driver.begin(rules, &plan, &mut self.arrived);
+        if let Err(error) = own_output(self.arrived.output.take()) {
+            warn!("cannot take over standard output: {error}");
+        }
+        driver.have_older(&plan, std::mem::take(&mut self.arrived.older), self.exchange.into_stream());
+        driver.have_clients(&plan, std::mem::take(&mut self.arrived.clients));
+        driver.perform(actions);
+        driver.coming_up = false;
+        driver.try_to_save();
+        driver.tell_older(&ToOld::Serving);
+        info!("taken over");
+        Ok(driver)
+    }
+}
+
+/// What the old process had, instead of what it has given us for the time of getting ready.
+fn own_output(output: Option<OwnedFd>) -> io::Result<()> {
+    let null = null_device()?;
+    dup2_stdin(&null)?;
+    let output = output.unwrap_or(null);
+    dup2_stdout(&output)?;
+    dup2_stderr(&output)?;
+    StandardError::look_again();
+    Ok(())
+}
+
+impl Driver {
+    /// Accepts, and goes on with what runs.
+    fn begin(&mut self, rules: Vec<RehearsedRule>, plan: &Plan, arrived: &mut Arrived) -> Vec<Action> {
+        let now = Instant::now();
+        let mut machine_rules = Vec::new();
+        for rule in rules {
+            let listener = rule.planned.listener;
+            let state = rule.planned.rule(now);
+            self.have_places(state.id, &rule);
+            match self.listen_on(&state.phase, state.id, rule, arrived) {
+                Ok(()) => machine_rules.push(state),
+                Err(error) => error!("cannot go on with the listener {listener}: {error}"),
+            }
+        }
+        std::mem::take(&mut arrived.pairs).into_iter().for_each(|pair| self.put_in(pair));
+        // Who answers has put in all before that: only then can destinations be watched.
+        drop(self.relay.connections(Which::All));
+        let mut actions = Vec::new();
+        self.machine = Machine::go_on(machine_rules, plan.waiters(), &mut actions);
+        actions
+    }
+
+    fn have_places(&mut self, id: RuleId, rule: &RehearsedRule) {
+        for ((number, connect, identity), planned) in rule.destinations.iter().zip(&rule.planned.destinations) {
+            if let Some(identity) = identity {
+                warn_of(&planned.endpoint, &identity.remarks());
+                self.trials.watch_client(planned.endpoint.clone(), identity);
+            }
+            let place = Place {
+                rule: id,
+                connect: connect.clone(),
+                text: planned.endpoint.clone(),
+                target: self.relay.destination(*number, connect.clone(), identity.clone()),
+                before: Before {
                     age: Duration::from_millis(planned.age_ms),
                     total: planned.total,
                     bytes_in: planned.bytes_in,
                     bytes_out: planned.bytes_out,
                     failures: planned.failures,
-                };
-            }
-            ids.push(to);
+                },
+            };
+            self.places.insert(DestinationId(*number), place);
         }
-        let at = |index: usize| ids.get(index).copied().ok_or_else(|| missing("a destination"));
-        let share = rule.share.map(|(index, percent)| Ok::<_, HandoverError>(Share { to: at(index)?, percent }));
-        let course = Course { active: at(rule.active)?, share: share.transpose()? };
-        self.listen_on_with(id, &rule, course, arrived)?;
-        self.put_in(id, &rule, &ids, arrived);
-        let former = ids.into_iter().filter(|id| !course.leads_to(*id)).collect();
-        self.input(Input::Start { rule: id, course, paused: rule.paused, former });
-        Ok(())
+        if let PlannedPhase::Serving { change: Some(PlannedChange::Probing { to, probe, within_ms, .. }), .. } =
+            &rule.planned.phase
+            && let Ok(probe) = probe.parse::<Probe>()
+        {
+            self.trials.plan(DestinationId(*to), probe, Duration::from_millis(*within_ms));
+        }
     }
 
-    fn listen_on_with(
+    fn listen_on(
         &mut self,
+        phase: &Phase,
         id: RuleId,
-        rule: &PlannedRule,
-        course: Course,
+        rule: RehearsedRule,
         arrived: &mut Arrived,
     ) -> Result<(), DriverError> {
-        let at = arrived.listeners.iter().position(|(number, _)| *number == rule.listener);
-        let (_, socket) = arrived.listeners.swap_remove(at.ok_or_else(|| missing("a listener"))?);
-        let source = rule.source.parse::<Listen>()?;
-        let tls = self.server_identity(&source)?;
-        let route = Route::new(self.shares(course));
-        let (address, kept) = (Address::of(socket.as_fd())?, socket.try_clone()?);
-        let door = Door { socket, route: Arc::clone(&route), proxied: is_proxied(&source), tls: tls.clone() };
-        let accept = |source| DriverError::Accept { endpoint: rule.source.clone(), source };
-        let door = self.relay.listen(door).map_err(accept)?;
-        if rule.paused {
-            self.relay.pause(door);
+        let RehearsedRule { planned, source, tls, .. } = rule;
+        let (course, paused) = match phase {
+            Phase::Serving { course, paused, .. } => (Some(*course), *paused),
+            Phase::Draining { .. } => (None, false),
+        };
+        let route = Route::new(course.map_or_else(Vec::new, |course| self.shares(course)));
+        let mut listening = Listening {
+            source,
+            text: planned.source,
+            address: address_of(&planned.address),
+            route: Arc::clone(&route),
+            door: self.relay.closed(Arc::clone(&route))?,
+            socket: None,
+            tls: tls.clone(),
+            chosen: planned.chosen,
+            file: None,
+            cut: planned.cut,
+        };
+        if let Some((socket, kept, address)) = arrived.listeners.remove(&planned.listener) {
+            if let Some(identity) = &tls {
+                self.trials.watch_server(listening.source.to_string(), identity);
+            }
+            let door = Door { socket, route, proxied: is_proxied(&listening.source), tls };
+            let parked = arrived.parked.remove(&planned.listener).unwrap_or_default();
+            listening.file = file_of(&listening.source);
+            listening.door = self.relay.go_on(door, paused, parked)?;
+            (listening.socket, listening.address) = (Some(kept), address);
         }
-        let (text, chosen, socket) = (rule.source.clone(), rule.chosen, Some(kept));
-        let listening = Listening { source, text, address, route, door, socket, tls, chosen, file: None, cut: 0 };
         self.rules.insert(id, listening);
         Ok(())
     }
 
-    /// Goes on with what runs.
-    fn put_in(&mut self, id: RuleId, rule: &PlannedRule, ids: &[DestinationId], arrived: &mut Arrived) {
-        let Some(door) = self.rules.get(&id).map(|listening| listening.door) else {
-            return;
-        };
-        for handed in std::mem::take(&mut arrived.connections) {
-            match handed {
-                Handed::Pair(pair) if pair.state.listener == rule.listener => {
-                    let numbers = rule.destinations.iter().map(|planned| planned.number);
-                    let known = numbers.zip(ids).find(|(number, _)| *number == pair.state.destination);
-                    if let Some(place) = known.and_then(|(_, id)| self.places.get(id)) {
-                        self.relay.put_in(*pair, Arc::clone(&place.target), door);
-                    }
-                }
-                Handed::Parked(number, client) if number == rule.listener => self.relay.admit(door, client),
-                other => arrived.connections.push(other),
+    /// Listens to the old process, and to those before it.
+    fn have_older(&mut self, plan: &Plan, older: Vec<(usize, Vec<u8>, OwnedFd)>, old: UnixStream) {
+        for (index, heard, stream) in older {
+            let rest = plan.older.get(index).cloned().unwrap_or_default();
+            if let Err(error) = self.add_older(UnixStream::from(stream), heard, rest) {
+                warn!("cannot listen to an older process: {error}");
             }
         }
-        // Who answers has put in all before that: only then can destinations be watched.
-        drop(self.relay.connections(Which::All));
+        let destinations = plan.rules.iter().flat_map(|rule| &rule.destinations);
+        let stay = destinations.filter(|destination| destination.stays > 0).map(|destination| Rest {
+            destination: destination.id,
+            connections: destination.stays,
+            ..Rest::default()
+        });
+        if let Err(error) = self.add_older(old, Vec::new(), stay.collect()) {
+            warn!("cannot listen to the old process: {error}");
+        }
     }
 
-    fn admit_waiters(&mut self, waiters: Vec<(Option<String>, OwnedFd)>) {
-        for (source, socket) in waiters {
-            match self.control.admit(&mut self.reactor, socket) {
-                Ok(client) => {
-                    if let Err(error) = self.wait(client, source) {
-                        self.control.reply(&mut self.reactor, client, &refusal(&error));
-                    }
-                }
-                Err(error) => warn!("cannot go on with one who waits: {error}"),
+    /// Goes on with those who ask and those who wait for an answer.
+    fn have_clients(&mut self, plan: &Plan, clients: Vec<SharedClient>) {
+        let mut known = HashMap::<u64, ClientId>::new();
+        for client in clients {
+            let number = client.number;
+            let share = Share { socket: client.socket, asked: client.asked, heard: client.heard };
+            match self.control.admit(&mut self.reactor, share) {
+                Ok(id) => drop(known.insert(number, id)),
+                Err(error) => warn!("cannot go on with a control client: {error}"),
             }
         }
+        for request in &plan.requests {
+            let client = request.client.and_then(|number| known.get(&number).copied());
+            match (&request.what, client) {
+                (What::Restart, Some(client)) => {
+                    self.control.reply(&mut self.reactor, client, &done(&Done::default()));
+                }
+                (What::Restart, None) => {}
+                (what, client) => {
+                    self.requests.insert(Request(request.number), Asker { client, what: what.clone() });
+                }
+            }
+        }
+    }
+}
+
+/// Where a listener was that is closed, from what is shown of it.
+fn address_of(text: &str) -> Address {
+    match text.parse() {
+        Ok(address) => Address::Internet(address),
+        Err(_) => Address::Path(text.into()),
     }
 }
 

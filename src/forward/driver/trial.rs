@@ -2,15 +2,15 @@
 
 use super::Driver;
 use crate::forward::Source;
-use crate::forward::handover::HandoverError;
 use crate::forward::probe::{self, Probe};
+use crate::forward::restart::plan::Plan;
+use crate::forward::restart::{Exchange, RestartError};
 use crate::forward::state::{DestinationId, Input};
 use crate::net::tls::{Change, ClientIdentity, ServerIdentity, Watch};
 use crate::reactor::Waker;
 use log::{error, info, warn};
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const FILE_CHECK: Duration = Duration::from_secs(2);
 enum Told {
     Probed { number: u64, to: DestinationId, result: Result<(), String> },
     Certificate(Change),
-    Successor(Result<UnixStream, HandoverError>),
+    Successor(Exchange, Result<(), RestartError>),
 }
 
 /// Probes that are to be made or under way, and the watch over certificates.
@@ -32,8 +32,8 @@ pub(super) struct Trials {
     waker: Waker,
     files: Watch,
     planned: HashMap<DestinationId, (Probe, Duration)>,
-    /// By which number each is known that somebody wants to know of.
-    running: HashMap<DestinationId, u64>,
+    /// By which number each is known that somebody wants to know of, and how it is made.
+    running: HashMap<DestinationId, (u64, Probe, Duration)>,
     next: u64,
 }
 
@@ -65,14 +65,19 @@ impl Trials {
         self.files.client(name, identity);
     }
 
-    /// Does something that takes its time with the stream to a successor, on a thread of its own, and tells.
-    pub(super) fn meet(
-        &self,
-        work: impl FnOnce() -> Result<UnixStream, HandoverError> + Send + 'static,
-    ) -> io::Result<()> {
+    /// Lets a new process get ready, on a thread of its own, and tells when it is.
+    pub(super) fn meet(&self, exchange: Exchange, plan: Plan) -> io::Result<()> {
         let (sender, waker) = (self.sender.clone(), self.waker.clone());
-        let body = move || tell(&sender, &waker, Told::Successor(work()));
+        let body = move || {
+            let ready = exchange.say(&plan).and_then(|()| exchange.hear_ready());
+            tell(&sender, &waker, Told::Successor(exchange, ready));
+        };
         std::thread::Builder::new().name("restart".into()).spawn(body).map(drop)
+    }
+
+    /// How a destination is being tried.
+    pub(super) fn probe_of(&self, id: DestinationId) -> Option<(Probe, Duration)> {
+        self.running.get(&id).map(|(_, probe, within)| (probe.clone(), *within))
     }
 
     /// Looks at all files now.
@@ -103,7 +108,7 @@ impl Driver {
         let deadline = Instant::now() + within;
         self.trials.next += 1;
         let number = self.trials.next;
-        self.trials.running.insert(to, number);
+        self.trials.running.insert(to, (number, probe.clone(), within));
         let (sender, waker, connect) = (self.trials.sender.clone(), self.trials.waker.clone(), place.connect.clone());
         let work = move || {
             let result = probe::run(&connect, &probe, deadline).map_err(|error| crate::chain(&error));
@@ -131,11 +136,13 @@ impl Driver {
     pub(super) fn hear_what_is_told(&mut self) {
         while let Ok(told) = self.trials.receiver.try_recv() {
             match told {
-                Told::Probed { number, to, result } if self.trials.running.get(&to) == Some(&number) => {
+                Told::Probed { number, to, result }
+                    if self.trials.running.get(&to).is_some_and(|running| running.0 == number) =>
+                {
                     self.probed(to, result);
                 }
                 Told::Probed { .. } => {}
-                Told::Successor(ready) => self.successor_told(ready),
+                Told::Successor(exchange, ready) => self.successor_told(exchange, ready),
                 Told::Certificate(change) if change.is_warning() => warn!("{change}"),
                 Told::Certificate(change) => info!("{change}"),
             }

@@ -4,7 +4,7 @@ use super::{Action, Answer, DestinationId, How, Request, RuleId};
 use std::time::Instant;
 
 /// A listener and where its connections go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// Its number.
     pub id: RuleId,
@@ -15,7 +15,7 @@ pub struct Rule {
 }
 
 /// What a rule does.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// It accepts.
     Serving {

@@ -33,7 +33,7 @@ impl Bench {
     /// One rule, to A.
     fn serving() -> Self {
         let mut bench = Bench::new();
-        bench.on(Input::Start { rule: RULE, course: Course::all_to(A), paused: false, former: Vec::new() });
+        bench.on(Input::Start { rule: RULE, course: Course::all_to(A), paused: false });
         bench
     }
 

@@ -72,7 +72,7 @@ pub enum Path {
 #[derive(Debug)]
 pub(super) enum Request {
     Arrive(Arrival),
-    Listen(OwnedFd, Arc<Entrance>),
+    Listen { socket: OwnedFd, entrance: Arc<Entrance>, paused: bool, parked: Vec<OwnedFd> },
     Close { listener: ListenerId, takes_in: bool, done: Sender<()> },
     Pause(ListenerId),
     Resume(ListenerId),
@@ -99,7 +99,7 @@ impl EventLoop {
     pub(super) fn serve(&mut self, request: Request) {
         match request {
             Request::Arrive(arrival) => self.arrive(arrival),
-            Request::Listen(socket, entrance) => self.listen(socket, entrance),
+            Request::Listen { socket, entrance, paused, parked } => self.listen(socket, entrance, paused, parked),
             Request::Close { listener, takes_in, done } => {
                 self.close_listener(listener, takes_in);
                 answer(&done, ());
@@ -116,11 +116,14 @@ impl EventLoop {
         }
     }
 
-    fn listen(&mut self, socket: OwnedFd, entrance: Arc<Entrance>) {
+    fn listen(&mut self, socket: OwnedFd, entrance: Arc<Entrance>, paused: bool, parked: Vec<OwnedFd>) {
         let id = entrance.id;
         match self.reactor.register(Descriptor(socket), Key::Listener(id), READABLE) {
             Ok(socket) => {
-                self.listeners.insert(id, Listener::new(entrance, socket));
+                let mut listener = Listener::new(entrance, socket);
+                listener.paused = paused;
+                self.listeners.insert(id, listener);
+                parked.into_iter().for_each(|client| self.admit(id, client));
                 self.reactor.again(Key::Listener(id));
             }
             Err(error) => warn!("cannot watch a listener: {error}"),

@@ -335,7 +335,10 @@ fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
     // The same open file, as another process has it after it was sent.
     let shared = old.share().expect("a descriptor");
-    let mut new = PidFile::take_over(&place.path(), 0o644, shared).expect("it was given to us");
+    let prepared = Prepared::new(&place.path(), 0o644, shared).expect("the directory is ours");
+    assert_eq!(place.names().len(), 2, "it is beside the other one");
+    let mut new = prepared.take().expect("it was given to us");
+    assert_eq!(place.names(), ["x.pid"]);
     assert!(matches!(PidFile::create(&place.path(), 0o644), Err(PidFileError::Held { .. })));
     old.leave();
     assert!(place.path().exists(), "who leaves takes nothing along");
@@ -345,4 +348,25 @@ fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
     assert!(matches!(PidFile::create(&place.path(), 0o644), Err(PidFileError::Held { .. })));
     drop(new);
     assert!(!place.path().exists());
+}
+
+#[test]
+fn what_is_prepared_and_not_taken_changes_nothing() {
+    let place = Place::new();
+    let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
+    drop(Prepared::new(&place.path(), 0o644, old.share().expect("a descriptor")).expect("the directory is ours"));
+    assert_eq!(place.names(), ["x.pid"]);
+    // What one that was killed has left goes by the number of that process.
+    fs::write(place.0.path().join(".pid-999999-0"), "").expect("the directory is ours");
+    old.clean_up_after(Pid::from_raw(999_999));
+    assert_eq!(place.names(), ["x.pid"]);
+    drop(old);
+    // Somebody has removed the file, and another instance has come.
+    let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
+    let prepared = Prepared::new(&place.path(), 0o644, old.share().expect("a descriptor"));
+    let prepared = prepared.expect("the directory is ours");
+    fs::remove_file(place.path()).expect("it is there");
+    let other = PidFile::create(&place.path(), 0o644).expect("nobody has it");
+    assert!(matches!(prepared.take(), Err(PidFileError::Held { .. })));
+    drop(other);
 }

@@ -1,7 +1,7 @@
 //! What a table does not show.
 
 use super::{A, B, Bench, C, GUARD, PLAIN, PROBE, RULE, SECOND, TENTH};
-use crate::forward::state::{Action, Answer, Course, Input, Request, RuleId, Scope, Stop};
+use crate::forward::state::{Action, Answer, Course, Input, Machine, Request, RuleId, Scope, Stop};
 
 const OTHER: RuleId = RuleId(2);
 
@@ -52,7 +52,7 @@ fn all_who_wait_are_answered_but_those_who_left() {
 #[test]
 fn a_wait_for_one_rule_is_not_held_up_by_another() {
     let mut bench = Bench::serving();
-    bench.on(Input::Start { rule: OTHER, course: Course::all_to(C), paused: false, former: Vec::new() });
+    bench.on(Input::Start { rule: OTHER, course: Course::all_to(C), paused: false });
     bench.switch(B, PLAIN);
     let wait = |scope, request| Input::Wait { scope, request: Request(request) };
     assert_eq!(answers(&bench.on(wait(Scope::Rules(vec![OTHER]), 10))), [Answer::Drained]);
@@ -152,11 +152,51 @@ fn a_stop_without_rules_is_the_end_at_once() {
     assert_eq!(bench.on(Input::Stop { stop: Stop::Cut, request: None }), [Action::Finish]);
 }
 
+/// The machine of another process that goes on where this one is.
+fn taken_over(bench: &Bench) -> (Bench, Vec<Action>) {
+    let mut actions = Vec::new();
+    let rules = bench.machine.rules().to_vec();
+    let waiters = bench.machine.waiters().map(|(request, scope)| (request, scope.clone())).collect();
+    let mut next = Bench::new();
+    next.now = bench.now;
+    next.machine = Machine::go_on(rules, waiters, &mut actions);
+    (next, actions)
+}
+
 #[test]
-fn a_rule_that_another_process_has_served_begins_with_its_former_destinations() {
-    let mut bench = Bench::new();
-    let input = Input::Start { rule: RULE, course: Course::all_to(B), paused: false, former: vec![A] };
-    assert!(bench.on(input).contains(&Action::Watch(A)));
-    assert_eq!(answers(&bench.wait()), [], "something runs on A");
-    assert_eq!(answers(&bench.on(Input::Drained(A))), [Answer::Drained]);
+fn another_process_goes_on_with_former_destinations_and_those_who_wait() {
+    let mut bench = Bench::serving();
+    bench.switch(B, PLAIN);
+    assert_eq!(answers(&bench.wait()), []);
+    let (mut next, actions) = taken_over(&bench);
+    assert_eq!(actions, [Action::Watch(A)], "nobody is answered: something runs on A");
+    assert_eq!(answers(&next.on(Input::Drained(A))), [Answer::Drained]);
+}
+
+#[test]
+fn another_process_goes_on_with_a_probe_and_with_a_guard() {
+    let mut bench = Bench::serving();
+    bench.switch(B, PROBE);
+    let (mut next, actions) = taken_over(&bench);
+    assert_eq!(actions, [Action::Probe(RULE, B)], "it is made again");
+    assert_eq!(answers(&next.on(Input::Probed { to: B, ok: true })), [Answer::Switched]);
+
+    let mut bench = Bench::serving();
+    bench.switch(B, GUARD);
+    let (next, _) = taken_over(&bench);
+    assert_eq!(next.machine.deadline(), bench.machine.deadline());
+    let (mut next, _) = taken_over(&next);
+    assert_eq!(answers(&next.on(Input::ConnectFailed(B))), [Answer::RolledBack]);
+}
+
+#[test]
+fn another_process_goes_on_with_a_drain_and_with_a_cut() {
+    let mut bench = Bench::serving();
+    bench.stop_rule(Stop::Drain(Some(SECOND)));
+    let (mut next, actions) = taken_over(&bench);
+    assert_eq!(actions, [Action::Watch(A)]);
+    assert!(next.deadline().contains(&Action::Cut(RULE)));
+    let (mut last, actions) = taken_over(&next);
+    assert_eq!(actions, [Action::Watch(A), Action::Cut(RULE)]);
+    assert_eq!(answers(&last.on(Input::Drained(A))), [Answer::Stopped { late: true }]);
 }

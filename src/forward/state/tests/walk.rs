@@ -233,7 +233,7 @@ impl World {
         let rule = self.number();
         let course = Course::all_to(self.destination(rule, 0));
         let paused = self.random.one_in(5);
-        self.feed(Input::Start { rule: RuleId(rule), course, paused, former: Vec::new() });
+        self.feed(Input::Start { rule: RuleId(rule), course, paused });
     }
 
     fn switch(&mut self) {
