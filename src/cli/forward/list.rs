@@ -172,7 +172,11 @@ mod tests {
         let half = Duration::from_millis(500);
         assert_eq!(rate(&now, &now.destinations[0], (&before, half)), "3.9KiB/s");
         assert_eq!(rate(&now, &now.destinations[0], (&[], Duration::from_secs(1))), "3.4KiB/s", "it is new");
-        assert_eq!(rate(&before[1], &before[1].destinations[0], (&[now.clone()], half)), "0B/s", "it began anew");
+        assert_eq!(
+            rate(&before[1], &before[1].destinations[0], (std::slice::from_ref(&now), half)),
+            "0B/s",
+            "it began anew"
+        );
     }
 
     #[test]
