@@ -20,9 +20,9 @@ trials![
 
 /// The files of a server: its authority's folder, its key and its certificate.
 pub(super) struct Files {
-    roots: PathBuf,
-    key: PathBuf,
-    certificate: PathBuf,
+    pub(super) roots: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) certificate: PathBuf,
 }
 
 /// A certificate for 127.0.0.1 from an authority of its own.
