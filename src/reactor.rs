@@ -27,6 +27,8 @@ pub use wakers::Waker;
 use wakers::Wakers;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How many sources one epoll_wait(2) tells of.
+const EVENTS_AT_ONCE: usize = 256;
 
 /// Readable.
 pub const READABLE: Interest = Interest::READABLE;
@@ -84,7 +86,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         Ok(Reactor {
             poll,
             registry,
-            events: Events::with_capacity(256),
+            events: Events::with_capacity(EVENTS_AT_ONCE),
             next: 0,
             keys: HashMap::new(),
             sweep_at: 64,
@@ -139,12 +141,36 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         events.clear();
         let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now()) } else { Some(Duration::ZERO) };
         // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
-        let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error),
+        let mut timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
+        // Whatever is ready comes before the times that have come: after a long sleep of the whole process, what a peer sent
+        // in time would be too late otherwise. So a wait that was broken off, as a stop and its end do (signal(7)), is made up
+        // for, and so is one with more to tell than fits. Each source is told of once, which bounds the rounds.
+        for _ in 0..=self.keys.len() / EVENTS_AT_ONCE + 1 {
+            match self.poll.poll(&mut self.events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.events.clear();
+                    timeout = Some(Duration::ZERO);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            self.take_in(events);
+            if self.events.iter().count() < EVENTS_AT_ONCE {
+                break;
+            }
+            timeout = Some(Duration::ZERO);
         }
+        events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
+        let now = Instant::now();
+        while let Some(key) = self.timers.pop(now) {
+            events.push(Event { due: true, ..Event::of(key) });
+        }
+        Ok(())
+    }
+
+    /// Translates what the kernel has told.
+    fn take_in(&mut self, events: &mut Vec<Event<K>>) {
         for event in &self.events {
             if event.token() == wakers::TOKEN {
                 self.wakers.woken(|key| events.push(Event { readable: true, ..Event::of(key) }));
@@ -158,12 +184,6 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
                 events.push(Event { key: *key, readable, writable, closed, failed, due: false });
             }
         }
-        events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
-        let now = Instant::now();
-        while let Some(key) = self.timers.pop(now) {
-            events.push(Event { due: true, ..Event::of(key) });
-        }
-        Ok(())
     }
 }
 

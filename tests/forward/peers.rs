@@ -10,6 +10,7 @@ mod proxies;
 mod scarcity;
 mod secure;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -37,7 +38,29 @@ pub(super) fn trials() -> Vec<Trial> {
     trials.extend(names::trials_of_root());
     trials.extend(scarcity::trials());
     trials.extend(scarcity::trials_of_root());
+    trials.push(Trial::test("forward::peers::the_trials_that_the_page_names_are_there", || {
+        the_trials_that_the_page_names_are_there();
+        Ok(())
+    }));
     trials
+}
+
+/// The table of docs/testing.md.
+fn the_trials_that_the_page_names_are_there() {
+    let all = [crate::forward::trials(), crate::relay::trials(), crate::supervise::trials()];
+    let all: BTreeSet<_> = all.iter().flatten().map(|trial| trial.name().to_owned()).collect();
+    let page = include_str!("../../docs/testing.md");
+    let table = page.lines().skip_while(|line| !line.starts_with("| what | tried by |")).skip(2);
+    let mut rows = 0;
+    for line in table.take_while(|line| line.starts_with('|')) {
+        rows += 1;
+        // Between the backticks.
+        let names: Vec<_> = line.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "nothing tries it: {line}");
+        let missing: Vec<_> = names.iter().filter(|name| !all.contains(**name)).collect();
+        assert!(missing.is_empty(), "there are no such trials: {missing:?}");
+    }
+    assert!(rows > 30, "{rows} rows");
 }
 
 impl Guest {

@@ -13,7 +13,11 @@ const HAS: &str = "command -v haproxy";
 
 pub(super) const GUESTS: &[Guest] = &[
     Guest { name: "haproxy_in_front_says_who_the_client_is", has: HAS, body: haproxy_in_front_says_who_the_client_is },
-    Guest { name: "haproxy_behind_is_told_who_the_client_is", has: HAS, body: haproxy_behind_is_told_who_the_client_is },
+    Guest {
+        name: "haproxy_behind_is_told_who_the_client_is",
+        has: HAS,
+        body: haproxy_behind_is_told_who_the_client_is,
+    },
     Guest { name: "health_checks_of_haproxy_do_no_harm", has: HAS, body: health_checks_of_haproxy_do_no_harm },
 ];
 

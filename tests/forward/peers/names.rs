@@ -154,7 +154,7 @@ fn a_name_whose_first_address_is_dead_is_reached_by_the_other() {
         let (source, address) = free_source();
         place.start(&source, &format!("{}:prefer=6:timeout=15s", named("half", &a)));
         // It is full when an attempt is still under way after a moment.
-        let _queue = until("its queue is full", crate::harness::PATIENCE, || {
+        until("its queue is full", crate::harness::PATIENCE, || {
             match TcpStream::connect_timeout(&place_of_the_dead, crate::forward::place::MOMENT) {
                 Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Ok(()),
                 other => Err(format!("{other:?}")),

@@ -95,10 +95,10 @@ fn curl_fetches_through_tls() {
     let (files, other) = (certificate(&place.scene, "one"), certificate(&place.scene, "other"));
     let (source, address) = free_source();
     place.start(&format!("{}:alpn=http/1.1", files.listen(&source)), &web());
-    for version in ["--tls-max=1.2", "--tls-max=1.3", "--http1.1"] {
+    for version in [&["--tls-max", "1.2"][..], &["--tls-max", "1.3"], &["--http1.1"]] {
         // Where both h2 and http/1.1 are offered, what the listener has is taken.
-        let ran = curl(address, &root(&files), &[version, "-w", " %{http_version}"]).expect(0);
-        assert_eq!(ran.out, "yes 1.1", "{version}");
+        let ran = curl(address, &root(&files), &[version, &["-w", " %{http_version}"]].concat()).expect(0);
+        assert_eq!(ran.out, "yes 1.1", "{version:?}");
     }
     // 60: the certificate is not believed.
     curl(address, &root(&other), &[]).expect(60);
