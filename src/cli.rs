@@ -128,17 +128,16 @@ fn run(cli: Cli, signals: std::io::Result<Signals>) -> Result<ExitCode, Failure>
     let Some(command) = cli.command else {
         return supervise::run(cli.supervise, &cli.common, signals);
     };
-    let command = match command {
-        Command::Forward(forward) => return forward.run(&cli.common, signals),
-        command => command,
+    // Those that only ask do not stay: ^C shall end them.
+    let run_dir = |signals: Signals| {
+        signals.release();
+        cli.common.run_dir()
     };
-    // These do not stay: ^C shall end them.
-    signals.release();
     match command {
-        Command::Forward(_) => Ok(ExitCode::SUCCESS),
-        Command::Status(status) => status.run(&cli.common.run_dir()?),
-        Command::Reload(reload) => reload.run(&cli.common.run_dir()?),
-        Command::Stop(stop) => stop.run(&cli.common.run_dir()?),
+        Command::Forward(forward) => forward.run(&cli.common, signals),
+        Command::Status(status) => status.run(&run_dir(signals)?),
+        Command::Reload(reload) => reload.run(&run_dir(signals)?),
+        Command::Stop(stop) => stop.run(&run_dir(signals)?),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     }

@@ -2,6 +2,7 @@
 
 pub mod daemon;
 pub mod group;
+pub mod holder;
 pub mod instance_name;
 pub mod limits;
 pub mod output;

@@ -3,6 +3,7 @@
 //! `state` decides and `hold` keeps order, both without a system call; `driver` turns what happens into the inputs of
 //! `state` and does what it says; `channel`, `worker` and `output` are what the driver has of each child.
 
+mod address;
 mod channel;
 mod conventions;
 mod driver;
@@ -11,13 +12,16 @@ mod hold;
 mod main_process;
 mod notify;
 mod output;
+pub mod probe;
 mod ready_line;
 mod rendezvous;
+mod seldom;
 mod settings;
 pub mod state;
 pub mod status;
 mod worker;
 
+pub use address::wants_socket;
 pub use conventions::without_managers;
 pub use driver::{Driver, DriverError, Ending, Equipment};
 pub use einhorn::EINHORN;
@@ -49,6 +53,8 @@ pub enum Source {
     Exit(Number),
     /// The end of the process that a generation lives by, where that is not its leader.
     Main(Number),
+    /// The probe of a generation.
+    Probe(Number),
     /// Where a generation says that it is ready.
     ReadyLine(Number),
     /// What a generation writes.
@@ -67,6 +73,8 @@ pub enum Source {
     Control,
     /// A client of the control socket.
     Client(ClientId),
+    /// What the relay has to tell.
+    Relay,
     /// The time to go on with taking connections back.
     Behind,
     /// The time at which the state machine wants to be asked again.

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 mod sockets;
-pub(crate) use sockets::{accept, splice};
+pub(crate) use sockets::{Mode, accept, splice};
 
 /// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {
@@ -367,7 +367,21 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::write_decimal;
+    use super::{Mode, accept, survives_exec, write_decimal};
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd, AsRawFd};
+
+    #[test]
+    fn a_connection_is_close_on_exec_and_blocks_whatever_its_listener_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = accept(listener.as_fd(), Mode::Blocking).unwrap();
+        assert_eq!(survives_exec(connection.as_raw_fd()), Some(false));
+        assert_eq!(fcntl(&connection, FcntlArg::F_GETFL).unwrap() & OFlag::O_NONBLOCK.bits(), 0);
+        assert_eq!(accept(listener.as_fd(), Mode::Blocking).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
 
     #[test]
     fn decimal_text_has_no_leading_zero_and_ends_with_nul() {

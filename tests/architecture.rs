@@ -29,12 +29,15 @@ const LAYERS: [&[&str]; 4] = [
 const FLOOR: [&str; 2] = ["sys", "time"];
 
 /// Decisions without descriptors, clocks, logs or system calls.
-const PURE: [&str; 16] = [
+const PURE: &[&str] = &[
     "net/proxy_protocol.rs",
     "net/proxy_protocol/",
     "supervise/state.rs",
     "supervise/state/",
     "supervise/hold.rs",
+    "supervise/probe.rs",
+    "supervise/seldom.rs",
+    "net/status_line.rs",
     "net/connecting/attempts.rs",
     "net/relay/flow.rs",
     "net/relay/flow/",
@@ -46,6 +49,11 @@ const PURE: [&str; 16] = [
     "session/frame.rs",
     "session/telnet.rs",
     "dev/gate.rs",
+    "handoff/frame.rs",
+    "handoff/gob.rs",
+    "handoff/gob/",
+    "handoff/key_value.rs",
+    "handoff/metadata.rs",
 ];
 
 /// Of `std::net`, what a pure file may use: addresses are values.

@@ -14,10 +14,12 @@ mod control;
 mod cookbook;
 mod daemon;
 mod forward;
+mod handoff;
 mod harness;
 mod initd;
 mod install;
 mod logs;
+mod loop_daemons;
 mod readme;
 mod relay;
 mod supervise;
@@ -47,9 +49,11 @@ fn main() -> ExitCode {
         cookbook::trials(),
         daemon::all(),
         forward::trials(),
+        handoff::trials(),
         initd::trials(),
         install::trials(),
         logs::trials(),
+        loop_daemons::trials(),
         readme::all(),
         relay::trials(),
         supervise::trials(),

@@ -53,6 +53,13 @@ pub(crate) fn limit_processes(pid: Pid, soft: u64) {
     assert_eq!(set, 0, "prlimit: {}", std::io::Error::last_os_error());
 }
 
+/// Leaves the network that this process shares with others, for one without anything in it.
+pub(crate) fn own_network() {
+    // SAFETY: a system call on a value.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(result, 0, "unshare: {}", std::io::Error::last_os_error());
+}
+
 /// Leaves an inheritable duplicate at a number that nothing in this process owns.
 pub(crate) fn duplicate_to(file: &impl AsFd, number: RawFd) {
     // SAFETY: dup2 touches no memory.

@@ -1,9 +1,11 @@
 //! The cases: what is done to each subject, and the table that comes of it.
 
-use crate::figures::{Figure, Table, number};
-use crate::load::{Order, Outcome, Pace};
+use crate::Plan;
+use crate::common::Result;
+use crate::common::figures::{Figure, Table, number};
+use crate::common::load::{Order, Outcome, Pace};
+use crate::common::machine::now;
 use crate::subject::{ALONE, LISTENER, Loading, Running, Subject};
-use crate::{Plan, Result, now};
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -73,11 +75,11 @@ struct Rate {
 impl Rate {
     fn measure(&mut self, plan: &Plan, subject: &Subject, pinned: bool, loads: usize) -> Result<()> {
         let running = Running::start(plan, subject, Duration::ZERO, pinned)?;
-        let before = running.cpu()?;
-        let order = Order { port: running.port, pace: Pace::Loop(OPEN), seconds: plan.seconds, hold: 0 };
+        let before = running.process.cpu()?;
+        let order = Order { port: running.port, pace: Pace::Loop(OPEN), seconds: plan.seconds, hold: 0, spread: true };
         let loads = (0..loads).map(|_| Loading::start(&order, pinned)).collect::<Result<Vec<_>>>()?;
         let outcomes = loads.into_iter().map(Loading::finish).collect::<Result<Vec<_>>>()?;
-        let used = running.cpu()? - before;
+        let used = running.process.cpu()? - before;
         let answered = outcomes.iter().map(|outcome| outcome.answered).sum::<u64>() as f64;
         let worst = |of: fn(&Outcome) -> f64| outcomes.iter().map(of).fold(0.0, f64::max);
         self.speed.push(answered / plan.seconds);
@@ -139,7 +141,8 @@ impl Reload {
         let count = plan.reloads / plan.repetitions;
         let running = Running::start(plan, subject, Duration::ZERO, false)?;
         let time = gap.as_secs_f64() * count as f64 + 1.0;
-        let load = Loading::start(&Order { port: running.port, pace: PACE, seconds: time, hold: HOLD }, false)?;
+        let load =
+            Loading::start(&Order { port: running.port, pace: PACE, seconds: time, hold: HOLD, spread: true }, false)?;
         wait(seconds(0.5));
         let mut asked = Vec::new();
         for _ in 0..count {
@@ -202,14 +205,17 @@ pub fn stall(plan: &Plan, subjects: &[Subject]) -> Result<()> {
             eprintln!("stall, {title}: {}", subject.name);
             let mut running = Running::start(plan, subject, start, false)?;
             wait(seconds(0.7));
-            let load = Loading::start(&Order { port: running.port, pace: PACE, seconds: time, hold: HOLD }, false)?;
+            let load = Loading::start(
+                &Order { port: running.port, pace: PACE, seconds: time, hold: HOLD, spread: true },
+                false,
+            )?;
             wait(seconds(0.7));
             trouble(&running, subject.gap.unwrap_or_default())?;
             let outcome = load.finish()?;
             let (worst, lost, ended) = all.entry((&subject.name, title)).or_default();
             worst.push(outcome.worst / 1e3 - HOLD as f64);
             lost.push(outcome.failed() as f64);
-            *ended += usize::from(!running.is_alive());
+            *ended += usize::from(!running.process.is_alive());
         }
     }
     for subject in subjects {
@@ -236,7 +242,7 @@ pub fn cost(plan: &Plan, subjects: &[Subject]) -> Result<()> {
         eprintln!("cost: {}", subject.name);
         let running = Running::start(plan, subject, Duration::ZERO, false)?;
         wait(seconds(1.0));
-        let (rss, pss) = running.memory()?;
+        let (rss, pss) = running.process.memory()?;
         let mut cells = Vec::new();
         let mut by_call = Vec::new();
         for pace in [Pace::Rate(200.0), Pace::Loop(OPEN)] {
@@ -246,7 +252,7 @@ pub fn cost(plan: &Plan, subjects: &[Subject]) -> Result<()> {
             by_call.push(calls.iter().map(|(name, count)| format!("{name} {}", number(*count))).collect::<Vec<_>>());
         }
         let by_call = by_call.iter().map(|calls| calls.join(" ")).collect::<Vec<_>>().join(" / ");
-        let memory = [number(rss), number(pss), number(running.memory()?.0)];
+        let memory = [number(rss), number(pss), number(running.process.memory()?.0)];
         table.row(&subject.name, memory.into_iter().chain(cells).chain([by_call]));
     }
     table.print("Cost: memory, and system calls of the supervisor per connection (under strace)");
@@ -257,10 +263,10 @@ pub fn cost(plan: &Plan, subjects: &[Subject]) -> Result<()> {
 fn calls(running: &Running, pace: Pace) -> Result<BTreeMap<String, f64>> {
     let output = tempfile::NamedTempFile::new()?;
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-c", "-o"]).arg(output.path()).args(["-p", &running.pid().to_string()]);
+    strace.args(["-f", "-c", "-o"]).arg(output.path()).args(["-p", &running.process.pid().to_string()]);
     let mut strace = strace.stderr(Stdio::null()).spawn()?;
     wait(seconds(0.5));
-    let order = Order { port: running.port, pace, seconds: 1.5, hold: 0 };
+    let order = Order { port: running.port, pace, seconds: 1.5, hold: 0, spread: true };
     let answered = Loading::start(&order, false)?.finish()?.answered as f64;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(strace.id() as i32), nix::sys::signal::Signal::SIGINT)?;
     strace.wait()?;

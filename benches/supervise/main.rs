@@ -7,20 +7,17 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures, and what is under way")]
 
 mod cases;
-mod daemon;
-mod figures;
-mod load;
+#[path = "../common/mod.rs"]
+mod common;
 mod subject;
-mod sys;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::time::ClockId;
+use common::machine::describe;
+use common::{Result, daemon, load};
+use nix::sys::resource::{Resource, setrlimit};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use subject::{ALONE, FEW_FILES, LIBRARY, Subject};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// How much is done.
 struct Plan {
@@ -90,7 +87,7 @@ fn measure(plan: &Plan) -> Result<()> {
             |name: &str| left_out.iter().any(|word| name == *word || *word == FEW_FILES && name.ends_with(word));
         subjects.iter().filter(|subject| !is_left_out(&subject.name)).cloned().collect()
     };
-    machine("before");
+    describe("before");
     if plan.has("rate") {
         cases::rate(plan, &without(&[FEW_FILES]))?;
     }
@@ -103,59 +100,6 @@ fn measure(plan: &Plan) -> Result<()> {
     if plan.has("cost") {
         cases::cost(plan, &without(&[ALONE, LIBRARY, FEW_FILES]))?;
     }
-    machine("after");
+    describe("after");
     Ok(())
-}
-
-/// Where the figures come from, and whether the machine had anything else to do.
-fn machine(when: &str) {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let cpu = cpu.trim_start_matches(['\t', ' ', ':']);
-    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or_default();
-    println!("\n{when}: {count} x {cpu}, Linux {}, load average {load}", read("/proc/sys/kernel/osrelease").trim());
-}
-
-/// Waits until nobody else uses the cpus, but not for ever; false if somebody still does.
-fn wait_until_idle(patience: Duration) -> bool {
-    // user nice system idle iowait …, in ticks since the start of the machine.
-    let ticks = || -> Option<(u64, u64)> {
-        let text = std::fs::read_to_string("/proc/stat").ok()?;
-        let ticks = text.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok());
-        let ticks = ticks.take(8).collect::<Vec<u64>>();
-        Some((ticks.get(3)? + ticks.get(4)?, ticks.iter().sum()))
-    };
-    let began = Instant::now();
-    while let Some((idle, all)) = ticks() {
-        std::thread::sleep(Duration::from_millis(500));
-        let Some((idle_now, all_now)) = ticks() else {
-            break;
-        };
-        if (idle_now - idle) as f64 >= 0.95 * (all_now - all) as f64 {
-            return true;
-        }
-        if began.elapsed() > patience {
-            return false;
-        }
-    }
-    true
-}
-
-/// The monotonic clock, which is the same in every process, in nanoseconds.
-fn now() -> u64 {
-    let now = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
-    now.as_nanos() as u64
-}
-
-fn own_path() -> Result<String> {
-    Ok(std::env::current_exe()?.to_string_lossy().into_owned())
-}
-
-/// As many open files as are allowed: a stall makes many connections wait.
-fn raise_open_files() -> Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }

@@ -1,11 +1,12 @@
 //! What is measured: a daemon alone, or behind a supervisor; how it is started, watched and ended.
 
-use crate::daemon::{FAIL_FILE, START_MS};
-use crate::load::{Order, Outcome};
-use crate::{Plan, Result, own_path, wait_until_idle};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use crate::Plan;
+use crate::common::Result;
+use crate::common::daemon::{FAIL_FILE, START_MS};
+use crate::common::load::{Order, Outcome};
+use crate::common::machine::{on_cpu, own_path, wait_until_idle};
+use crate::common::process::Measured;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -89,7 +90,7 @@ impl Subject {
 
 /// A subject that serves; ended when dropped.
 pub struct Running {
-    child: Child,
+    pub process: Measured,
     pub port: u16,
     fail_file: PathBuf,
     folder: TempDir,
@@ -98,9 +99,7 @@ pub struct Running {
 impl Running {
     /// Starts it, on cpu 0 alone if `pinned`, with a daemon that needs `start` until it can serve.
     pub fn start(plan: &Plan, subject: &Subject, start: Duration, pinned: bool) -> Result<Running> {
-        if !wait_until_idle(plan.patience) {
-            eprintln!("    THE MACHINE IS BUSY: this measurement is disturbed");
-        }
+        wait_until_idle(plan.patience);
         let port = TcpListener::bind("0.0.0.0:0")?.local_addr()?.port();
         let folder = tempfile::tempdir()?;
         let fail_file = folder.path().join("fail");
@@ -109,8 +108,8 @@ impl Running {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.env(FAIL_FILE, &fail_file).env(START_MS, start.as_millis().to_string());
-        let child = on_first_cpu(pinned, || Ok(command.spawn()?))?;
-        let mut running = Running { child, port, fail_file, folder };
+        let process = Measured(on_cpu(pinned.then_some(0), || Ok(command.spawn()?))?);
+        let mut running = Running { process, port, fail_file, folder };
         running.wait_until_it_answers(subject)?;
         std::thread::sleep(Duration::from_millis(300));
         Ok(running)
@@ -119,7 +118,7 @@ impl Running {
     fn wait_until_it_answers(&mut self, subject: &Subject) -> Result<()> {
         let started = Instant::now();
         while !ask(self.port).unwrap_or(false) {
-            if !self.is_alive() || started.elapsed() > Duration::from_secs(15) {
+            if !self.process.is_alive() || started.elapsed() > Duration::from_secs(15) {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 return Err(format!("{} does not serve; it says:\n{log}", subject.name).into());
             }
@@ -128,16 +127,8 @@ impl Running {
         Ok(())
     }
 
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
-    pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
-    }
-
     pub fn reload(&self) -> Result<()> {
-        Ok(kill(self.pid(), Signal::SIGHUP)?)
+        Ok(kill(self.process.pid(), Signal::SIGHUP)?)
     }
 
     /// From now on a new daemon fails at once, or no longer does.
@@ -147,49 +138,7 @@ impl Running {
 
     /// Kills the daemons, which are the children of the process that was started.
     pub fn kill_daemons(&self) -> Result<()> {
-        for entry in fs::read_dir("/proc")? {
-            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            if status.lines().any(|line| line == format!("PPid:\t{}", self.pid())) {
-                kill(Pid::from_raw(pid), Signal::SIGKILL)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The processor time that the process itself has used, without its children.
-    pub fn cpu(&self) -> Result<Duration> {
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanoseconds += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
-    }
-
-    /// Resident and proportional memory, in KiB.
-    pub fn memory(&self) -> Result<(f64, f64)> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        let value = |name: &str| -> Option<f64> {
-            text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
-        };
-        value("Rss:").zip(value("Pss:")).ok_or_else(|| "no memory in smaps_rollup".into())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = kill(self.pid(), Signal::SIGTERM);
-        let asked = Instant::now();
-        while self.is_alive() && asked.elapsed() < Duration::from_secs(10) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        if self.is_alive() {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
+        self.process.children()?.into_iter().try_for_each(|pid| Ok(kill(pid, Signal::SIGKILL)?))
     }
 }
 
@@ -200,7 +149,7 @@ impl Loading {
     pub fn start(order: &Order, pinned: bool) -> Result<Loading> {
         let mut command = Command::new(own_path()?);
         command.args(["load", &serde_json::to_string(order)?]).stdin(Stdio::null()).stdout(Stdio::piped());
-        on_first_cpu(pinned, || Ok(Loading(command.spawn()?)))
+        on_cpu(pinned.then_some(0), || Ok(Loading(command.spawn()?)))
     }
 
     pub fn finish(mut self) -> Result<Outcome> {
@@ -223,18 +172,4 @@ fn ask(port: u16) -> Result<bool> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.ends_with("OK\n"))
-}
-
-/// Starts something that shall have cpu 0 only, if it shall.
-fn on_first_cpu<T>(pinned: bool, start: impl FnOnce() -> Result<T>) -> Result<T> {
-    if !pinned {
-        return start();
-    }
-    let (this, mut first) = (Pid::from_raw(0), CpuSet::new());
-    let before = sched_getaffinity(this)?;
-    first.set(0)?;
-    sched_setaffinity(this, &first)?;
-    let started = start();
-    sched_setaffinity(this, &before)?;
-    started
 }

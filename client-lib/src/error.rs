@@ -35,6 +35,9 @@ pub enum Error {
         /// This process.
         own: u32,
     },
+    /// What the supervisor passed was taken before by this process, or by the one that it was forked from.
+    #[error("what the supervisor passed to this process has been taken already; it can be taken once")]
+    Taken,
     /// A descriptor is not open, or is something else than the environment claims.
     #[error("descriptor {descriptor} is not {expected}")]
     Inherited {
@@ -115,7 +118,7 @@ pub enum Error {
         source: io::Error,
     },
     /// This process has too few descriptors left for the next record. It stays in the channel, so nothing is lost:
-    /// accept again when some are closed.
+    /// accept again when some are closed. What is unread at the end of this process the supervisor takes back.
     #[error("no descriptors left for the {connections} connections that wait in the channel")]
     NoDescriptors {
         /// How many connections wait in that record.
@@ -123,7 +126,9 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
-    /// Connections were lost on their way, because this process ran out of descriptors while it received them.
+    /// Connections were lost on their way, because this process ran out of descriptors in the moment in which it received
+    /// them. That happens only if another thread opened the last ones in that moment, or another process read from the
+    /// same channel.
     #[error("{count} connections were lost: no descriptors left to receive them")]
     Lost {
         /// How many.
@@ -135,9 +140,9 @@ pub enum Error {
         /// What is wrong with it.
         source: DecodeError,
     },
-    /// The supervisor sent a record with more descriptors than connections.
+    /// The supervisor sent a record with more or fewer descriptors than connections.
     #[error("the supervisor sent {found} descriptors with a record of {expected} connections")]
-    Surplus {
+    Count {
         /// How many the record tells of.
         expected: usize,
         /// How many came.
@@ -161,6 +166,7 @@ impl From<Error> for io::Error {
             | Error::NoListener { .. }
             | Error::NoRoom { .. } => io::ErrorKind::InvalidInput,
             Error::NoSupervisor => io::ErrorKind::NotConnected,
+            Error::Taken => io::ErrorKind::ResourceBusy,
             Error::OtherProcess { .. } => io::ErrorKind::PermissionDenied,
             Error::Inherited { source, .. }
             | Error::Flags { source, .. }
@@ -172,7 +178,7 @@ impl From<Error> for io::Error {
             | Error::NoDescriptors { source, .. }
             | Error::Pollable { source } => source.kind(),
             Error::Lost { .. } => io::ErrorKind::Other,
-            Error::Record { .. } | Error::Surplus { .. } => io::ErrorKind::InvalidData,
+            Error::Record { .. } | Error::Count { .. } => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, error)
     }

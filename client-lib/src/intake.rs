@@ -8,20 +8,10 @@ use crate::descriptors;
 use crate::error::Error;
 use crate::sys::{self, Unshared, Watched};
 use crate::wire::{self, MAX_CONNECTIONS, MAX_RECORD, ToChild};
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::thread;
-use std::time::Duration;
-
-/// So many numbers below the limit descriptors count as nearly used up: a few records, and what a daemon opens for
-/// each of their connections.
-const NEARLY: RawFd = 8 * MAX_CONNECTIONS as RawFd;
-
-/// How long a listener that does not listen at the moment is left alone.
-const SHUT_DOWN: Duration = Duration::from_millis(10);
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A connection that came in, and is this process's alone until it is taken.
 #[derive(Debug)]
@@ -41,9 +31,8 @@ pub(crate) struct Intake {
     ended: bool,
     /// The listener to ask first, so that a busy one does not starve the others.
     first: usize,
-    /// The number of the last descriptor that arrived. The kernel gives the lowest free number, so a high one tells
-    /// that few are left.
-    latest: RawFd,
+    /// Listeners that were found not to listen, and of which that was not yet told.
+    shut_down: Vec<usize>,
     arrived: Vec<OwnedFd>,
     /// Room for the longest record, from the first one on.
     record: Vec<u8>,
@@ -51,9 +40,8 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new() -> Intake {
-        // Nothing arrived yet, so nothing is known: RawFd::MAX has the first record looked at closely.
-        let (queue, arrived, record) = (VecDeque::new(), Vec::new(), Vec::new());
-        Intake { queue, lost: 0, ended: false, first: 0, latest: RawFd::MAX, arrived, record }
+        let (queue, shut_down, arrived, record) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
+        Intake { queue, lost: 0, ended: false, first: 0, shut_down, arrived, record }
     }
 
     /// What there is to take without looking at a source; `None` if a source has to be asked. A connection with more
@@ -78,6 +66,7 @@ impl Intake {
     pub(crate) fn forget(&mut self) {
         self.queue.clear();
         self.lost = 0;
+        self.shut_down.clear();
     }
 
     /// Whether there is something to take that the kernel knows nothing of.
@@ -88,6 +77,11 @@ impl Intake {
     /// How many connections there are to take without looking at a source.
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// The listeners that were found not to listen. They are to be left out for a moment.
+    pub(crate) fn take_shut_down(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.shut_down)
     }
 
     /// Asks the sources for which poll has answered. Finding nothing is no error: somebody else was faster.
@@ -121,21 +115,20 @@ impl Intake {
             }
             Err(error) if is_of_the_client(&error) => Ok(false),
             Err(error) if supervised && error.raw_os_error() == Some(libc::EINVAL) => {
-                // Another process that has it shut it down, and the supervisor is making it listen again. Nothing
-                // tells when it does, and until then poll answers at once.
-                thread::sleep(SHUT_DOWN);
+                // Another process that has it shut it down, and the supervisor is making it listen again.
+                self.shut_down.push(index);
                 Ok(false)
             }
             Err(source) => Err(Error::Accept { listener: index, source }),
         }
     }
 
-    /// Reads one record, if there is one.
+    /// Reads one record, if there is one and there are descriptors for it.
     fn receive(&mut self, channel: &OwnedFd) -> Result<(), Error> {
-        self.look_for_room(channel)?;
         if self.record.is_empty() {
             self.record = vec![0; MAX_RECORD];
         }
+        try_for_room(channel)?;
         let received = match descriptors::receive(channel.as_fd(), &mut self.record, &mut self.arrived, false) {
             Ok(received) => received,
             Err(error) if is_passing(&error) => return Ok(()),
@@ -149,21 +142,30 @@ impl Intake {
         // Taken out whatever the record is, so that descriptors that do not belong to a connection are closed.
         let arrived = std::mem::take(&mut self.arrived);
         match decoded {
-            Ok(ToChild::Connections(indices)) => self.queue(&indices, None, arrived),
-            Ok(ToChild::ConnectionWithState { listener, state }) => self.queue(&[listener], Some(state), arrived),
+            Ok(ToChild::Connections(indices)) => self.queue(&indices, None, arrived, received.truncated),
+            Ok(ToChild::ConnectionWithState { listener, state }) => {
+                self.queue(&[listener], Some(state), arrived, received.truncated)
+            }
             Ok(ToChild::Unknown(_)) => Ok(()),
             Err(source) => Err(Error::Record { source }),
         }
     }
 
-    /// Takes in what a record tells of. One with a state tells of one connection.
-    fn queue(&mut self, indices: &[u16], mut state: Option<Vec<u8>>, mut arrived: Vec<OwnedFd>) -> Result<(), Error> {
-        if arrived.len() > indices.len() {
-            return Err(Error::Surplus { expected: indices.len(), found: arrived.len() });
+    /// Takes in what a record tells of. One with a state tells of one connection. Descriptors may be missing only if
+    /// some were cut off.
+    fn queue(
+        &mut self,
+        indices: &[u16],
+        mut state: Option<Vec<u8>>,
+        mut arrived: Vec<OwnedFd>,
+        cut_off: bool,
+    ) -> Result<(), Error> {
+        let (expected, found) = (indices.len(), arrived.len());
+        if found > expected || (found < expected && !cut_off) {
+            return Err(Error::Count { expected, found });
         }
         // The kernel installs them in order until none is left, so those that came are the first.
-        self.lost += indices.len() - arrived.len();
-        self.latest = arrived.last().map_or(RawFd::MAX, AsRawFd::as_raw_fd);
+        self.lost += expected - found;
         for (socket, listener) in arrived.drain(..).zip(indices) {
             let (socket, listener) = (Unshared::new(socket), usize::from(*listener));
             self.queue.push_back(Waiting { socket, listener, state: state.take() });
@@ -171,23 +173,28 @@ impl Intake {
         self.arrived = arrived;
         Ok(())
     }
+}
 
-    /// Leaves a record in the channel for which there are not enough descriptors: reading it would lose connections,
-    /// while the supervisor can take an unread one back. Costs system calls only when few are left.
-    fn look_for_room(&mut self, channel: &OwnedFd) -> Result<(), Error> {
-        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
-        if u64::from(self.latest.saturating_add(NEARLY).unsigned_abs()) < limit {
-            return Ok(());
-        }
-        let mut start = [0; 2];
-        let connections = match recv(channel.as_raw_fd(), &mut start, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-            Ok(2) if start[0] == wire::CONNECTIONS => usize::from(start[1]).min(MAX_CONNECTIONS),
-            Ok(2) if start[0] == wire::CONNECTION_WITH_STATE => 1,
-            Ok(_) | Err(_) => return Ok(()),
-        };
-        let trial: io::Result<Vec<OwnedFd>> = (0..connections).map(|_| channel.try_clone()).collect();
-        trial.map(drop).map_err(|source| Error::NoDescriptors { connections, source })
+/// An error if there are too few descriptors for the next record, which then stays in the channel: reading it would
+/// lose connections, while an unread one is read later or taken back by the supervisor.
+///
+/// What the record needs its first bytes tell, and looking at them alone makes no descriptor. Whether so many are to be
+/// had only a trial tells: a limit may have been lowered, and the kernel gives the numbers below it that are free.
+/// Another thread that opens something between this and the receiving, or another process that reads this record so
+/// that the next one is received, spoils it; then what is lost is counted.
+fn try_for_room(channel: &OwnedFd) -> Result<(), Error> {
+    let mut start = [0; 2];
+    let connections = match recv(channel.as_raw_fd(), &mut start, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        Ok(2) if start[0] == wire::CONNECTIONS => usize::from(start[1]).min(MAX_CONNECTIONS),
+        Ok(2) if start[0] == wire::CONNECTION_WITH_STATE => 1,
+        // Nothing, the end, a record without connections, or a failure: receiving tells.
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    let mut trial: [Option<OwnedFd>; MAX_CONNECTIONS] = [const { None }; MAX_CONNECTIONS];
+    for place in &mut trial[..connections] {
+        *place = Some(channel.try_clone().map_err(|source| Error::NoDescriptors { connections, source })?);
     }
+    Ok(())
 }
 
 /// The channel has nothing for us now, or tells once that the supervisor ended without reading what we sent; what it
@@ -240,6 +247,34 @@ mod tests {
         let listeners = [listener().0];
         let mut intake = Intake::new();
         intake.fill(None, &listeners, &answered(&listeners)).unwrap();
+        assert!(intake.take(usize::MAX).is_none());
+    }
+
+    fn sockets(count: usize) -> Vec<OwnedFd> {
+        (0..count).map(|_| listener().0).collect()
+    }
+
+    fn taken(intake: &mut Intake) -> Result<usize, Error> {
+        intake.take(usize::MAX).unwrap().map(|connection| connection.unwrap().listener())
+    }
+
+    #[test]
+    fn what_was_cut_off_is_counted_and_told_after_what_came() {
+        let mut intake = Intake::new();
+        intake.queue(&[5, 6, 7], None, sockets(1), true).unwrap();
+        intake.queue(&[8], Some(b"state".to_vec()), Vec::new(), true).unwrap();
+        assert_eq!(taken(&mut intake).unwrap(), 5);
+        assert!(matches!(taken(&mut intake), Err(Error::Lost { count: 3 })));
+        assert!(intake.take(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn another_count_of_descriptors_is_an_error_of_the_supervisor() {
+        let mut intake = Intake::new();
+        let fault = intake.queue(&[0, 0], None, sockets(1), false);
+        assert!(matches!(fault, Err(Error::Count { expected: 2, found: 1 })));
+        let fault = intake.queue(&[0], None, sockets(2), false);
+        assert!(matches!(fault, Err(Error::Count { expected: 1, found: 2 })));
         assert!(intake.take(usize::MAX).is_none());
     }
 

@@ -59,6 +59,13 @@ use std::os::fd::{AsFd, AsRawFd};
 /// mio's events are edges, so accept until [`io::ErrorKind::WouldBlock`]: what is left gets no event of its own. An
 /// error of another kind is no end either; after it, accept again by a timer.
 ///
+/// What the daemon says waits by itself while the supervisor does not get to read, ten seconds at the most, be the
+/// [`Protector`] non-blocking or not: [`ready`](Protector::ready), [`give_back`](Protector::give_back),
+/// [`store`](Protector::store) and [`unstore`](Protector::unstore). A loop that must not stand still meanwhile calls them
+/// in another thread, with the `Protector` in an [`Arc`](std::sync::Arc) and registered by
+/// [`SourceFd`](::mio::unix::SourceFd). [`status`](Protector::status) and
+/// [`open_connections`](Protector::open_connections) never wait.
+///
 /// Wait for no event before [`Protector::ready`] (or a first [`Protector::accept`], which says the same) has told the
 /// supervisor that connections may come.
 impl Source for Protector {

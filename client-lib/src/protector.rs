@@ -1,8 +1,11 @@
 //! What a daemon is given by its supervisor, and how it takes its connections.
 
-mod store;
-mod tell;
+mod events;
+mod rest;
+pub(crate) mod store;
+pub(crate) mod tell;
 
+use self::rest::Rest;
 use crate::connection::Connection;
 use crate::environment::{
     LISTEN_FDNAMES, LISTEN_FDS, LISTEN_PID, SOCKET_PROTECTOR_CHANNEL, SOCKET_PROTECTOR_GENERATION,
@@ -27,6 +30,10 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// All methods take `&self`, and several threads may accept from one `Protector`; each connection goes to one of them,
 /// and a drain ends the waiting of all. Dropping it closes the listeners and the channel of this process only.
+///
+/// A process that forks shares it: parent and child may both accept. What the parent has read and not yet returned stays
+/// its own, and is closed in the child by the fork(2) of the C library. Do not fork while another thread is inside a method,
+/// except to exec: the child could find the lock closed for ever.
 #[derive(Debug)]
 pub struct Protector {
     channel: Option<OwnedFd>,
@@ -50,6 +57,8 @@ struct State {
     intake: Intake,
     /// The channel, if there is one, then the listeners; borrowed by the thread that polls, of which there is one.
     watched: Option<Vec<Watched>>,
+    /// Listeners that are left out of `watched` and of the pollable.
+    rest: Rest,
     /// What the pollable was last told of the queue.
     queued: bool,
     /// Whose all this is: a process that was forked has a copy.
@@ -59,7 +68,8 @@ struct State {
 }
 
 impl Protector {
-    /// Takes what the supervisor passed to this process; `None` if there is no supervisor, or if it was taken before.
+    /// Takes what the supervisor passed to this process; `None` if there is no supervisor. It can be taken once: later
+    /// calls are the error [`Error::Taken`], also after the `Protector` was dropped, and in a process that was forked.
     ///
     /// To be called at the start of `main`, before there are other threads: it then also removes the variables, so
     /// that the daemon's own children do not mistake them for theirs. (With other threads running they stay, because
@@ -70,11 +80,15 @@ impl Protector {
     /// it is told to drain. The parent-death signal is switched off, because the end of the channel replaces it.
     /// The supervisor is told hello, and from then on waits for [`ready`](Protector::ready).
     pub fn from_env() -> Result<Option<Protector>, Error> {
+        // First, because the variables are gone then, or are those of a parent.
+        if TAKEN.load(Ordering::Acquire) {
+            return Err(Error::Taken);
+        }
         let Some(claims) = Claims::read(std::env::var_os, std::process::id())? else {
             return Ok(None);
         };
         if TAKEN.swap(true, Ordering::AcqRel) {
-            return Ok(None);
+            return Err(Error::Taken);
         }
         // On an error nothing was taken, and asking again gives the same error.
         let inherited = claims.take().inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
@@ -128,7 +142,8 @@ impl Protector {
             close_on_exec(stored)?;
         }
         let (watched, process) = (Some(watched(channel.as_ref(), &listeners)), std::process::id());
-        let state = State { intake: Intake::new(), watched, queued: false, process, shared: false };
+        let (intake, rest) = (Intake::new(), Rest::default());
+        let state = State { intake, watched, rest, queued: false, process, shared: false };
         let protector = Protector {
             channel,
             listeners,
@@ -151,15 +166,11 @@ impl Protector {
     /// Tells the supervisor that the daemon can serve. The first [`accept`](Protector::accept) says it by itself, so
     /// only a daemon that accepts elsewhere, that is ready earlier, or that waits in an event loop before it accepts,
     /// has to call it. Said once, however often called.
+    ///
+    /// Waits while the supervisor does not get to read, non-blocking or not, but no longer than ten seconds; then the
+    /// error has the kind [`io::ErrorKind::TimedOut`], and it may be said again.
     pub fn ready(&self) -> Result<(), Error> {
-        if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let told = self.say_ready();
-        if told.is_err() {
-            self.ready.store(false, Ordering::Release);
-        }
-        told
+        self.say_ready(tell::send_patiently)
     }
 
     /// Waits for the next connection and takes it; `None` when it is time to drain and nothing is left to take: finish
@@ -275,20 +286,23 @@ impl Protector {
                 state = self.wait_for_turn(state);
                 continue;
             };
+            self.end_rest(&mut state, &mut watched);
             watched.extend(stop.map(sys::watch));
             let (mut watched, polled) = if nonblocking {
                 // Under the lock: meanwhile another thread would find nothing to poll, take that for nothing to
                 // accept, and in an edge-triggered loop there would be no event for what is left.
                 poll(watched, 0)
             } else {
+                let timeout = state.rest.timeout();
                 drop(state);
-                let answer = poll(watched, -1);
+                let answer = poll(watched, timeout);
                 state = self.state();
                 answer
             };
             let stopped = stop.and_then(|_| watched.pop()).is_some_and(|entry| entry.revents != 0);
             let filled = polled.and_then(|()| state.intake.fill(self.channel.as_ref(), &self.listeners, &watched));
             let answered = watched.iter().any(|entry| entry.revents != 0);
+            self.begin_rest(&mut state, &mut watched);
             state.watched = Some(watched);
             self.tell_pollable(&mut state);
             filled?;
@@ -323,68 +337,12 @@ impl Protector {
         state.process = own;
         state.intake.forget();
         state.watched = Some(watched(self.channel.as_ref(), &self.listeners));
+        state.rest = Rest::default();
         self.waiting.store(0, Ordering::SeqCst);
         state.queued = false;
         state.shared = self.pollable.get().is_some();
         // Should it fail, it is tried again whenever the pollable is asked for or has to be told something.
         let _ = self.unshare_pollable(state);
-    }
-
-    fn unshare_pollable(&self, state: &mut State) -> Result<(), Error> {
-        if state.shared
-            && let Some(pollable) = self.pollable.get()
-        {
-            pollable.renew(self.sources()).map_err(|source| Error::Pollable { source })?;
-            state.shared = false;
-        }
-        Ok(())
-    }
-
-    /// What can bring a connection.
-    fn sources(&self) -> impl Iterator<Item = &OwnedFd> {
-        let accepting = self.listeners.iter().filter(|listener| !is_for_datagrams(listener.as_fd()));
-        self.channel.iter().chain(accepting)
-    }
-
-    /// What [`as_fd`](AsFd::as_fd) gives, or why it cannot be made.
-    #[doc(hidden)]
-    pub fn try_as_fd(&self) -> Result<BorrowedFd<'_>, Error> {
-        Ok(self.pollable()?.as_fd())
-    }
-
-    fn pollable(&self) -> Result<&Pollable, Error> {
-        // Made under the lock, so that two threads do not both make one.
-        let mut state = self.state();
-        if self.pollable.get().is_none() {
-            let made = Pollable::new(self.sources()).map_err(|source| Error::Pollable { source })?;
-            self.pollable.get_or_init(|| made);
-        }
-        self.unshare_pollable(&mut state)?;
-        self.tell_pollable(&mut state);
-        self.pollable.get().ok_or_else(|| Error::Pollable { source: io::ErrorKind::NotFound.into() })
-    }
-
-    fn tell_pollable(&self, state: &mut State) {
-        let queued = state.intake.is_queued();
-        if let Some(pollable) = self.pollable.get()
-            && queued != state.queued
-            && self.unshare_pollable(state).is_ok()
-        {
-            pollable.set_queued(queued);
-            state.queued = queued;
-        }
-    }
-}
-
-/// Readable whenever [`Protector::accept`] would not wait, and also when it is time to drain. Level-triggered in
-/// itself; a loop that registers it edge-triggered accepts until [`io::ErrorKind::WouldBlock`].
-///
-/// It is made at first use. Should that fail, the channel (or a listener) is given instead, which does not tell of
-/// connections that were already read; [`Protector::set_nonblocking`] makes it beforehand and reports the failure.
-impl AsFd for Protector {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let fallback = |_| self.channel.as_ref().unwrap_or_else(|| &self.listeners[0]).as_fd();
-        self.try_as_fd().unwrap_or_else(fallback)
     }
 }
 

@@ -121,6 +121,11 @@ pub(crate) fn watch_for_room(socket: BorrowedFd<'_>) -> Watched {
     Watched { events: libc::POLLOUT, ..watch(socket) }
 }
 
+/// An entry that is answered when a socket has failed, or was shut down both ways.
+pub(crate) fn watch_for_failure(socket: BorrowedFd<'_>) -> Watched {
+    Watched { events: 0, ..watch(socket) }
+}
+
 /// An entry that is never answered.
 pub(crate) const UNWATCHED: Watched = Watched { fd: -1, events: 0, revents: 0 };
 

@@ -160,6 +160,6 @@ fn a_malformed_record_is_an_error_and_the_next_one_is_served() {
     assert_eq!(error.to_string(), "the supervisor sent a malformed record");
     let error = protector.accept().unwrap_err();
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    assert!(matches!(inner, Some(Error::Surplus { expected: 1, found: 2 })), "{error}");
+    assert!(matches!(inner, Some(Error::Count { expected: 1, found: 2 })), "{error}");
     assert!(protector.accept().unwrap().is_some());
 }

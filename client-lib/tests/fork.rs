@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Supervisor, asleep, clients, is_readable, listener};
+use common::{Supervisor, asleep, clients, eventually, is_readable, listener};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use socket_protector_client::{Connection, Protector};
@@ -19,12 +19,16 @@ use std::time::Duration;
 /// One at a time, because a forked process has copies of what the other tests have open.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// After so many seconds a process that still waits is killed: what it waits for would never come.
+const TOO_LONG: u32 = 25;
+
 /// Another process that does this, and is well if that does not panic.
 fn forked(work: impl FnOnce()) -> Pid {
     // SAFETY: the new process does what the library is made for, and no more than it; then it ends without cleaning up.
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
+            nix::unistd::alarm::set(TOO_LONG);
             let failed = catch_unwind(AssertUnwindSafe(work)).is_err();
             // SAFETY: it has no conditions.
             unsafe { nix::libc::_exit(i32::from(failed)) }
@@ -79,12 +83,14 @@ fn each_connection_is_served_by_one_process() {
         }
         assert!(!is_readable(&protector));
     });
+    // It looks while the queue here is full. If it fails, its end is the end of the pipe.
+    drop(tell);
+    told.read_exact(&mut [0]).unwrap();
     assert_eq!(protector.queued(), 7);
     assert!(is_readable(&protector));
     (0..7).for_each(|_| serve(protector.accept().unwrap().unwrap()));
     assert!(!is_readable(&protector) && would_wait(&protector));
     waiting.into_iter().for_each(is_answered);
-    told.read_exact(&mut [0]).unwrap();
     let more = pass(&supervisor, clients(3));
     is_well(child);
     more.into_iter().for_each(is_answered);
@@ -135,6 +141,9 @@ fn a_thread_that_waits_does_not_keep_a_forked_process_from_accepting() {
     let child = forked(|| {
         protector.set_nonblocking(true).unwrap();
         assert!(would_wait(&protector));
+        // The thread takes one of them at the most.
+        let _clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+        eventually(|| matches!(protector.accept(), Ok(Some(_))));
     });
     is_well(child);
     drop(TcpStream::connect(address).unwrap());

@@ -41,7 +41,7 @@ fn daemon() {
             return eprint(&format!("{}\n", fcntl(std::io::stdin(), FcntlArg::F_GETFD).unwrap()));
         }
     };
-    assert!(Protector::from_env().unwrap().is_none(), "taken twice");
+    is_taken();
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         assert!(name == DAEMON || !name.starts_with("SOCKET_PROTECTOR_") && !name.starts_with("LISTEN_"), "{name}");
@@ -68,7 +68,18 @@ fn daemon() {
     for connection in protector.incoming() {
         connection.unwrap().write_all(b"served").unwrap();
     }
+    drop(protector);
+    is_taken();
     eprint("drained\n");
+}
+
+fn is_taken() {
+    let error = Protector::from_env().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "what the supervisor passed to this process has been taken already; it can be taken once"
+    );
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::ResourceBusy);
 }
 
 fn eprint(text: &str) {

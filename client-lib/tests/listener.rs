@@ -138,6 +138,58 @@ fn a_listener_that_another_process_shut_down_is_waited_for() {
 }
 
 #[test]
+fn a_listener_that_was_shut_down_keeps_no_event_loop_awake() {
+    let (listener, _) = listener();
+    let (other, other_address) = common::listener();
+    let passed = vec![listener.try_clone().unwrap().into(), other.into()];
+    let (supervisor, protector) = Supervisor::with(passed);
+    protector.set_nonblocking(true).unwrap();
+    shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
+    assert!(common::is_readable(&protector));
+    let would_wait = || matches!(protector.accept(), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+    // Left out, until a timer says to look again.
+    common::eventually(|| would_wait() && !common::is_readable(&protector));
+    common::eventually(|| common::is_readable(&protector));
+    common::eventually(|| would_wait() && !common::is_readable(&protector));
+    // Others are served meanwhile.
+    let mut client = TcpStream::connect(other_address).unwrap();
+    let connection = protector.accept().unwrap().unwrap();
+    assert_eq!(connection.listener(), 1);
+    answers(connection, &mut client);
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(16).unwrap()).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut taken = None;
+    common::eventually(|| {
+        if common::is_readable(&protector) {
+            taken = protector.accept().ok().flatten();
+        }
+        taken.is_some()
+    });
+    assert_eq!(taken.as_ref().unwrap().listener(), 0);
+    answers(taken.unwrap(), &mut client);
+    // And it is as it was: nothing to do, and the drain is told.
+    common::eventually(|| would_wait() && !common::is_readable(&protector));
+    drop(supervisor);
+    assert!(common::is_readable(&protector) && protector.accept().unwrap().is_none());
+}
+
+#[test]
+fn a_listener_that_was_shut_down_keeps_no_thread_awake() {
+    let (listener, _) = listener();
+    let (other, other_address) = common::listener();
+    let (supervisor, protector) = Supervisor::with(vec![listener.try_clone().unwrap().into(), other.into()]);
+    shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
+    let waiting = asleep(move || protector.incoming().map(|connection| connection.unwrap().listener()).collect());
+    for _ in 0..3 {
+        // The end of the connection says that it was taken.
+        TcpStream::connect(other_address).unwrap().read_to_end(&mut Vec::new()).unwrap();
+    }
+    drop(supervisor);
+    let taken: Vec<usize> = waiting.join().unwrap();
+    assert_eq!(taken, [1, 1, 1]);
+}
+
+#[test]
 fn a_listener_of_ones_own_that_was_shut_down_is_an_error_with_its_number() {
     let (listener, _) = listener();
     let protector = Protector::standalone(listener.try_clone().unwrap()).unwrap();

@@ -102,20 +102,15 @@ impl Forward {
             None => common.run_dir()?,
         };
         let asked = Asked { socket: dir.forwarder_socket().map_err(|error| Failure::failed(&error).code(2))?, dir };
-        if let Command::Start(start) = self.command {
-            return start.run(&asked, common, signals);
-        }
-        // These do not stay: ^C shall end them.
-        signals.release();
         match self.command {
-            Command::Start(_) => Ok(ExitCode::SUCCESS),
-            Command::Switch(switch) => switch.run(&asked),
-            Command::Ls(ls) => ls.run(&asked, common.verbosity() > 0),
-            Command::Wait(wait) => wait.run(&asked),
-            Command::Stop(stop) => stop.run(&asked),
-            Command::Restart => restart(&asked),
-            Command::Pause(rule) => asked.change(&Request::Pause { source: source(&rule.source)? }),
-            Command::Resume(rule) => asked.change(&Request::Resume { source: source(&rule.source)? }),
+            Command::Start(start) => start.run(&asked, common, signals),
+            Command::Switch(switch) => switch.run(asked.by(signals)),
+            Command::Ls(ls) => ls.run(asked.by(signals), common.verbosity() > 0),
+            Command::Wait(wait) => wait.run(asked.by(signals)),
+            Command::Stop(stop) => stop.run(asked.by(signals)),
+            Command::Restart => restart(asked.by(signals)),
+            Command::Pause(rule) => asked.by(signals).change(&Request::Pause { source: source(&rule.source)? }),
+            Command::Resume(rule) => asked.by(signals).change(&Request::Resume { source: source(&rule.source)? }),
         }
     }
 }
@@ -151,6 +146,12 @@ struct Asked {
 }
 
 impl Asked {
+    /// By one who only asks and does not stay: ^C shall end it.
+    fn by(&self, signals: Signals) -> &Self {
+        signals.release();
+        self
+    }
+
     /// Asks, and takes an answer that has nothing to show.
     fn change(&self, request: &Request) -> Result<ExitCode, Failure> {
         let reply = ask(&self.socket, request, Some(PATIENCE)).map_err(|error| self.no_answer(&error))?;

@@ -2,11 +2,11 @@
 
 mod listeners;
 
-use super::value::{CountOrNever, DelayRange, DrainSignal, Time, TimeOrNever};
+use super::value::{CountOrNever, DelayRange, DrainSignal, ProbePath, Time, TimeOrNever};
 use super::{Common, Failure};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
-use crate::net::endpoint::NamedListen;
+use crate::net::endpoint::{NamedListen, ProxyVersion};
 use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
 use crate::process::instance_name::InstanceName;
 use crate::process::limits::raise_open_files;
@@ -14,8 +14,11 @@ use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::run_dir::RunDir;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
+use crate::supervise::probe::Question;
 use crate::supervise::state::{Policy, Readiness};
-use crate::supervise::{ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, without_managers};
+use crate::supervise::{
+    ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, wants_socket, without_managers,
+};
 use clap::{Args, ValueEnum};
 use log::{error, info};
 use std::ffi::OsString;
@@ -28,6 +31,8 @@ use std::time::Duration;
 
 /// Scripts of any user read it.
 const PID_FILE_MODE: u32 = 0o644;
+/// The longest name that a child's own socket gets before a million generations have started.
+const LONGEST_SOCKET: &str = "999999.sock";
 /// Nobody reads it, and who cannot open it cannot lock it.
 const LOCK_MODE: u32 = 0o600;
 
@@ -46,16 +51,27 @@ pub(super) struct Options {
     /// The name of this instance, for status, reload and stop [default: the first port, or file name of a unix socket]
     #[arg(long)]
     name: Option<InstanceName>,
-    /// What a child gets: the listening sockets, or each accepted connection
+    /// What a child gets: the listening sockets, each accepted connection, or their bytes
+    ///
+    /// relay: for programs that can only bind their own port. {port} or {socket} in an ARG, and $PORT, name an address
+    /// of its own for each child, to which we relay; --ready auto means tcp then.
     #[arg(long, value_enum, default_value = "listener")]
     pass: PassOption,
+    /// Tell the child the client's address by a header of the PROXY protocol (with --pass relay)
+    #[arg(long, value_name = "VERSION", value_enum)]
+    proxy_protocol: Option<ProxyOption>,
     /// Stop the old child before the new one starts; clients wait meanwhile
     #[arg(long)]
     stop_first: bool,
-    /// When a child may serve: auto, channel, notify, fd (when it says so by that way), or alive:TIME
+    /// When a child may serve: auto, channel, notify, fd (when it says so by that way), tcp, http:PATH (when it
+    /// passes our probe), or alive:TIME
     ///
     /// auto: when it says so on its channel or by sd_notify(3); a child that says nothing, when it has lived for a
-    /// second, unless an earlier child of this instance did speak. fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
+    /// second, unless an earlier child of this instance did speak. channel, notify: when it says so on its channel, by
+    /// READY=1 of sd_notify(3). fd: a line, or READY=1, on the descriptor $NOTIFY_FD.
+    /// tcp: when it accepts a connection to the first listener (TCP or unix). http:/healthz: when it answers a GET of
+    /// that path with a status from 200 to 399, without TLS. Only what the new child itself does counts. alive:TIME:
+    /// when it has lived for that long.
     #[arg(long, value_name = "HOW", default_value = "auto")]
     ready: ReadyOption,
     /// A child that is not ready by then has failed
@@ -111,6 +127,13 @@ pub(super) struct Options {
 enum PassOption {
     Listener,
     Connections,
+    Relay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProxyOption {
+    V1,
+    V2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -119,23 +142,29 @@ enum Orphans {
     Keep,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct ReadyOption(Readiness);
+/// When a child may serve, and what it is asked if that is to be found out by asking it.
+#[derive(Clone, Debug)]
+struct ReadyOption(Readiness, Option<Question>);
 
 impl FromStr for ReadyOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
-            None if text == "auto" => Ok(ReadyOption(Readiness::Auto)),
-            None if text == "channel" => Ok(ReadyOption(Readiness::Channel)),
-            None if text == "notify" => Ok(ReadyOption(Readiness::Notify)),
-            None if text == "fd" => Ok(ReadyOption(Readiness::Descriptor)),
-            Some(("alive", time)) => match time.parse::<Time>() {
-                Ok(time) => Ok(ReadyOption(Readiness::Alive(time.duration()))),
+            None if text == "auto" => Ok(ReadyOption(Readiness::Auto, None)),
+            None if text == "channel" => Ok(ReadyOption(Readiness::Channel, None)),
+            None if text == "notify" => Ok(ReadyOption(Readiness::Notify, None)),
+            None if text == "fd" => Ok(ReadyOption(Readiness::Descriptor, None)),
+            None if text == "tcp" => Ok(ReadyOption(Readiness::Probe, Some(Question::Accept))),
+            Some(("http", path)) => match path.parse::<ProbePath>() {
+                Ok(path) => Ok(ReadyOption(Readiness::Probe, Some(Question::Get(path.into_string())))),
                 Err(error) => Err(error.to_string()),
             },
-            None | Some(_) => Err("expected auto, channel, notify, fd or alive:TIME".into()),
+            Some(("alive", time)) => match time.parse::<Time>() {
+                Ok(time) => Ok(ReadyOption(Readiness::Alive(time.duration()), None)),
+                Err(error) => Err(error.to_string()),
+            },
+            None | Some(_) => Err("expected auto, channel, notify, fd, tcp, http:PATH or alive:TIME".into()),
         }
     }
 }
@@ -165,6 +194,7 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
         .socket_path(&name)
         .and_then(|_| run_dir.child_socket_path(&name, NOTIFY))
         .and_then(|_| run_dir.child_socket_path(&name, EINHORN))
+        .and_then(|_| run_dir.child_socket_path(&name, LONGEST_SOCKET))
         .map_err(|error| Failure::failed(&error).code(2).hint("choose a shorter --run-dir or --name"))?;
     let verbosity = common.verbosity();
     if options.foreground {
@@ -202,6 +232,7 @@ fn check(options: &Options) -> Result<(), Failure> {
         let hint = "the command comes after '--', as in: socket-protector 4321 -- mydaemon";
         return Err(Failure::usage("no command given").hint(hint));
     }
+    check_relay(options)?;
     let to_file = matches!(&options.child_log, Some(ChildLogOption(ChildLog::File(_))));
     if options.orphans == Orphans::Keep && !to_file {
         return Err(Failure::usage("--orphans keep needs --child-log FILE: a pipe to us would end with us"));
@@ -210,6 +241,17 @@ fn check(options: &Options) -> Result<(), Failure> {
         && time >= options.ready_timeout.duration()
     {
         return Err(Failure::usage("--ready alive:TIME must be shorter than --ready-timeout"));
+    }
+    Ok(())
+}
+
+fn check_relay(options: &Options) -> Result<(), Failure> {
+    let relays = options.pass == PassOption::Relay;
+    if options.proxy_protocol.is_some() && !relays {
+        return Err(Failure::usage("--proxy-protocol needs --pass relay: otherwise no byte passes through us"));
+    }
+    if relays && let Err(error) = wants_socket(&options.command) {
+        return Err(Failure::failed(&error).code(2));
     }
     Ok(())
 }
@@ -274,15 +316,27 @@ fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
 }
 
 fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings {
+    let ready = match options.ready {
+        // Most programs that bind a port of their own say nothing, and to us only that port matters.
+        ReadyOption(Readiness::Auto, _) if options.pass == PassOption::Relay => {
+            ReadyOption(Readiness::Probe, Some(Question::Accept))
+        }
+        ready => ready,
+    };
     let default_log = if options.foreground { ChildLog::Inherit } else { ChildLog::Log };
     Settings {
         name,
         pass: match options.pass {
             PassOption::Listener => Pass::Listener,
             PassOption::Connections => Pass::Connections,
+            PassOption::Relay => Pass::Relay,
         },
+        proxy: options.proxy_protocol.map(|version| match version {
+            ProxyOption::V1 => ProxyVersion::V1,
+            ProxyOption::V2 => ProxyVersion::V2,
+        }),
         policy: Policy {
-            readiness: options.ready.0,
+            readiness: ready.0,
             ready_timeout: options.ready_timeout.duration(),
             guard: Duration::ZERO,
             stop_first: options.stop_first,
@@ -292,6 +346,7 @@ fn settings(options: Options, name: String, open_files: (u64, u64)) -> Settings 
             watchdog: options.watchdog.map(Time::duration),
             max_respawns: options.max_respawns.limit(),
         },
+        probe: ready.1,
         drain_signal: options.drain_signal.signal(),
         backlog: options.backlog,
         hold_limit: options.hold_limit as usize,

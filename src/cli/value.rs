@@ -1,4 +1,4 @@
-//! The values of options: delays, counts and signals, and times, which others read as well. Each is read from its text and writes one that reads back the same.
+//! The values of options: delays, counts, signals and paths, and times, which others read as well. Each is read from its text and writes one that reads back the same.
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +15,9 @@ pub use crate::time::{Time, TimeError, TimeOrNever};
 /// The word for no limit.
 const NEVER: &str = "never";
 
+/// The longest path that a probe asks for, in bytes.
+const LONGEST_PATH: usize = 1024;
+
 /// The first and the longest delay of a back-off: `100ms..30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DelayRange {
@@ -29,6 +32,10 @@ pub struct CountOrNever(Option<u32>);
 /// A signal that can tell a child to drain: `TERM`, `SIGTERM` or `15`, in any case of letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainSignal(Signal);
+
+/// The path that a probe asks for: `/healthz`, `/ready?deep=1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbePath(String);
 
 /// Why a text is no such value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -51,6 +58,22 @@ pub enum ValueError {
     /// No signal has this name or number.
     #[error("not a signal: '{}'; expected a name or number such as TERM, SIGTERM or 15", .0.escape_debug())]
     Signal(String),
+    /// A path begins at the root of the server.
+    #[error("not a path to probe: '{}'; expected one that begins with '/', such as /healthz", .0.escape_debug())]
+    PathStart(String),
+    /// It would not fit into the line of a request.
+    #[error("not a path to probe: '{}' at position {at} of '{}'; expected visible ASCII characters, others as %20", found.escape_debug(), text.escape_debug())]
+    PathByte {
+        /// The whole path.
+        text: String,
+        /// The character.
+        found: char,
+        /// Its place, from 1.
+        at: usize,
+    },
+    /// Too long for many a server.
+    #[error("too long a path to probe: {0} bytes; expected at most {LONGEST_PATH}")]
+    PathLength(usize),
     /// A child cannot notice it.
     #[error("not a signal to drain on: KILL ends a child with the connections it has")]
     Kill,
@@ -163,5 +186,36 @@ impl fmt::Display for DrainSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.0.as_str();
         f.write_str(name.strip_prefix("SIG").unwrap_or(name))
+    }
+}
+
+impl ProbePath {
+    /// The path itself.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl FromStr for ProbePath {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if !text.starts_with('/') {
+            return Err(ValueError::PathStart(text.to_owned()));
+        }
+        if let Some((at, found)) = (1..).zip(text.chars()).find(|(_, letter)| !letter.is_ascii_graphic()) {
+            return Err(ValueError::PathByte { text: text.to_owned(), found, at });
+        }
+        if text.len() > LONGEST_PATH {
+            return Err(ValueError::PathLength(text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ProbePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

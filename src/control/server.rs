@@ -226,7 +226,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// Goes on with a control socket that another process has handed to us.
     ///
     /// # Errors
-    /// Those of epoll_ctl(2).
+    /// Those of fcntl(2) and epoll_ctl(2).
     pub fn take_over(
         reactor: &mut Reactor<K>,
         socket: OwnedFd,
@@ -234,7 +234,9 @@ impl<K: Copy + Eq + Hash> Server<K> {
         key: K,
         client_key: fn(ClientId) -> K,
     ) -> io::Result<Self> {
-        let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket));
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener);
         let listener = reactor.register(listener, key, READABLE)?;
         let file = file_of(&path);
         Ok(Server { listener: Some(listener), path, file, clients: HashMap::new(), next: 0, key, client_key })
@@ -261,11 +263,13 @@ impl<K: Copy + Eq + Hash> Server<K> {
     /// Takes in a client who has asked another process already, and waits for the answer.
     ///
     /// # Errors
-    /// Those of epoll_ctl(2).
+    /// Those of fcntl(2) and epoll_ctl(2).
     pub fn admit(&mut self, reactor: &mut Reactor<K>, socket: OwnedFd) -> io::Result<ClientId> {
         let id = ClientId(self.next);
         self.next += 1;
-        let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket));
+        let stream = std::os::unix::net::UnixStream::from(socket);
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream);
         let stream = reactor.register(stream, (self.client_key)(id), BOTH)?;
         let mut client = Client::new(stream);
         client.asked = true;

@@ -291,6 +291,8 @@ impl Driver {
                 }
                 News::Enough { listener } => info!("{}: accepting again", self.name_of(listener)),
                 News::Ended(ended) => debug!("{ended:?}"),
+                // Of clients that somebody else has accepted, and here the relay accepts all.
+                News::Returned { .. } => {}
             }
         }
     }

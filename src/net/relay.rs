@@ -25,7 +25,7 @@ mod slab;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,11 +46,12 @@ use crate::net::resolve::{Inbox, Resolver};
 use crate::net::stream::Kind;
 use crate::net::tls::{ClientIdentity, ServerIdentity};
 use crate::reactor::{Reactor, Waker};
+use accept::Arrival;
 use descriptors::Descriptors;
 use event_loop::{EventLoop, Key, LoopHandle, Own, Shared};
 use pair::Entrance;
 use request::Request;
-use route::Reach;
+use route::{Counted, Reach};
 
 /// Names a listener of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,12 +134,43 @@ impl Relay {
             // Accepted sockets inherit it, which saves a system call for each of them.
             socket.set_tcp_nodelay(true)?;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = ListenerId(u32::try_from(number).map_err(io::Error::other)?);
-        let entrance = Arc::new(Entrance { id, kind, route: door.route, proxied: door.proxied, tls: door.tls });
+        let id = self.next_id()?;
+        let Door { socket, route, proxied, tls } = door;
+        let entrance = Arc::new(Entrance { id, kind, route, proxied, tls, returns: false });
         self.entrances().insert(id, Arc::clone(&entrance));
-        self.home(id).send(Request::Listen(door.socket, entrance));
+        self.home(id).send(Request::Listen(socket, entrance));
         Ok(id)
+    }
+
+    /// A listener that somebody else accepts from, for the clients of [`Relay::carry`].
+    ///
+    /// # Errors
+    /// Those of getsockopt(2); `Unsupported` when it is no socket for connections over IP or within this host.
+    pub fn accepted_elsewhere(&self, listener: BorrowedFd<'_>) -> io::Result<ListenerId> {
+        let (kind, id) = (Kind::of(listener)?, self.next_id()?);
+        let route = Route::new(Vec::new());
+        let entrance = Arc::new(Entrance { id, kind, route, proxied: false, tls: None, returns: true });
+        self.entrances().insert(id, entrance);
+        Ok(id)
+    }
+
+    /// Relays a client, a non-blocking socket of that listener, to this destination. When that cannot be reached the
+    /// client comes back by [`News::Returned`]. It is closed when there is no such listener.
+    pub fn carry(&self, client: OwnedFd, destination: Arc<Destination>, listener: ListenerId) {
+        let Some(entrance) = self.entrances().get(&listener).cloned() else {
+            return;
+        };
+        let loops = self.shared.loops.iter();
+        if let Some(least) = loops.min_by_key(|door| door.load.load(Ordering::Relaxed)) {
+            least.load.fetch_add(1, Ordering::Relaxed);
+            let (counted, taken) = (Some(Counted::new(destination)), self.shared.descriptors.take_anyway(2));
+            least.send(Request::Arrive(Arrival { client, entrance, counted, taken }));
+        }
+    }
+
+    fn next_id(&self) -> io::Result<ListenerId> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(ListenerId(u32::try_from(number).map_err(io::Error::other)?))
     }
 
     /// Takes in what waits in the backlog, and closes the listener; it is closed when this returns. Running connections

@@ -80,6 +80,12 @@ impl Reserve {
         self.kept.len() == RESERVED && self.kept.pop().is_some()
     }
 
+    /// Frees what a start and requests leave. What is received may stay.
+    pub fn lend_rest(&mut self) {
+        self.refill();
+        self.kept.truncate(FOR_A_START + FOR_REQUESTS);
+    }
+
     /// Frees one for a request, unless it is needed otherwise; true when it is free.
     pub fn lend_spare(&mut self) -> bool {
         self.kept.len() > FOR_A_START + FOR_A_RECORD && self.kept.pop().is_some()
@@ -112,6 +118,8 @@ mod tests {
         assert!(reserve.lend_one_of_all(), "there are more descriptors here");
         assert_eq!(reserve.kept.len(), RESERVED - 1);
         assert!(reserve.lend_record(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
+        reserve.lend_rest();
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
         reserve.release();
         assert!(reserve.kept.is_empty());

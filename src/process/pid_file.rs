@@ -145,6 +145,19 @@ impl PidFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    /// Makes the file again if another process, which came to nothing, has put its own in its place.
+    ///
+    /// # Errors
+    /// Those of [`PidFile::create`].
+    pub fn make_sure(&mut self, mode: u32) -> Result<(), PidFileError> {
+        let path = self.path.clone();
+        let read = |source| PidFileError::Read { path: path.clone(), source };
+        if !leads_to(&path, &self.file).map_err(read)? {
+            *self = Self::create(&path, mode)?;
+        }
+        Ok(())
+    }
+
     /// The locked file, for the process that takes over.
     ///
     /// # Errors

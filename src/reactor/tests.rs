@@ -175,3 +175,19 @@ fn a_source_that_is_taken_out_works_on_and_brings_no_event() {
     assert_eq!(keys(&events), [Key::Time]);
     (&source.0).read_exact(&mut [0]).unwrap();
 }
+
+/// More than one epoll_wait(2) tells of.
+#[test]
+fn all_that_is_ready_comes_before_what_is_due() {
+    const SOURCES: usize = 600;
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let mut sources: Vec<_> = (0..SOURCES).map(|_| watched(&mut reactor, Key::Left)).collect();
+    for (_, peer) in &mut sources {
+        peer.write_all(b"x").unwrap();
+    }
+    reactor.set_deadline(Key::Time, Some(Instant::now()));
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(events.iter().take_while(|event| event.readable).count(), SOURCES);
+    assert_eq!(keys(&events[SOURCES..]), [Key::Time]);
+}

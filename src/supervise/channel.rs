@@ -12,6 +12,7 @@ use super::Source;
 use super::hold::{Held, Hold};
 use super::state::Number;
 use crate::reactor::{BOTH, Descriptor, READABLE, Reactor, Registered};
+use crate::sys;
 use log::warn;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, recv, shutdown, socketpair};
@@ -63,6 +64,9 @@ pub struct Channel {
     /// The child has said something on it.
     used: bool,
     original: Option<Original>,
+    /// Connections of our own that were passed to see whether the child takes them, by their cookies (SO_COOKIE in
+    /// socket(7)), which are never used twice. They are nobody else's.
+    probes: Vec<u64>,
     record: Vec<u8>,
 }
 
@@ -99,8 +103,9 @@ impl Channel {
 
     fn of(ours: Registered<Descriptor<OwnedFd>>, theirs: Option<OwnedFd>, original: Option<Original>) -> Channel {
         let used = original.is_some();
-        let (watched_for_room, closed, ended, silent, record) = (false, false, false, false, Vec::new());
-        Channel { ours, theirs, watched_for_room, closed, ended, silent, used, original, record }
+        let (watched_for_room, closed, ended, silent) = (false, false, false, false);
+        let (probes, record) = (Vec::new(), Vec::new());
+        Channel { ours, theirs, watched_for_room, closed, ended, silent, used, original, probes, record }
     }
 
     /// Whether the child uses it: it is given no other then.
@@ -130,6 +135,32 @@ impl Channel {
             (Some(original), Err(error)) => original.failed(error),
         }
         result
+    }
+
+    /// Passes a connection of our own, as if it had come to this listener. Nobody but this child will ever get it.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2), and `WouldBlock` when the channel has no room for it now.
+    pub fn pass_probe(&mut self, listener: u16, connection: OwnedFd) -> io::Result<()> {
+        let cookie = SockRef::from(&connection).cookie()?;
+        let mut alone = Hold::new(0, 1);
+        alone.push(listener, connection);
+        match self.pass(&mut alone, &mut 0)? {
+            Passed::All => {
+                self.probes.push(cookie);
+                Ok(())
+            }
+            Passed::Full | Passed::TooMany => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Whether the child has read what [`Channel::pass_probe`] passed, and all else.
+    pub fn has_taken_probe(&self) -> bool {
+        !self.probes.is_empty() && sys::unread_by_peer(self.ours.as_fd()).is_ok_and(|unread| unread == 0)
+    }
+
+    fn is_probe(&self, connection: &OwnedFd) -> bool {
+        !self.probes.is_empty() && SockRef::from(connection).cookie().is_ok_and(|cookie| self.probes.contains(&cookie))
     }
 
     fn pass_all(&mut self, hold: &mut Hold<OwnedFd>, passed: &mut u64) -> io::Result<Passed> {
@@ -199,6 +230,9 @@ impl Channel {
             Some(_) | None => Ok(record),
         });
         match (decoded, carried.pop()) {
+            (Ok(record @ FromChild::GiveBack { .. }), Some(connection)) if self.is_probe(&connection) => {
+                Heard::Record(record)
+            }
             (Ok(FromChild::GiveBack { listener, state }), Some(connection)) => {
                 // An event loop may have switched it; the protocol promises blocking mode to the next.
                 let _ = SockRef::from(&connection).set_nonblocking(false);
@@ -279,6 +313,12 @@ impl Channel {
                     return None;
                 }
             };
+            if let [only] = &connections[..]
+                && self.is_probe(only)
+            {
+                // It came alone and ends with this.
+                continue;
+            }
             if let Some(original) = &self.original {
                 return Some(connections.into_iter().map(|connection| original.held(connection)).collect());
             }

@@ -1,6 +1,7 @@
 //! What a child finds in its environment: our variables and those of systemd, Server::Starter and einhorn, which all tell
 //! the same; and none of an outer manager's. `docs/conventions.md` has their values.
 
+use super::address::PORT;
 use super::settings::Pass;
 use super::state::Number;
 use crate::net::endpoint::{Interface, Listen};
@@ -20,9 +21,9 @@ const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const SERVER_STARTER_PORT: &str = "SERVER_STARTER_PORT";
 const SERVER_STARTER_GENERATION: &str = "SERVER_STARTER_GENERATION";
 
-/// Variables by which a manager tells a program what it was given. One that an outer manager told *us* would mislead
+/// Variables by which whoever starts a program tells it what it was given. One that an outer manager told *us* would mislead
 /// a child: the descriptors and sockets it speaks of are not the child's.
-const MANAGERS: [&str; 16] = [
+const MANAGERS: [&str; 17] = [
     "FDSTORE",
     LISTEN_FDNAMES,
     LISTEN_FDS,
@@ -30,6 +31,7 @@ const MANAGERS: [&str; 16] = [
     LISTEN_PID,
     "LISTEN_PIDFDID",
     "MAINPID",
+    "MAINPIDFDID",
     NOTIFY_FD,
     NOTIFY_SOCKET,
     SERVER_STARTER_GENERATION,
@@ -108,6 +110,8 @@ pub struct Given<'a> {
     pub watchdog: Option<Duration>,
     /// Whether it has a descriptor to say on that it is ready.
     pub ready_descriptor: bool,
+    /// The port that it is to listen on, where it has one of its own.
+    pub port: Option<u16>,
 }
 
 impl Given<'_> {
@@ -139,6 +143,9 @@ impl Given<'_> {
     /// Its environment. LISTEN_PID is missing: only the child itself can know it.
     pub fn environment(&self, base: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
         let mut variables = base.to_vec();
+        if self.port.is_some() {
+            variables.retain(|(name, _)| name != PORT);
+        }
         let mut set = |name: &str, value: OsString| variables.push((name.into(), value));
         let announced = self.announced();
         if !announced.is_empty() {
@@ -157,6 +164,9 @@ impl Given<'_> {
             let ports = self.keys.iter().zip(fds).map(|(key, fd)| format!("{key}={fd}")).collect::<Vec<_>>();
             set(SERVER_STARTER_PORT, ports.join(";").into());
             set(SERVER_STARTER_GENERATION, self.number.to_string().into());
+        }
+        if let Some(port) = self.port {
+            set(PORT, port.to_string().into());
         }
         self.einhorn(&mut set);
         set(SOCKET_PROTECTOR_CHANNEL, self.channel_descriptor().to_string().into());
@@ -204,6 +214,7 @@ mod tests {
         let outer = pairs(&[
             ("LISTEN_FDS", "2"),
             ("LISTEN_PIDFDID", "7"),
+            ("MAINPIDFDID", "7"),
             ("NOTIFY_SOCKET", "/run/x"),
             ("WATCHDOG_PID", "1"),
             ("EINHORN_FD_0", "7"),
@@ -230,6 +241,7 @@ mod tests {
             supervisor: 42,
             watchdog: None,
             ready_descriptor: false,
+            port: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The loop of a supervisor: events become inputs of the state machine, its actions are performed.
 //!
 //! `children` starts and ends them, `connections` accepts and passes, `lent` keeps listeners alive that children accept
-//! from, `given_back` takes in what children give back, `requests` answers whoever asks.
+//! from, `given_back` takes in what children give back, `probes` asks those that start, `relayed` is the
+//! relay pass, `requests` answers whoever asks.
 
 mod children;
 mod connections;
@@ -9,6 +10,8 @@ mod family;
 mod given_back;
 mod lent;
 mod names;
+mod probes;
+mod relayed;
 mod requests;
 mod words;
 
@@ -19,7 +22,8 @@ use super::notify::store::Store;
 use super::notify::{NotifyError, NotifyServer};
 use super::output::Output;
 use super::rendezvous::Rendezvous;
-use super::settings::Settings;
+use super::seldom::Seldom;
+use super::settings::{Pass, Settings};
 use super::state::{Action, Finish, Input, Machine, Number};
 use super::status::{Counters, LastReload};
 use super::worker::Worker;
@@ -34,8 +38,9 @@ use children::Why;
 use connections::Listener;
 use lent::Outdated;
 use log::{debug, error, info, warn};
-use names::TurnedAway;
 use nix::sys::signal::Signal;
+use probes::Probing;
+use relayed::Relayed;
 use requests::Asked;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -107,8 +112,11 @@ pub struct Driver {
     /// A listener was replaced, and no generation serves yet that has the new one.
     outdated: Option<Outdated>,
     hold: Hold<OwnedFd>,
+    /// With the relay pass, what it needs.
+    relayed: Option<Relayed>,
     workers: BTreeMap<Number, Worker>,
     outputs: HashMap<(Number, Stream), Output>,
+    probes: BTreeMap<Number, Probing>,
     /// Channels of generations that are gone from which not everything could be taken back, or taken in, yet.
     leftovers: Vec<(Number, Channel)>,
     /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
@@ -125,7 +133,12 @@ pub struct Driver {
     einhorn: EinhornServer,
     notify: NotifyServer,
     rendezvous: Rendezvous,
-    turned_away: TurnedAway,
+    /// Who comes to a name and is none of our children.
+    turned_away: Seldom,
+    /// Words by sd_notify that are left out.
+    left_out: Seldom,
+    /// Processes that a generation cannot live by.
+    not_followed: Seldom,
     store: Store,
     control: Server<Source>,
     signals: Registered<Signals>,
@@ -149,9 +162,17 @@ impl Driver {
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let notify = NotifyServer::open(&mut reactor, &equipment.control)?;
-        let einhorn = EinhornServer::open(&mut reactor, &equipment.control.with_extension("child"))?;
+        let children = equipment.control.with_extension("child");
+        let einhorn = EinhornServer::open(&mut reactor, &children)?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let listeners = connections::watch(&mut reactor, settings.pass, equipment.listeners)?;
+        let relayed = match settings.pass {
+            Pass::Relay => {
+                let sockets = listeners.iter().filter_map(Listener::lend).map(|(_, socket)| socket);
+                Some(Relayed::start(&mut reactor, sockets, children, settings.proxy)?)
+            }
+            Pass::Listener | Pass::Connections => None,
+        };
         let rendezvous = Rendezvous::open(&mut reactor, listeners.iter().filter_map(|listener| listener.tcp_port));
         let hang_ups = lent::watch(&mut reactor, &listeners)?;
         let starter = match equipment.starter {
@@ -163,10 +184,12 @@ impl Driver {
             actions: VecDeque::new(),
             hold: Hold::new(listeners.len(), settings.hold_limit).keeping(limits::open_files()? / 4),
             listeners,
+            relayed,
             hang_ups,
             outdated: None,
             workers: BTreeMap::new(),
             outputs: HashMap::new(),
+            probes: BTreeMap::new(),
             leftovers: Vec::new(),
             behind: false,
             why: None,
@@ -178,8 +201,10 @@ impl Driver {
             einhorn,
             notify,
             rendezvous,
-            turned_away: TurnedAway::default(),
-            store: Store::new(),
+            turned_away: Seldom::default(),
+            left_out: Seldom::default(),
+            not_followed: Seldom::default(),
+            store: Store::new(settings.open_files.0),
             control,
             signals,
             starter,
@@ -230,13 +255,15 @@ impl Driver {
             Source::Output(number, stream) => self.read_output(number, stream),
             Source::Main(number) => self.main_ended(number),
             Source::ReadyLine(number) => self.read_ready_line(number),
+            Source::Probe(number) => self.probe_event(number, event),
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Behind => {}
+            Source::Relay => self.relay_news(),
             Source::Notify => self.hear_words(),
             Source::Einhorn => self.einhorns_workers(),
             Source::EinhornClient(id) => self.einhorns_worker(id, event),
             Source::Rendezvous(index) => self.rendezvous_event(index),
-            Source::Stored(id) => self.store.hung_up(id),
+            Source::Stored(id) => self.store.look(id),
             Source::Client(id) => self.client_event(id, event),
             Source::Machine => self.input(Input::Deadline),
         }

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 /// The name of the socket in the children's directory.
 pub const EINHORN: &str = "einhorn";
-/// With more clients than that the one that has been silent for the longest time is let go.
+/// With more clients than that one is let go: of the generation that has most, the one that has been silent for the
+/// longest time.
 const MOST_CLIENTS: usize = 32;
 /// A client that has not said its line by then is let go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -101,9 +102,9 @@ impl EinhornServer {
     /// Those of epoll_ctl(2).
     pub fn admit(&mut self, reactor: &mut Reactor<Source>, peer: Peer, number: Number) -> io::Result<u64> {
         if self.clients.len() >= MOST_CLIENTS
-            && let Some(oldest) = self.clients.keys().next().copied()
+            && let Some(superfluous) = self.superfluous()
         {
-            self.forget(reactor, oldest);
+            self.forget(reactor, superfluous);
         }
         let id = self.next;
         self.next += 1;
@@ -112,6 +113,12 @@ impl EinhornServer {
         self.clients.insert(id, Client { stream, number, line: Vec::new() });
         reactor.set_deadline(key, Some(Instant::now() + PATIENCE));
         Ok(id)
+    }
+
+    fn superfluous(&self) -> Option<u64> {
+        let of = |number| self.clients.values().filter(|client| client.number == number).count();
+        let most = self.clients.values().map(|client| client.number).max_by_key(|number| of(*number))?;
+        self.clients.iter().find(|(_, client)| client.number == most).map(|(id, _)| *id)
     }
 
     /// What a client has said, and for which generation, once its line is whole; answered, where an answer is due, and
@@ -182,4 +189,30 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     umask(before);
     listener
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EinhornServer, MOST_CLIENTS, Peer};
+    use crate::reactor::Reactor;
+    use crate::supervise::state::Number;
+    use mio::net::UnixStream;
+
+    #[test]
+    fn whoever_has_most_connections_makes_room_for_another() {
+        let mut reactor = Reactor::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = EinhornServer::open(&mut reactor, directory.path()).unwrap();
+        let mut others = Vec::new();
+        let mut admit = |server: &mut EinhornServer, number| {
+            let (stream, other) = UnixStream::pair().unwrap();
+            others.push(other);
+            server.admit(&mut reactor, Peer { stream, pid: 1, uid: 0 }, Number(number)).unwrap()
+        };
+        let one = admit(&mut server, 1);
+        let silent: Vec<u64> = (0..MOST_CLIENTS).map(|_| admit(&mut server, 2)).collect();
+        assert_eq!(server.clients.len(), MOST_CLIENTS);
+        assert!(server.clients.contains_key(&one));
+        assert!(!server.clients.contains_key(&silent[0]), "the oldest of those that have most");
+    }
 }

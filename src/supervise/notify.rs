@@ -16,14 +16,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use store::Given;
 
 /// The name of the socket in the children's directory.
 pub const NOTIFY: &str = "notify";
-
-/// So much time lies between two lines in the log about what is said.
-const SELDOM: Duration = Duration::from_secs(1);
 
 /// Why there is no socket for the children's words.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +35,6 @@ pub struct NotifyServer {
     socket: Registered<Descriptor<UnixDatagram>>,
     directory: PathBuf,
     buffer: Box<[u8; LONGEST + 1]>,
-    told: Option<Instant>,
 }
 
 /// A word with who said it and what came along.
@@ -81,7 +76,7 @@ impl NotifyServer {
             reactor.register(Descriptor(socket), Source::Notify, READABLE)
         };
         match open() {
-            Ok(socket) => Ok(NotifyServer { socket, directory, buffer: Box::new([0; LONGEST + 1]), told: None }),
+            Ok(socket) => Ok(NotifyServer { socket, directory, buffer: Box::new([0; LONGEST + 1]) }),
             Err(source) => Err(NotifyError { path, source }),
         }
     }
@@ -91,15 +86,6 @@ impl NotifyServer {
         self.directory.join(NOTIFY)
     }
 
-    /// Whether it is time to tell something of what is said here. Whoever talks without end must not fill the log.
-    pub fn worth_telling(&mut self) -> bool {
-        let worth = self.told.is_none_or(|last| last.elapsed() >= SELDOM);
-        if worth {
-            self.told = Some(Instant::now());
-        }
-        worth
-    }
-
     /// The next word; `None` when there is none now. One that is malformed, cut off or without a sender is an error,
     /// and what came along with it is closed.
     pub fn receive(&mut self) -> Option<Result<Received, &'static str>> {
@@ -107,8 +93,11 @@ impl NotifyServer {
         let received = descriptors::receive_from(self.socket.as_fd(), &mut self.buffer[..], &mut descriptors);
         let descriptors = descriptors.into_iter().map(Given::from).collect();
         let (received, sender) = received.ok()?;
-        if received.truncated || received.bytes > LONGEST {
-            return Some(Err("is too long, or brings more descriptors than there is room for"));
+        if received.bytes > LONGEST {
+            return Some(Err("is too long"));
+        }
+        if received.truncated {
+            return Some(Err("brings more descriptors than there is room for"));
         }
         Some(match (sender, Message::parse(&self.buffer[..received.bytes])) {
             (None, _) => Err("has no sender"),

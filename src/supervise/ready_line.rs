@@ -62,7 +62,8 @@ impl ReadyLine {
 }
 
 fn says_ready(said: &[u8]) -> bool {
-    said.contains(&b'\n') || said.windows(b"READY=1".len()).any(|part| part == b"READY=1")
+    let word = said.strip_prefix(b"READY=1");
+    said.contains(&b'\n') || word.is_some_and(|rest| !rest.first().is_some_and(u8::is_ascii_digit))
 }
 
 #[cfg(test)]
@@ -71,11 +72,11 @@ mod tests {
 
     #[test]
     fn a_line_or_the_word_is_enough_and_less_is_not() {
-        for ready in [&b"\n"[..], b"anything\n", b"READY=1", b"X=1\nREADY"] {
+        for ready in [&b"\n"[..], b"anything\n", b"READY=1", b"X=1\nREADY", b"READY=1X"] {
             assert!(says_ready(ready));
         }
-        for not_yet in [&b""[..], b"READY=", b"ready"] {
-            assert!(!says_ready(not_yet));
+        for not_yet in [&b""[..], b"READY=", b"ready", b"NOTREADY=1", b"STATUS=READY=1", b"READY=10"] {
+            assert!(!says_ready(not_yet), "{not_yet:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the command line decides for a supervisor, in the terms of the driver.
 
+use super::probe::Question;
 use super::state::Policy;
+use crate::net::endpoint::ProxyVersion;
 use crate::process::limits::OpenFiles;
 use nix::sys::signal::Signal;
 use std::ffi::OsString;
@@ -14,6 +16,8 @@ pub enum Pass {
     Listener,
     /// We accept, and pass each connection over its channel.
     Connections,
+    /// We accept, and relay each connection to an address of its own.
+    Relay,
 }
 
 impl fmt::Display for Pass {
@@ -21,6 +25,7 @@ impl fmt::Display for Pass {
         f.write_str(match self {
             Pass::Listener => "listener",
             Pass::Connections => "connections",
+            Pass::Relay => "relay",
         })
     }
 }
@@ -43,8 +48,12 @@ pub struct Settings {
     pub name: String,
     /// How a child gets its connections.
     pub pass: Pass,
+    /// Whether a child is told the client's address, with the relay pass, by a header of the PROXY protocol.
+    pub proxy: Option<ProxyVersion>,
     /// What the state machine goes by.
     pub policy: Policy,
+    /// What a starting generation is asked, where it is ready by its answer.
+    pub probe: Option<Question>,
     /// Sent on drain to children that do not use their channel.
     pub drain_signal: Signal,
     /// The most connections that the kernel keeps for a listener.

@@ -1,10 +1,12 @@
 //! One child process of a generation, and how it is started.
 
+use super::address::AddressError;
 use super::channel::Channel;
 use super::conventions::Given;
 use super::main_process::MainProcess;
 use super::output::{Output, Sink};
 use super::ready_line::ReadyLine;
+use super::seldom::Seldom;
 use super::settings::{ChildLog, Pass, Settings};
 use super::state::{Number, Readiness};
 use super::{Source, Stream};
@@ -33,6 +35,9 @@ pub enum StartError {
     /// The program.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// An address of its own.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// Its log file.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -68,6 +73,12 @@ pub struct Worker {
     pub ready: Option<ReadyLine>,
     /// What it says of itself.
     pub status: Option<String>,
+    /// What is told of it: that it lives by another process,
+    pub main_told: Seldom,
+    /// that it reloads,
+    pub reloads_told: Seldom,
+    /// and that it stops.
+    pub stops_told: Seldom,
     /// How many connections it says that it has open.
     pub open: Option<u32>,
     /// The last lines of its standard error, where it passes through us.
@@ -104,6 +115,8 @@ pub struct Gifts<'a> {
     pub notify: PathBuf,
     /// The socket for einhorn's ACK.
     pub einhorn: PathBuf,
+    /// The port that it is to listen on, where it has one of its own.
+    pub port: Option<u16>,
 }
 
 /// Starts the child of a generation.
@@ -128,6 +141,7 @@ pub fn start(
         name: &settings.name,
         notify: &gifts.notify,
         einhorn: &gifts.einhorn,
+        port: gifts.port,
         supervisor: std::process::id(),
         watchdog: settings.policy.watchdog,
         ready_descriptor: settings.policy.readiness == Readiness::Descriptor,
@@ -191,6 +205,9 @@ fn watch(
                 reclaim: false,
                 passed: 0,
                 status: None,
+                main_told: Seldom::default(),
+                reloads_told: Seldom::default(),
+                stops_told: Seldom::default(),
                 ready,
                 open: None,
                 tail: Tail::default(),

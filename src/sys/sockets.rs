@@ -4,12 +4,20 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// The next connection of a listener, non-blocking and close-on-exec; nobody asks for its address. See accept4(2).
+/// Whether calls on a socket wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Blocking,
+    NonBlocking,
+}
+
+/// The next connection of a listener, close-on-exec and in the mode asked for, whatever the listener's own is. Whose it
+/// is is not asked: whoever needs that can ask later, and here it would only be copied. See accept4(2).
 ///
 /// # Errors
 /// Those of accept4(2).
-pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+pub(crate) fn accept(listener: BorrowedFd<'_>, mode: Mode) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | if mode == Mode::NonBlocking { libc::SOCK_NONBLOCK } else { 0 };
     // SAFETY: without a place for an address the kernel writes none; on success the result is a new descriptor, which
     // nobody else owns.
     unsafe {

@@ -66,6 +66,18 @@ pub(super) fn says(what: &str) -> ExitCode {
     };
     match what {
         "ping" => assert_eq!(say(b"{\"command\":\"worker:ping\",\"pid\":1,\"request_id\":\"a\"}\n"), ""),
+        "pieces" => {
+            let mut stream = connect();
+            for byte in b"{\"command\":\"state\"}\n" {
+                stream.write_all(&[*byte]).unwrap();
+            }
+            assert!(answer(&stream).contains("no such command: state"));
+        }
+        "twice" => {
+            for _ in 0..2 {
+                acknowledge("json");
+            }
+        }
         "state" => {
             let answer = say(b"{\"command\":\"state\",\"id\":7}\n");
             assert!(answer.starts_with("---%0Amessage: \"no such command: state"), "{answer}");

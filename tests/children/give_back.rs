@@ -66,6 +66,11 @@ pub(super) fn gives_heavy() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Gives a connection back that no supervisor has passed, by a record of its own.
+pub(super) fn give_one(connection: BorrowedFd<'_>) {
+    descriptors::send(channel().as_fd(), b"\x85\0\0", &[connection]).unwrap();
+}
+
 /// Sends records with wrong numbers of descriptors so many times, and serves.
 pub(super) fn gives_badly(count: usize) -> ExitCode {
     let protector = protector();

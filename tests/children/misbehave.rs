@@ -174,6 +174,11 @@ pub(super) fn garbage(what: &str) -> ! {
         "short" => channel.send(&[0x81]),
         "long" => channel.send(&[0x82; 60_000]),
         "empty" => channel.send(&[]),
+        "x" => channel.send(b"x"),
+        // A hello, were it a stream.
+        "bytewise" => [0x81, 0x01, 0x00].iter().for_each(|byte| channel.send_lonely(*byte)),
+        // A hello with as many descriptors as the kernel passes.
+        "descriptors" => channel.send_with(&[0x81, 0x01, 0x00], 253),
         "flood" => loop {
             channel.send(&[0xfe; 128]);
         },

@@ -3,6 +3,7 @@
 //! They speak the documented wire themselves (`wire`), so that the supervisor is checked against
 //! its documentation and not against the client library; `echo_library` uses the library.
 
+mod binds;
 mod datagrams;
 mod echo;
 mod einhorn;
@@ -15,6 +16,7 @@ pub(crate) mod original;
 mod output;
 mod plain;
 mod probe;
+mod probed;
 mod serve;
 mod successor;
 mod wire;
@@ -30,6 +32,14 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
     match words[..] {
         ["from", file] => from(file),
         ["echo"] => echo::run(),
+        ["binds"] => binds::run(None),
+        ["binds", address] => binds::run(Some(address)),
+        ["binds_late", ms] => {
+            std::thread::sleep(milliseconds(ms));
+            binds::run(None)
+        }
+        ["repeats"] => binds::repeats(),
+        ["binds_and_gives_back"] => binds::gives_back(),
         ["one_by_one", ms] => echo::one_by_one(milliseconds(ms)),
         ["process_per_connection"] => echo::process_per_connection(),
         ["serve_stdin"] => echo::serve_stdin(),
@@ -79,6 +89,14 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["relay", name, ..] => crate::relay::run(name, &words[2..]),
         ["successor", last, ..] => successor::run(last.parse().unwrap()),
         ["probe", file] => probe::run(file.as_ref()),
+        ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),
+        ["probed_second"] => probed::second(),
+        ["probed_with_many", count] => probed::with_many(count.parse().unwrap()),
+        ["probed_opaque"] => probed::opaque(),
+        ["probed_greets"] => probed::greets(),
+        ["probed_deaf"] => probed::deaf(),
+        ["probed_by_orphan"] => probed::by_orphan(),
+        ["probed_by_worker"] => probed::by_worker(),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),
     }

@@ -56,9 +56,16 @@ pub(super) fn run(steps: &[&str]) -> ExitCode {
 fn notify(words: &[&str]) {
     match words[..] {
         ["say", text] => say(text, &[]),
+        ["say_many", text, count] => (0..count.parse().unwrap()).for_each(|_: u32| say(text, &[])),
         ["mainpid", "self"] => say(&format!("MAINPID={}", std::process::id()), &[]),
         ["mainpid", "last"] => say(&format!("MAINPID={}", LAST.load(Ordering::Relaxed)), &[]),
         ["mainpid", pid] => say(&format!("MAINPID={pid}"), &[]),
+        ["mainpid_many", count] => {
+            for turn in 0..count.parse::<u32>().unwrap() {
+                let pid = if turn % 2 == 0 { LAST.load(Ordering::Relaxed) } else { std::process::id() };
+                say(&format!("MAINPID={pid}"), &[]);
+            }
+        }
         ["hex", digits] => say_bytes(&hex(digits), &[]),
         ["long", count] => say_bytes(&vec![b'x'; count.parse().unwrap()], &[]),
         ["ping", ms, count] => ping(super::milliseconds(ms), count.parse().unwrap()),
@@ -67,6 +74,16 @@ fn notify(words: &[&str]) {
             thread::spawn(move || {
                 for number in 0_u64.. {
                     say(&format!("{text} {number}"), &[]);
+                }
+            });
+        }
+        ["flood_store"] => {
+            thread::spawn(|| {
+                for number in 0_u64.. {
+                    let (kept, gone) = UnixStream::pair().unwrap();
+                    drop(gone);
+                    say("FDSTORE=1;FDNAME=gone", &[kept.into()]);
+                    say("FDSTORE=1;FDNAME=more", &[memory(&number.to_string())]);
                 }
             });
         }

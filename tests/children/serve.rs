@@ -1,7 +1,7 @@
 //! The service of every child that serves: lines `HOLD-MS WORD`, answers `GENERATION PID PLACE WORD`,
 //! where PLACE is the connection's number in this process, from 1 in the order of arrival.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,7 +13,11 @@ use std::time::Duration;
 pub(super) struct Service {
     generation: u64,
     counts: Arc<(Mutex<Counts>, Condvar)>,
+    http: Option<Http>,
 }
+
+/// Answers a request by HTTP, given its first line.
+pub(super) type Http = Arc<dyn Fn(&str, &mut TcpStream) + Send + Sync>;
 
 #[derive(Default)]
 struct Counts {
@@ -24,7 +28,12 @@ struct Counts {
 impl Service {
     /// None yet; `generation` is what the answers name.
     pub(super) fn new(generation: u64) -> Service {
-        Service { generation, counts: Arc::default() }
+        Service { generation, counts: Arc::default(), http: None }
+    }
+
+    /// The same, and whoever asks by HTTP is answered like this.
+    pub(super) fn with_http(self, http: Http) -> Service {
+        Service { http: Some(http), ..self }
     }
 
     /// Serves a connection in a thread of its own.
@@ -38,7 +47,7 @@ impl Service {
         let service = self.clone();
         let work = move || {
             // What the client does to its connection is its own affair.
-            let _ = converse(TcpStream::from(connection), service.generation, place);
+            let _ = service.converse(TcpStream::from(connection), place);
             service.counts.0.lock().unwrap().open -= 1;
             service.counts.1.notify_all();
         };
@@ -52,19 +61,26 @@ impl Service {
             counts = self.counts.1.wait(counts).unwrap();
         }
     }
-}
 
-fn converse(stream: TcpStream, generation: u64, place: u64) -> std::io::Result<()> {
-    stream.set_nonblocking(false)?;
-    let mut lines = BufReader::new(&stream).lines();
-    let pid = std::process::id();
-    while let Some(line) = lines.next().transpose()? {
-        let Some((hold, word)) = line.split_once(' ') else {
-            break;
-        };
-        let Ok(hold) = hold.parse() else { break };
-        thread::sleep(Duration::from_millis(hold));
-        (&stream).write_all(format!("{generation} {pid} {place} {word}\n").as_bytes())?;
+    fn converse(&self, mut stream: TcpStream, place: u64) -> std::io::Result<()> {
+        stream.set_nonblocking(false)?;
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let pid = std::process::id();
+        while let Some(line) = lines.next().transpose()? {
+            if let (Some(http), true) = (&self.http, line.starts_with("GET ")) {
+                while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+                http(&line, &mut stream);
+                stream.shutdown(std::net::Shutdown::Write)?;
+                // Whoever asked closes when all has been read.
+                return stream.read_to_end(&mut Vec::new()).map(drop);
+            }
+            let Some((hold, word)) = line.split_once(' ') else {
+                break;
+            };
+            let Ok(hold) = hold.parse() else { break };
+            thread::sleep(Duration::from_millis(hold));
+            stream.write_all(format!("{} {pid} {place} {word}\n", self.generation).as_bytes())?;
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -1,11 +1,11 @@
 //! The child's end of the channel, from docs/protocol.md alone, and the environment's conventions.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
 
 use crate::sys::adopt;
 
@@ -42,6 +42,18 @@ impl Channel {
     /// Sends one record.
     pub(super) fn send(&self, record: &[u8]) {
         send(self.0.as_raw_fd(), record, MsgFlags::MSG_NOSIGNAL).unwrap();
+    }
+
+    /// Sends one byte as a record, to a supervisor that may have gone.
+    pub(super) fn send_lonely(&self, byte: u8) {
+        let _ = send(self.0.as_raw_fd(), &[byte], MsgFlags::MSG_NOSIGNAL);
+    }
+
+    /// Sends one record with so many descriptors.
+    pub(super) fn send_with(&self, record: &[u8], count: usize) {
+        let descriptors = vec![self.0.as_raw_fd(); count];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(record)], &rights, MsgFlags::MSG_NOSIGNAL, None).unwrap();
     }
 
     pub(super) fn hello(&self, version: u16) {

@@ -58,6 +58,11 @@ fn apply(what: &str, value: &str) {
             inherit(number, UnixListener::bind(path).unwrap());
         }
         "passed" => passed(value),
+        "queue" => {
+            // Of a network of its own, since the number is the network's.
+            crate::sys::own_network();
+            std::fs::write("/proc/sys/net/unix/max_dgram_qlen", value).unwrap();
+        }
         "leave" => std::fs::remove_dir(std::env::current_dir().unwrap()).unwrap(),
         _ => panic!("no such surroundings: {what}"),
     }

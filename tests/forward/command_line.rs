@@ -1,7 +1,9 @@
 //! The words of `forward`: help, completions, manual pages, wrong use.
 
-use super::place::{Backend, Place, client, free_source};
-use crate::harness::{Scene, trials};
+use super::place::{Backend, Place, client, free_port, free_source};
+use crate::harness::ran::Running;
+use crate::harness::{PATIENCE, Scene, scene, trials};
+use std::process::Command;
 
 trials![
     help_is_complete,
@@ -10,6 +12,9 @@ trials![
     ls_with_v_tells_more,
     options_of_others_are_refused,
     the_directory_may_stand_anywhere,
+    the_commands_of_the_readme_run_as_they_stand,
+    the_systemd_unit_starts_what_its_comment_prepares,
+    time_limits_reach_the_connections,
 ];
 
 fn help_is_complete() {
@@ -89,4 +94,82 @@ fn the_directory_may_stand_anywhere() {
     assert!(ran.out.contains(&source));
     place.run(&["ls"]).expect(1).complains();
     place.run(&["-d", dir, "stop"]).expect(0);
+}
+
+/// A file of the project.
+fn page(name: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Runs a text as a shell does, with the program under test in its path.
+fn shell(place: &Place, text: &str) -> crate::harness::Ran {
+    let folder = scene::binary().parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-e", "-u", "-c", text]).env("PATH", path);
+    Running::start(place.scene.mark(&mut command)).finish(PATIENCE * 2)
+}
+
+fn the_commands_of_the_readme_run_as_they_stand() {
+    let readme = page("README.md");
+    let block = readme.split("```sh\n").find(|block| block.starts_with("socket-protector forward start")).unwrap();
+    let block = block.split("```").next().unwrap();
+    let place = Place::new();
+    let mut text = block.to_owned();
+    for port in ["9000", "7500", "7501"] {
+        assert!(text.contains(port), "{text}");
+        text = text.replace(port, &free_port().to_string());
+    }
+    let ran = shell(&place, &text).expect(0);
+    let rows = ran.out.lines().filter(|line| line.ends_with(" 0 active")).count();
+    assert!(ran.out.starts_with("Started\n") && ran.out.ends_with("Stopped\n") && rows == 1, "{ran:?}");
+    assert_eq!(ran.err, "");
+}
+
+fn the_systemd_unit_starts_what_its_comment_prepares() {
+    let unit = page("packaging/systemd/socket-protector-forward.service");
+    let value = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.to_owned()
+    };
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let state = place.scene.path("state");
+    let here = |text: &str| {
+        let text = text.replace("/var/lib/socket-protector", state.to_str().unwrap());
+        let text = text.replace("/usr/local/bin/", "").replace("tcp:80 ", &format!("{source} "));
+        text.replace("tcp:10.0.0.1:8080", &a.endpoint())
+    };
+    let comments = unit.lines().filter_map(|line| line.strip_prefix("#   "));
+    let prepare = comments.map(|line| here(line) + "\n").collect::<String>();
+    assert_eq!(prepare.lines().count(), 2, "{prepare}");
+    shell(&place, &prepare).expect(0);
+    shell(&place, &here(&value("ExecStart="))).expect(0);
+    client(address, "a");
+    let pid = std::fs::read_to_string(here(&value("PIDFile="))).unwrap();
+    assert_eq!(value("Type="), "forking");
+    shell(&place, &here(&value("ExecReload=")).replace("$MAINPID", pid.trim())).expect(0);
+    client(address, "a");
+    shell(&place, &format!("kill {pid}")).expect(0);
+}
+
+fn time_limits_reach_the_connections() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.run(&["start", "--idle-timeout", "400ms", &source, &a.endpoint()]).expect(0);
+    let mut idle = client(address, "a");
+    idle.ends();
+    place.run(&["stop"]).expect(0);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let destination = silent.local_addr().unwrap().to_string();
+    place.run(&["start", "--half-closed-timeout", "400ms", &source, &destination]).expect(0);
+    let (mut open, mut half) = (super::place::Client::connect(address), super::place::Client::connect(address));
+    let (first, _) = silent.accept().unwrap();
+    let (second, _) = silent.accept().unwrap();
+    half.send("all\n");
+    half.end();
+    // The other one has no limit, and is there still.
+    open.send("hello\n");
+    drop((first, second));
+    open.ends();
 }

@@ -6,7 +6,13 @@ use crate::harness::process::{Exit, alive, send};
 use crate::harness::{PATIENCE, eventually, scene, trials, until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use socket_protector_client::handoff::{Sender, key_value};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 trials![
     established_connections_go_on_in_the_new_process,
@@ -23,6 +29,7 @@ trials![
     many_connections_survive_it,
     connections_with_tls_end_in_the_old_process,
     the_new_process_has_room_for_as_many,
+    the_new_process_goes_on_without_the_old_one,
 ];
 
 impl Place {
@@ -353,4 +360,61 @@ fn the_new_process_has_room_for_as_many() {
     for mut client in more.into_iter().take(10) {
         client.ask("a");
     }
+}
+
+/// Here the trial is the old process, by docs/forward.md, and goes right after *commit*.
+fn the_new_process_goes_on_without_the_old_one() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (here, there) = UnixStream::pair().unwrap();
+    let mut command = std::process::Command::new(scene::binary());
+    command.args(["forward", "-d", place.path(".").to_str().unwrap(), "start", "--take-over"]);
+    let mut child = place.scene.mark(&mut command).stdin(Stdio::from(OwnedFd::from(there))).spawn().unwrap();
+    drop(command);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let control = UnixListener::bind(place.path("forward.sock")).unwrap();
+    std::fs::write(place.path("forward.pid"), "1\n").unwrap();
+    let pid_file = std::fs::File::open(place.path("forward.pid")).unwrap();
+    let mut client = Client::connect(address);
+    client.send("hello\n");
+    let plan = serde_json::json!({
+        "schema": 1, "options": {}, "descriptors": 3,
+        "rules": [{
+            "listener": 7, "source": format!("tcp:{}:interface=127.0.0.1", address.port()), "chosen": false,
+            "paused": false, "active": 0, "share": null,
+            "destinations": [{
+                "number": 4, "endpoint": a.endpoint(), "age_ms": 5000, "total": 3, "bytes_in": 1, "bytes_out": 2,
+                "failures": 0,
+            }],
+        }],
+    });
+    let label = |kind: &str, of: &str| {
+        let mut bytes = Vec::new();
+        key_value::encode(&[("kind", kind), ("of", of)], &mut bytes).unwrap();
+        bytes
+    };
+    let mut said = BufReader::new(&here);
+    let mut hear = || {
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        line
+    };
+    (&here).write_all(format!("{plan}\n").as_bytes()).unwrap();
+    assert_eq!(hear(), "\"ready\"\n");
+    (&here).write_all(format!("{plan}\n").as_bytes()).unwrap();
+    let all = [
+        (control.as_fd(), label("control", "")),
+        (listener.as_fd(), label("listener", "7")),
+        (pid_file.as_fd(), label("pid-file", "")),
+    ];
+    Sender::new().send_to(&here, &all).unwrap();
+    assert_eq!(hear(), "\"registered\"\n");
+    (&here).write_all(b"\"commit\"\n").unwrap();
+    drop((here, control, listener, pid_file));
+    assert_eq!(client.line(), "a hello");
+    let list = place.list();
+    assert_eq!(list["rules"][0]["destinations"][0]["total"], 4, "{list}");
+    eventually("the pid file is its own", || place.pid().as_raw() == i32::try_from(child.id()).unwrap());
+    place.run(&["stop"]).expect(0);
+    assert!(child.wait().unwrap().success());
 }

@@ -176,6 +176,8 @@ fn a_socket_file_of_a_listener_goes_with_its_rule() {
     let path = place.scene.path("front.sock");
     let source = format!("unix:{}:mode=600", path.display());
     place.start(&source, &a.endpoint());
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     Client::connect_unix(&path).ask("a");
     let plain = format!("unix:{}", path.display());
     place.run(&["stop", &plain]).expect(0);

@@ -11,6 +11,7 @@ trials![
     a_probe_that_passes_switches,
     a_probe_takes_no_longer_than_it_may,
     a_probe_can_talk,
+    a_destination_that_dies_while_it_is_probed_is_not_switched_to,
     a_guard_that_sees_no_failure_commits,
     a_guard_switches_back_when_a_connection_fails,
     a_destination_that_dies_within_the_guard_is_left,
@@ -68,6 +69,26 @@ fn a_probe_can_talk() {
     place.quietly(&["switch", &source, &b.endpoint(), "--probe=send:ping\\n,expect:b ping"]);
     client(address, "b");
     place.run(&["switch", &source, &a.endpoint(), "--probe=dance"]).expect(2).complains().says("not a probe");
+}
+
+fn a_destination_that_dies_while_it_is_probed_is_not_switched_to() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let dies = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let destination = dies.local_addr().unwrap().to_string();
+    let probe = ["switch", &source, &destination, "--probe=expect:never", "--probe-timeout", "60s"];
+    let switches = place.begin(&probe);
+    let (connection, _) = dies.accept().unwrap();
+    // Nobody else is held up meanwhile.
+    client(address, "a");
+    drop((connection, dies));
+    switches.finish(PATIENCE).expect(1).complains().says("the answer was empty");
+    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 0, "active")]);
+    // One that asks for the switch and does not wait for it is answered at once.
+    let b = Backend::new("b");
+    place.quietly(&["switch", &source, &b.endpoint(), "--probe", "--no-wait"]);
+    place.wait_rows(&[row(&source, &b.endpoint(), 0, "active")]);
 }
 
 fn a_guard_that_sees_no_failure_commits() {

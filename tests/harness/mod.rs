@@ -7,6 +7,7 @@ pub(crate) mod process;
 pub(crate) mod ran;
 pub(crate) mod scene;
 pub(crate) mod supervisor;
+pub(crate) mod unix;
 
 pub(crate) use client::Failure;
 pub(crate) use ran::Ran;

@@ -258,6 +258,12 @@ impl Supervisor {
         self.scene.cli(&["status", &self.name, "--json"]).expect(0).json()
     }
 
+    /// What the status says of a listener.
+    #[track_caller]
+    pub(crate) fn listener(&self, index: usize) -> Value {
+        self.status()["listeners"][index].clone()
+    }
+
     /// Waits until the status is as wanted, and answers it.
     #[track_caller]
     pub(crate) fn wait_status(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {

@@ -1,11 +1,13 @@
 //! Children that misuse their channel.
 
 use crate::harness::client::{Client, ask};
+use crate::harness::load::Load;
 use crate::harness::{Setup, eventually, trials};
 use std::time::Duration;
 
 trials![
     a_wrong_version_is_refused,
+    versions_and_protocols_alternate,
     garbage_before_ready_never_becomes_ready,
     garbage_after_the_switch_harms_nobody,
     a_flood_of_records_harms_nobody,
@@ -22,6 +24,36 @@ fn a_wrong_version_is_refused() {
     assert_eq!(ask(supervisor.address()).pid, old);
     let ran = Setup::alone().role("wrong_version").run();
     ran.expect(1).complains().says("version");
+}
+
+/// Children that speak ours, ones that speak another version or none, and ones of the original library, in turns.
+fn versions_and_protocols_alternate() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let supervisor = Setup::alone().listen(&[&listen]).connections().with("--ready-timeout 3s").start();
+    let original = format!("original {port} 0");
+    let foreign = [
+        ("wrong_version", "speaks version 999 of the channel's protocol and not 1"),
+        ("garbage short", "broke the channel's protocol"),
+        ("garbage bytewise", "broke the channel's protocol"),
+        ("garbage descriptors", "broke the channel's protocol"),
+        ("garbage long", "broke the channel's protocol"),
+        // What a child of the original's would send, were it to send anything: no type that we know.
+        ("garbage x", "not ready"),
+    ];
+    let load = Load::on(supervisor.address());
+    for ((bad, reason), good) in foreign.into_iter().zip(["echo", &original, "echo_library"].into_iter().cycle()) {
+        let (generation, serving) = (supervisor.generation(), supervisor.serving_pid());
+        supervisor.scene.role(bad);
+        supervisor.reload().expect(1).complains().says(reason);
+        assert_eq!((supervisor.generation(), supervisor.serving_pid()), (generation, serving), "{bad}");
+        supervisor.scene.role(good);
+        supervisor.reload().expect(0);
+    }
+    load.finish().expect_nothing_noticed();
+    supervisor.wait_settled();
+    let counters = &supervisor.status()["counters"];
+    assert_eq!((&counters["reloads"], &counters["respawns"]), (&6.into(), &0.into()), "{counters}");
 }
 
 fn garbage_before_ready_never_becomes_ready() {

@@ -136,7 +136,7 @@ fn einhorns_ack_of_a_stranger_is_nothing() {
 fn whatever_else_is_said_to_einhorn_is_answered_and_let_go() {
     let supervisor = Setup::alone().start();
     let before = supervisor.census();
-    for what in ["ping", "state", "nonsense", "long", "half", "flood"] {
+    for what in ["ping", "twice", "pieces", "state", "nonsense", "long", "half", "flood"] {
         supervisor.scene.role(&format!("einhorn_says {what}"));
         supervisor.reload().expect(0);
         ask(supervisor.address());

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use serde_json::Value;
 
 use crate::harness::client::ask;
-use crate::harness::{Setup, Supervisor, trials};
+use crate::harness::{Setup, trials};
 
 trials![
     every_form_of_a_tcp_endpoint,
@@ -20,10 +20,6 @@ trials![
 
 fn free_port() -> u16 {
     TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
-
-fn listener(supervisor: &Supervisor, index: usize) -> Value {
-    supervisor.status()["listeners"][index].clone()
 }
 
 fn every_form_of_a_tcp_endpoint() {
@@ -41,7 +37,7 @@ fn every_form_of_a_tcp_endpoint() {
         "web=127.0.0.1:0",
     ] {
         let supervisor = Setup::alone().listen(&[text]).start();
-        let seen = listener(&supervisor, 0);
+        let seen = supervisor.listener(0);
         // As text that can be given again, whatever the form it was given in.
         let endpoint = seen["endpoint"].as_str().unwrap().to_owned();
         ask(Setup::alone().listen(&[&endpoint]).start().address());
@@ -55,7 +51,7 @@ fn every_form_of_a_tcp_endpoint() {
 fn a_bare_port_listens_on_all_addresses_of_both_families() {
     let port = free_port();
     let supervisor = Setup::alone().listen(&[&port.to_string()]).start();
-    assert_eq!(listener(&supervisor, 0)["address"], format!("[::]:{port}"));
+    assert_eq!(supervisor.listener(0)["address"], format!("[::]:{port}"));
     for address in [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port))] {
         ask(address);
     }

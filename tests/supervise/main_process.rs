@@ -1,5 +1,6 @@
 //! Programs whose first process is not the one that serves: MAINPID of sd_notify(3).
 
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -7,20 +8,31 @@ use nix::unistd::Pid;
 
 use crate::harness::client::ask;
 use crate::harness::load::Load;
-use crate::harness::process::{self, Exit, alive, children};
+use crate::harness::process::{self, Exit, alive, children, stopped};
 use crate::harness::supervisor::worker_pid;
-use crate::harness::{Setup, Supervisor, eventually, trials};
+use crate::harness::unix::{ask_unix, unix};
+use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_of_root};
 
 trials![
     a_daemon_that_leaves_its_starter_is_followed,
     a_daemon_that_names_itself_is_followed,
+    a_starter_that_names_itself_again_is_followed,
+    naming_one_again_and_again_fills_no_log,
     the_drain_signal_goes_to_the_main_process,
     the_end_of_the_main_process_is_the_end_of_the_generation,
+    a_main_process_may_hand_over_and_end_at_once,
     a_main_process_that_dies_before_it_is_ready_has_failed,
     a_watchdog_aborts_the_main_process,
     a_kill_reaches_a_daemon_in_its_own_session,
     only_a_process_of_ones_own_can_be_named,
 ];
+
+trials_of_root![what_a_starter_said_is_heard_before_its_end];
+
+/// Trials that need a network of their own, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    trials().into_iter().chain(trials_of_root()).collect()
+}
 
 /// The starter has gone, and is kept as a zombie: its number is that of the process group.
 #[track_caller]
@@ -69,6 +81,30 @@ fn a_daemon_that_names_itself_is_followed() {
     }
 }
 
+fn a_starter_that_names_itself_again_is_followed() {
+    let setup = Setup::alone().connections().with("--respawn-delay 10ms..1s");
+    let go = setup.scene().path("go");
+    let daemon = format!("until.{}+exit.0", go.display());
+    let supervisor =
+        setup.role(&format!("notifies fork:group:{daemon} mainpid:last mainpid:self say:READY=1 serve")).start();
+    let starter = supervisor.serving_pid();
+    assert!(children(supervisor.pid()).contains(&starter));
+    std::fs::write(go, "").unwrap();
+    eventually("the other one has ended", || !children(starter).into_iter().any(alive));
+    assert_eq!(ask(supervisor.address()).pid, starter.as_raw());
+    assert_eq!(supervisor.serving_pid(), starter);
+    assert!(supervisor.scene.read("stderr").contains("from now on"));
+}
+
+fn naming_one_again_and_again_fills_no_log() {
+    let role = "notifies fork:group:after.100000 mainpid_many:2000 say:STATUS=done;READY=1 serve";
+    let supervisor = Setup::alone().with("--ready notify").role(role).start();
+    ask(supervisor.address());
+    let log = supervisor.scene.read("stderr");
+    let told = log.matches("from now on").count();
+    assert!((1..20).contains(&told), "told {told} times");
+}
+
 fn the_drain_signal_goes_to_the_main_process() {
     let role = "notifies fork:session:serve_alone mainpid:last say:READY=1";
     let supervisor = Setup::alone().role(role).start();
@@ -95,6 +131,26 @@ fn the_end_of_the_main_process_is_the_end_of_the_generation() {
         supervisor.wait_settled();
         eventually("nothing is left of the first", || supervisor.scene.processes().len() <= 3);
     }
+}
+
+/// Its last word and its end come to us together, and its end is not that of the one that it has named.
+fn a_main_process_may_hand_over_and_end_at_once() {
+    let setup = Setup::alone().connections().with("--respawn-delay 10ms..1s");
+    let go = setup.scene().path("go");
+    let first = format!("mainpid.self+say.READY=1+until.{}+fork.session.serve+mainpid.last+exit.0", go.display());
+    let supervisor = setup.role(&format!("notifies fork:session:{first}")).start();
+    let old = supervisor.serving_pid();
+    supervisor.signal(Signal::SIGSTOP);
+    eventually("we sleep", || stopped(supervisor.pid()));
+    std::fs::write(go, "").unwrap();
+    eventually("it has ended", || !alive(old));
+    supervisor.signal(Signal::SIGCONT);
+    supervisor.wait_status("its successor is known", |status| {
+        crate::harness::supervisor::serving(status).is_some_and(|serving| worker_pid(serving) != old)
+    });
+    let answer = ask(supervisor.address());
+    assert_eq!((answer.generation, answer.pid), (1, supervisor.serving_pid().as_raw()));
+    assert_eq!(supervisor.status()["counters"]["respawns"], 0);
 }
 
 fn a_main_process_that_dies_before_it_is_ready_has_failed() {
@@ -153,4 +209,28 @@ fn only_a_process_of_ones_own_can_be_named() {
     assert!(alive(Pid::from_raw(std::process::id().cast_signed())));
     let log = supervisor.scene.read("stderr");
     assert!(log.contains("which is none of its own"), "{log}");
+}
+
+/// Although there is more to hear than is heard at once.
+fn what_a_starter_said_is_heard_before_its_end() {
+    // Root of a container may not be allowed a network of its own.
+    if !Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let setup = Setup::alone().connections().wrap("queue 512").with("--ready notify");
+    let (go, endpoint) = (setup.scene().path("go"), unix(setup.scene(), "s"));
+    let supervisor = setup.listen(&[&endpoint]).role("notifies say:READY=1 serve").start();
+    let old = supervisor.serving_pid();
+    let said = "say_many:STATUS=starting:300 mainpid:last say:READY=1 exit:0";
+    supervisor.scene.role(&format!("notifies until:{} fork:session:serve {said}", go.display()));
+    let reload = supervisor.begin_reload();
+    let starter = || children(supervisor.pid()).into_iter().find(|child| *child != old);
+    eventually("the starter runs", || starter().is_some());
+    supervisor.signal(Signal::SIGSTOP);
+    eventually("we sleep", || stopped(supervisor.pid()));
+    std::fs::write(go, "").unwrap();
+    eventually("the starter has ended", || starter().is_none());
+    supervisor.signal(Signal::SIGCONT);
+    reload.finish(PATIENCE).expect(0);
+    assert_eq!(ask_unix(&endpoint), 2);
 }

@@ -1,8 +1,6 @@
-//! What children say by sd_notify(3), and what they store.
+//! What children say by sd_notify(3); what they store by it has a file of its own.
 
 use std::fs;
-use std::io::Read;
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +11,7 @@ use serde_json::Value;
 
 use crate::harness::client::{Client, ask};
 use crate::harness::load::Load;
-use crate::harness::process::{self, Exit, alive, descriptors_of};
+use crate::harness::process::{Exit, alive};
 use crate::harness::ran::{Ran, Running};
 use crate::harness::scene::suite;
 use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_of_root};
@@ -31,15 +29,11 @@ trials![
     a_start_that_needs_longer_gets_it,
     a_barrier_falls_when_all_before_it_is_done,
     a_shell_script_speaks_by_systemd_notify,
-    what_is_stored_comes_back,
-    the_client_library_stores_and_takes,
-    the_counter_of_the_page_goes_on_counting,
-    what_is_stored_can_be_removed,
-    what_has_hung_up_is_not_kept_unless_asked_for,
-    there_is_an_end_to_what_is_stored,
     strangers_are_left_out,
     what_is_no_message_harms_nobody,
     a_flood_of_words_delays_nobody,
+    reloads_and_stops_are_told_whatever_strangers_say,
+    a_word_that_is_left_out_is_told_of,
     the_socket_is_ours_alone_and_goes_with_us,
     a_second_instance_takes_nothing_away,
 ];
@@ -61,7 +55,7 @@ fn outside(supervisor: &Supervisor, steps: &str) -> Ran {
     Running::start(supervisor.scene.mark(&mut command)).finish(PATIENCE)
 }
 
-fn status_of(supervisor: &Supervisor) -> Value {
+pub(super) fn status_of(supervisor: &Supervisor) -> Value {
     let status = supervisor.status();
     crate::harness::supervisor::serving(&status).unwrap()["workers"][0]["status"].clone()
 }
@@ -249,137 +243,6 @@ fn a_shell_script_speaks_by_systemd_notify() {
     ask(supervisor.address());
 }
 
-fn what_is_stored_comes_back() {
-    for (pass, listeners) in [("listener", "web:127.0.0.1:"), ("connections", "")] {
-        let setup = Setup::alone().listen(&["web=127.0.0.1:0"]).with("--respawn-delay 10ms..1s --pass").with(pass);
-        let seen = setup.scene().path("seen");
-        let role = |say: &str| format!("notifies stored:{} {say} say:READY=1 serve", seen.display());
-        let names = if listeners.is_empty() { String::new() } else { "web:".to_owned() };
-        let supervisor = setup.role(&role("store:state:first store:more:second")).start();
-        let empty = supervisor.scene.read("seen");
-        assert_eq!(empty, format!("names {}\n", names.trim_end_matches(':')));
-        let expected = format!("state first\nmore second\nnames {names}state:more\n");
-        supervisor.scene.role(&role("say:STATUS=again"));
-        for turn in 0..3 {
-            fs::remove_file(&seen).unwrap();
-            if turn == 1 {
-                process::send(supervisor.serving_pid(), Signal::SIGKILL);
-                supervisor.wait_status("another one serves", |status| status["counters"]["respawns"] == 1);
-            } else {
-                supervisor.reload().expect(0);
-            }
-            eventually("the next one has looked", || seen.exists());
-            assert_eq!(supervisor.scene.read("seen"), expected);
-            supervisor.wait_settled();
-            ask(supervisor.address());
-        }
-    }
-}
-
-fn the_client_library_stores_and_takes() {
-    for (pass, listeners) in [("listener", 1), ("connections", 0)] {
-        let setup = Setup::alone().with("--respawn-delay 10ms..1s --pass").with(pass);
-        let seen = setup.scene().path("seen");
-        let supervisor = setup.role(&format!("keeps_by_library {}", seen.display())).start();
-        assert_eq!(supervisor.scene.read("seen"), format!("names [] listeners {listeners}\n"));
-        ask(supervisor.address());
-        for turn in 1..4 {
-            if turn == 2 {
-                process::send(supervisor.serving_pid(), Signal::SIGKILL);
-                supervisor.wait_status("another one serves", |status| {
-                    status["counters"]["respawns"] == 1 && crate::harness::supervisor::serving(status).is_some()
-                });
-            } else {
-                supervisor.reload().expect(0);
-            }
-            supervisor.wait_settled();
-            let text = supervisor.scene.read("seen");
-            assert_eq!(text, format!("names [\"state\"] listeners {listeners}\nkept"));
-            ask(supervisor.address());
-        }
-    }
-}
-
-fn the_counter_of_the_page_goes_on_counting() {
-    if Command::new("python3").arg("-V").output().is_err() {
-        return;
-    }
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notify.md")).unwrap();
-    let program = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
-    let setup = Setup::alone().with("--ready notify --respawn-delay 10ms..1s");
-    let script = setup.scene().write("counter.py", program);
-    let supervisor = setup.command(&["python3", script.to_str().unwrap()]).start();
-    let count = || {
-        let mut answer = String::new();
-        TcpStream::connect(supervisor.address()).unwrap().read_to_string(&mut answer).unwrap();
-        answer
-    };
-    assert_eq!(count(), "1\n");
-    for number in 1..4 {
-        supervisor.reload().expect(0);
-        supervisor.wait_settled();
-        assert_eq!(count(), format!("{}\n", 2 * number));
-        process::send(supervisor.serving_pid(), Signal::SIGKILL);
-        supervisor.wait_status("another one serves", |status| {
-            status["counters"]["respawns"] == number && crate::harness::supervisor::serving(status).is_some()
-        });
-        assert_eq!(count(), format!("{}\n", 2 * number + 1));
-        assert_eq!(status_of(&supervisor), format!("served {}", 2 * number + 1));
-    }
-}
-
-fn what_is_stored_can_be_removed() {
-    let setup = Setup::alone();
-    let seen = setup.scene().path("seen");
-    let steps = "store:a:1 store:b:2 store:a:3 say:FDSTOREREMOVE=1 say:FDSTOREREMOVE=1;FDNAME=a say:FDSTORE=1;FDNAME=b";
-    let supervisor = setup.role(&format!("notifies {steps} say:READY=1 serve")).start();
-    supervisor.scene.role(&format!("notifies stored:{} say:READY=1 serve", seen.display()));
-    supervisor.reload().expect(0);
-    let seen = supervisor.scene.read("seen");
-    assert!(seen.starts_with("b 2\nnames ") && seen.ends_with(":b\n"), "{seen}");
-}
-
-fn what_has_hung_up_is_not_kept_unless_asked_for() {
-    let setup = Setup::alone();
-    let seen = setup.scene().path("seen");
-    let supervisor = setup.role("notifies store_hung_up:gone:1 store_hung_up:kept:0 say:READY=1 serve").start();
-    eventually("it is told of", || supervisor.scene.read("stderr").contains("named gone has hung up"));
-    supervisor.scene.role(&format!("notifies stored:{} say:READY=1 serve", seen.display()));
-    supervisor.reload().expect(0);
-    let seen = supervisor.scene.read("seen");
-    assert!(seen.starts_with("kept \nnames ") && seen.ends_with(":kept\n"), "{seen}");
-}
-
-fn there_is_an_end_to_what_is_stored() {
-    let setup = Setup::alone();
-    let seen = setup.scene().path("seen");
-    let supervisor = setup.role("notifies say:READY=1 serve").start();
-    let before = supervisor.census();
-    // As many at once as a datagram carries, and more of them than there is room for.
-    supervisor.scene.role("notifies store_many:x:253:4 say:READY=1 serve");
-    supervisor.reload().expect(0);
-    supervisor.wait_settled();
-    let kept = |supervisor: &Supervisor| {
-        descriptors_of(supervisor.pid()).values().filter(|target| target.starts_with("/memfd:stored")).count()
-    };
-    assert_eq!(kept(&supervisor), 512);
-    supervisor.scene.role(&format!("notifies stored:{} say:READY=1 serve", seen.display()));
-    let load = Load::on(supervisor.address());
-    supervisor.reload().expect(0);
-    let text = supervisor.scene.read("seen");
-    assert_eq!(text.lines().filter(|line| line.starts_with("x ")).count(), 512);
-    assert!(text.starts_with("x 0.0\n") && text.contains("\nx 1.252\n"), "in the order in which they came");
-    load.finish().expect_nothing_noticed();
-    supervisor.wait_settled();
-    supervisor.scene.role("notifies say:FDSTOREREMOVE=1;FDNAME=x say:READY=1 serve");
-    supervisor.reload().expect(0);
-    supervisor.wait_settled();
-    assert_eq!(kept(&supervisor), 0);
-    assert_eq!(supervisor.census(), before);
-    let log = supervisor.scene.read("stderr");
-    assert!(log.contains("are not stored: there are 512 already"), "{log}");
-}
-
 fn strangers_are_left_out() {
     let supervisor = Setup::alone().with("--ready notify").role("notifies say:STATUS=mine;READY=1 serve").start();
     let before = supervisor.census();
@@ -447,8 +310,9 @@ fn what_is_no_message_harms_nobody() {
 
 fn a_flood_of_words_delays_nobody() {
     let setup = Setup::alone().connections();
-    let supervisor =
-        setup.role("notifies say:READY=1 flood:STATUS=number flood:STATUS=another flood:X=1 serve").start();
+    let supervisor = setup
+        .role("notifies say:READY=1 flood:STATUS=number flood:STOPPING=1;X= flood:MAINPID=1;X= flood_store serve")
+        .start();
     let load = Load::on(supervisor.address());
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
@@ -465,6 +329,29 @@ fn a_flood_of_words_delays_nobody() {
     assert!(kilobytes < 200_000, "{resident}");
     let log = supervisor.scene.read("stderr");
     assert!(log.len() < 100_000, "{} bytes of log", log.len());
+}
+
+fn reloads_and_stops_are_told_whatever_strangers_say() {
+    let setup = Setup::alone();
+    let go = setup.scene().path("go");
+    let supervisor = setup
+        .role(&format!("notifies say:READY=1 until:{} say:RELOADING=1 say:STOPPING=1 serve", go.display()))
+        .start();
+    outside(&supervisor, "say:STATUS=theirs after:100").expect(0);
+    let log = || supervisor.scene.read("stderr");
+    eventually("the stranger is told of", || log().contains("is no child of ours"));
+    fs::write(&go, "").unwrap();
+    for word in ["reloads", "stops"] {
+        eventually(word, || log().contains(&format!("generation 1 says that it {word}\n")));
+    }
+}
+
+fn a_word_that_is_left_out_is_told_of() {
+    for (word, why) in [("long:5000", "it is too long"), ("hex:58003d", "it has a NUL in it")] {
+        let supervisor = Setup::alone().role(&format!("notifies {word} say:READY=1 serve")).start();
+        let log = supervisor.scene.read("stderr");
+        assert!(log.contains(&format!("a word by sd_notify is left out: {why}\n")), "{log}");
+    }
 }
 
 fn the_socket_is_ours_alone_and_goes_with_us() {

@@ -1,6 +1,7 @@
 //! Programs that are linked with the original library, and whoever pretends to be one.
 
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ trials![
     a_taken_name_is_a_warning_and_is_had_later,
     the_listener_pass_gives_a_hint,
     a_stop_lets_it_read_the_rest,
+    what_another_gave_back_reaches_it_without_its_state,
+    it_ends_when_we_are_killed_and_drains_when_orphans_are_kept,
 ];
 
 trials_of_root![a_descendant_of_another_user_is_turned_away, a_child_that_drops_its_rights_may_connect];
@@ -314,6 +317,44 @@ fn a_stop_lets_it_read_the_rest() {
         drop(clients);
         assert_eq!(supervisor.wait_exit(), process::Exit::Code(0));
         assert!(Channel::connect(port).is_err(), "the name is free");
+    }
+}
+
+fn what_another_gave_back_reaches_it_without_its_state() {
+    let port = free_port();
+    let supervisor = setup(port).role("line_counter").start();
+    let mut client = BufReader::new(TcpStream::connect(supervisor.address()).unwrap());
+    client.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut say = |line: &[u8]| {
+        client.get_mut().write_all(line).unwrap();
+        let mut answer = String::new();
+        client.read_line(&mut answer).unwrap();
+        answer
+    };
+    assert_eq!(say(b"a line\n"), "1\n");
+    supervisor.scene.role(&format!("original {port} 0"));
+    supervisor.reload().expect(0);
+    let answer = say(b"0 hello\n");
+    assert!(answer.starts_with("2 ") && answer.ends_with(" hello\n"), "{answer}");
+    assert_eq!(supervisor.status()["counters"]["given_back"], 1);
+}
+
+fn it_ends_when_we_are_killed_and_drains_when_orphans_are_kept() {
+    for keep in [false, true] {
+        let port = free_port();
+        let setup = setup(port).role(&format!("original {port} 0"));
+        let setup = if keep { setup.with("--orphans keep").with_path("--child-log", "child-log") } else { setup };
+        let mut supervisor = setup.start();
+        let child = supervisor.serving_pid();
+        let mut client = Client::connect(supervisor.address()).unwrap();
+        client.ask(Duration::ZERO, "before").unwrap();
+        supervisor.kill();
+        if keep {
+            client.ask(Duration::from_millis(300), "after").unwrap();
+            assert!(process::alive(child));
+        }
+        drop(client);
+        eventually("it has ended", || !process::alive(child));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong, with the number that C is told by errno. The header says the same in words.
 
-use socket_protector_client::Error;
+use crate::ffi;
+use socket_protector_client::{Error, handoff};
 use std::io;
 
 /// Why a function of the library failed.
@@ -12,6 +13,9 @@ pub(crate) enum Failure {
     /// The environment tells of no supervisor.
     #[error("there is no supervisor")]
     NoSupervisor,
+    /// No descriptor is left of those that were stored under a name.
+    #[error("nothing is stored under that name, or all of it was taken")]
+    NothingStored,
     /// Nothing to take at the moment.
     #[error("no connection waits")]
     Nothing,
@@ -60,6 +64,26 @@ pub(crate) enum Failure {
     /// The client library failed.
     #[error(transparent)]
     Client(#[from] Error),
+    /// A map of metadata for which the caller has too little room.
+    #[error("the map has {length} bytes, for which {size} are no room")]
+    NoRoom {
+        /// How many it has.
+        length: usize,
+        /// For how many there is room.
+        size: usize,
+    },
+    /// Metadata that is no key-value map.
+    #[error("the metadata is no key-value map")]
+    NoMap {
+        /// What is wrong with it.
+        source: handoff::key_value::KeyValueError,
+    },
+    /// A map without that key.
+    #[error("the map has no such key")]
+    NoKey,
+    /// A handoff failed.
+    #[error(transparent)]
+    Handoff(#[from] handoff::Error),
     /// Accepting failed, for a reason that is not the client library's own.
     #[error("cannot accept")]
     Accept {
@@ -85,7 +109,7 @@ impl Failure {
     pub(crate) fn errno(&self) -> i32 {
         match self {
             Failure::Argument => libc::EINVAL,
-            Failure::NoSupervisor => libc::ENOENT,
+            Failure::NoSupervisor | Failure::NothingStored => libc::ENOENT,
             Failure::Nothing => libc::EAGAIN,
             Failure::Drained => libc::ESHUTDOWN,
             Failure::Terminated => libc::ECANCELED,
@@ -96,6 +120,10 @@ impl Failure {
             | Failure::Descriptor { source, .. }
             | Failure::Accept { source } => number(source),
             Failure::Client(error) => number_of_client(error),
+            Failure::NoRoom { .. } => libc::ERANGE,
+            Failure::NoMap { .. } => libc::EBADMSG,
+            Failure::NoKey => libc::ENOENT,
+            Failure::Handoff(error) => ffi::handoff::number(error),
         }
     }
 
@@ -110,13 +138,14 @@ impl Failure {
 fn number_of_client(error: &Error) -> i32 {
     match error {
         Error::Missing { .. } | Error::Variable { .. } => libc::EINVAL,
+        Error::Taken => libc::EBUSY,
         Error::OtherProcess { .. } => libc::EPERM,
         Error::Lost { .. } => libc::ECONNABORTED,
         Error::NoSupervisor => libc::ENOTCONN,
         Error::StateTooLong { .. } => libc::EMSGSIZE,
-        Error::NoListener { .. } => libc::EINVAL,
+        Error::NoListener { .. } | Error::StoredName { .. } => libc::EINVAL,
         Error::NoRoom { .. } => libc::ERANGE,
-        Error::Record { .. } | Error::Surplus { .. } => libc::EBADMSG,
+        Error::Record { .. } | Error::Count { .. } => libc::EBADMSG,
         Error::Inherited { source, .. }
         | Error::Flags { source, .. }
         | Error::ParentDeath { source }
@@ -131,12 +160,8 @@ fn number_of_client(error: &Error) -> i32 {
     }
 }
 
-fn number(error: &io::Error) -> i32 {
-    match error.kind() {
-        // Made by the client library, after a wait of its own.
-        io::ErrorKind::TimedOut => libc::ETIMEDOUT,
-        _ => error.raw_os_error().unwrap_or(libc::EIO),
-    }
+pub(crate) fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 #[cfg(test)]
@@ -150,7 +175,7 @@ mod tests {
         assert_eq!(of(Error::Accept { listener: 0, source: emfile() }), libc::EMFILE);
         assert_eq!(of(Error::NoDescriptors { connections: 3, source: emfile() }), libc::EMFILE);
         assert_eq!(of(Error::Lost { count: 1 }), libc::ECONNABORTED);
-        assert_eq!(of(Error::Surplus { expected: 1, found: 2 }), libc::EBADMSG);
+        assert_eq!(of(Error::Count { expected: 1, found: 2 }), libc::EBADMSG);
         // A cause with the kind of a state is not taken for the state.
         let busy = io::Error::from_raw_os_error(libc::EAGAIN);
         assert_eq!(of(Error::Accept { listener: 0, source: busy }), libc::EAGAIN);
@@ -168,7 +193,7 @@ mod tests {
         assert_eq!(of(Error::NoSupervisor), libc::ENOTCONN);
         assert_eq!(of(Error::StateTooLong { length: 65_537 }), libc::EMSGSIZE);
         assert_eq!(of(Error::NoListener { listener: 65_536 }), libc::EINVAL);
-        assert_eq!(send(io::ErrorKind::TimedOut.into()), libc::ETIMEDOUT);
+        assert_eq!(send(io::Error::from_raw_os_error(libc::ETIMEDOUT)), libc::ETIMEDOUT);
         assert_eq!(send(io::Error::from_raw_os_error(libc::EPIPE)), libc::EPIPE);
         assert_eq!(send(io::Error::from_raw_os_error(libc::EAGAIN)), libc::EAGAIN);
         assert_eq!(Failure::of_accept(Error::NoRoom { length: 9 }.into()).errno(), libc::ERANGE);

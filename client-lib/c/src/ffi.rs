@@ -2,13 +2,16 @@
 //! errno and syslog, and a panic an error: nothing unwinds into C.
 #![allow(unsafe_code, reason = "the boundary to C: its pointers and its symbols; each use says why it is sound")]
 
+pub(crate) mod handoff;
+
 use crate::failure::Failure;
 use crate::handle::Handle;
 use crate::sys;
 use nix::errno::Errno;
+use socket_protector_client::descriptors::MAX_DESCRIPTORS;
 use socket_protector_client::wire::MAX_STATE;
 use socket_protector_client::{Connection, Error};
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
@@ -99,12 +102,12 @@ unsafe extern "C" fn socket_protector_accept(p: *mut PrivSocketProtector) -> c_i
 /// # Safety
 /// `p` is NULL or came from a function that opens and was not destroyed; `listener` is NULL or can be written to.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn socket_protector_accept_from(p: *mut PrivSocketProtector, listener: *mut c_uint) -> c_int {
+unsafe extern "C" fn socket_protector_accept_from(p: *mut PrivSocketProtector, listener: *mut usize) -> c_int {
     let accept = |handle: &Handle| {
         let connection = handle.accept(usize::MAX)?;
         if !listener.is_null() {
             // SAFETY: as the caller promises.
-            unsafe { listener.write(connection.listener() as c_uint) };
+            unsafe { listener.write(connection.listener()) };
         }
         Ok(number(connection))
     };
@@ -284,9 +287,82 @@ unsafe extern "C" fn socket_protector_listener_fd(p: *const PrivSocketProtector,
     unsafe { with(p, -1, |handle| handle.listener(index)) }
 }
 
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `name` is NULL or a string; `count` numbers can be
+/// read from `fds` on, or `fds` is NULL, and the caller keeps those descriptors open during this call.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_store(
+    p: *mut PrivSocketProtector,
+    name: *const c_char,
+    fds: *const c_int,
+    count: usize,
+) -> c_int {
+    let store = |handle: &Handle| {
+        if fds.is_null() || !(1..=MAX_DESCRIPTORS).contains(&count) {
+            return Err(Failure::Argument);
+        }
+        // SAFETY: it is not NULL and the length is not beyond what a slice may have; else as the caller promises.
+        let numbers = unsafe { slice::from_raw_parts(fds, count) };
+        if let Some(&descriptor) = numbers.iter().find(|&&number| number < 0) {
+            return Err(Failure::Descriptor { descriptor, source: Errno::EBADF.into() });
+        }
+        // SAFETY: none is -1, and whether they are open the sending tells; the caller keeps them open during this call.
+        let borrowed: Vec<_> = numbers.iter().map(|&number| unsafe { BorrowedFd::borrow_raw(number) }).collect();
+        // SAFETY: as the caller promises.
+        handle.store(unsafe { text(name) }?, &borrowed).map(|()| 0)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, store) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `name` is NULL or a string.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_unstore(p: *mut PrivSocketProtector, name: *const c_char) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| handle.unstore(text(name)?).map(|()| 0)) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed; `name` is NULL or a string.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_take_stored(p: *mut PrivSocketProtector, name: *const c_char) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, -1, |handle| Ok(handle.take_stored(text(name)?)?.into_raw_fd())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_stored_count(p: *const PrivSocketProtector) -> usize {
+    // SAFETY: as the caller promises.
+    unsafe { with(p, 0, |handle| Ok(handle.stored_names().len())) }
+}
+
+/// # Safety
+/// `p` is NULL or came from a function that opens and was not destroyed.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket_protector_stored_name(p: *const PrivSocketProtector, index: usize) -> *const c_char {
+    let name = |handle: &Handle| handle.stored_names().get(index).map(|name| name.as_ptr()).ok_or(Failure::Argument);
+    // SAFETY: as the caller promises.
+    unsafe { with(p, ptr::null(), name) }
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn socket_protector_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// A name that C gives; bytes that are no UTF-8 are in none.
+///
+/// # Safety
+/// `text` is NULL or a string that outlives what is made of it.
+unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, Failure> {
+    if text.is_null() {
+        return Err(Failure::Argument);
+    }
+    // SAFETY: it is not NULL, and else as the caller promises.
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| Failure::Argument)
 }
 
 /// A connection as C has it, without what state it came with.

@@ -19,11 +19,14 @@ pub(crate) struct Handle {
     /// Somebody has looked for connections since then.
     looked: AtomicBool,
     nonblocking: AtomicBool,
-    /// Readable when accepting would not wait. Made when asked for, because processes that fork would share it.
+    /// Readable when accepting would not wait. Made when asked for.
     readable: OnceLock<Either>,
-    making: Mutex<()>,
+    /// The process whose `readable` it is: one that forked shares it until it gets its own.
+    readable_of: Mutex<u32>,
     name: CString,
     listener_names: Vec<CString>,
+    /// What earlier generations stored, whether it was taken meanwhile or not.
+    stored_names: Vec<CString>,
 }
 
 #[derive(Debug)]
@@ -53,22 +56,24 @@ impl Handle {
 
     fn new(source: Source) -> Result<Handle, Failure> {
         let bell = Bell::new().map_err(|source| Failure::Wait { source })?;
-        let (name, listeners) = match &source {
-            Source::Supervisor(protector) => (protector.name(), protector.listener_names()),
-            Source::Rendezvous(rendezvous) => (rendezvous.name(), &[][..]),
+        let (name, listeners, stored) = match &source {
+            Source::Supervisor(protector) => (protector.name(), protector.listener_names(), protector.stored_names()),
+            Source::Rendezvous(rendezvous) => (rendezvous.name(), &[][..], Vec::new()),
         };
         // What was in the environment has no zero byte.
         let text = |text: &str| CString::new(text).unwrap_or_default();
-        let (name, listener_names) = (text(name), listeners.iter().map(|name| text(name)).collect());
+        let texts = |all: &[String]| all.iter().map(|name| text(name)).collect();
+        let (name, listener_names, stored_names) = (text(name), texts(listeners), texts(&stored));
         Ok(Handle {
             source,
             bell,
             looked: AtomicBool::new(false),
             nonblocking: AtomicBool::new(false),
             readable: OnceLock::new(),
-            making: Mutex::new(()),
+            readable_of: Mutex::new(std::process::id()),
             name,
             listener_names,
+            stored_names,
         })
     }
 
@@ -121,18 +126,26 @@ impl Handle {
         Ok(())
     }
 
-    /// The descriptor for event loops.
+    /// The descriptor for event loops, with the same number after a fork.
     pub(crate) fn readable(&self) -> Result<RawFd, Failure> {
         // One at a time, so that two threads do not both make one.
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(readable) = self.readable.get() {
-            return Ok(readable.as_fd().as_raw_fd());
-        }
+        let mut of = self.readable_of.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = std::process::id();
         let source = match &self.source {
             Source::Supervisor(protector) => protector.try_as_fd()?,
             Source::Rendezvous(rendezvous) => rendezvous.as_fd(),
         };
-        let made = Either::of([source, self.bell.heard()]).map_err(|source| Failure::Wait { source })?;
+        let sources = [source, self.bell.heard()];
+        let failed = |source| Failure::Wait { source };
+        if let Some(readable) = self.readable.get() {
+            if *of != own {
+                readable.renew(sources).map_err(failed)?;
+                *of = own;
+            }
+            return Ok(readable.as_fd().as_raw_fd());
+        }
+        let made = Either::of(sources).map_err(failed)?;
+        *of = own;
         Ok(self.readable.get_or_init(|| made).as_fd().as_raw_fd())
     }
 
@@ -165,6 +178,35 @@ impl Handle {
             Source::Supervisor(protector) => Ok(protector.open_connections(count)?),
             Source::Rendezvous(_) => Ok(()),
         }
+    }
+
+    /// Leaves duplicates with the supervisor.
+    pub(crate) fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        match &self.source {
+            Source::Supervisor(protector) => Ok(protector.store(name, descriptors)?),
+            // The original stores nothing.
+            Source::Rendezvous(_) => Err(Error::NoSupervisor.into()),
+        }
+    }
+
+    pub(crate) fn unstore(&self, name: &str) -> Result<(), Failure> {
+        match &self.source {
+            Source::Supervisor(protector) => Ok(protector.unstore(name)?),
+            Source::Rendezvous(_) => Err(Error::NoSupervisor.into()),
+        }
+    }
+
+    /// The next descriptor of that name that was not yet taken.
+    pub(crate) fn take_stored(&self, name: &str) -> Result<OwnedFd, Failure> {
+        let taken = match &self.source {
+            Source::Supervisor(protector) => protector.take_next_stored(name),
+            Source::Rendezvous(_) => None,
+        };
+        taken.ok_or(Failure::NothingStored)
+    }
+
+    pub(crate) fn stored_names(&self) -> &[CString] {
+        &self.stored_names
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -32,11 +32,7 @@ impl Event {
 
     /// Puts a new one in its place, with the same number, for this process only.
     pub(crate) fn renew(&self) -> io::Result<()> {
-        let new = Event::new()?;
-        // SAFETY: both numbers are open and owned by their events. This one owns its number as before; only what the
-        // number stands for has changed, and what waits by it already goes on with what it was.
-        let replaced = unsafe { libc::dup3(new.0.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) };
-        if replaced < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        replace(self.as_fd(), Event::new()?.as_fd())
     }
 }
 
@@ -58,12 +54,25 @@ impl Either {
         }
         Ok(Either(all))
     }
+
+    /// Puts a new one in its place, with the same number, for this process only.
+    pub(crate) fn renew(&self, sources: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+        replace(self.as_fd(), Either::of(sources)?.as_fd())
+    }
 }
 
 impl AsFd for Either {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.0.as_fd()
     }
+}
+
+/// Lets a number stand for what another stands for.
+fn replace(number: BorrowedFd<'_>, by: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open and stay so. Whoever owns the number owns it as before; only what it stands for has changed,
+    // and what waits by it already goes on with what it was.
+    let replaced = unsafe { libc::dup3(by.as_raw_fd(), number.as_raw_fd(), libc::O_CLOEXEC) };
+    if replaced < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The original gives the whole `sun_path` to the kernel, so the zeros after the text belong to the name.

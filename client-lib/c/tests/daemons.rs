@@ -14,6 +14,7 @@ use socket_protector_client::{Connection, descriptors};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
@@ -374,6 +375,64 @@ fn with_a_full_channel_only_giving_back_waits() {
             matches!(heard, Some((FromChild::GiveBack { .. }, sockets)) if sockets.len() == 1)
         });
         daemon.ends("done\n");
+    }
+}
+
+#[test]
+fn an_event_loop_of_a_forked_process_is_told_of_its_own_alone() {
+    for program in in_c() {
+        let (supervisor, channel) = Supervisor::new();
+        let mut waiting = pass(&supervisor, 2);
+        Daemon::on(channel, &program, "forked_polled").ends("done\n");
+        waiting.iter_mut().for_each(answered);
+    }
+}
+
+/// What comes to the socket of sd_notify(3): the text, and how many descriptors.
+fn notified(socket: &UnixDatagram) -> (String, Vec<OwnedFd>) {
+    let (mut buffer, mut descriptors) = ([0; 256], Vec::new());
+    let received = descriptors::receive(socket.as_fd(), &mut buffer, &mut descriptors, true).unwrap();
+    (String::from_utf8(buffer[..received.bytes].to_vec()).unwrap(), descriptors)
+}
+
+#[test]
+fn descriptors_are_taken_and_stored() {
+    const LINE: &str = "LISTEN_FDS=3 LISTEN_PID=$$ LISTEN_FDNAMES=state:more:state SOCKET_PROTECTOR_LISTENERS=0 \
+                        SOCKET_PROTECTOR_CHANNEL=9 exec \"$0\" \"$@\" 3<&0 4<&0 5<&0 9<&1 0</dev/null 1>&2";
+    for program in in_c().into_iter().take(1) {
+        let folder = own_folder();
+        let path = folder.join("notify");
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let line = format!("NOTIFY_SOCKET={} {LINE}", path.display());
+        let (_supervisor, channel) = Supervisor::new();
+        let input = std::fs::File::open("/dev/null").unwrap();
+        let mut daemon = Daemon::start(&line, &program, "stored", input, channel);
+        for (text, count) in [("FDSTORE=1\nFDNAME=kept", 2), ("FDSTOREREMOVE=1\nFDNAME=state", 0)] {
+            let (said, sent) = notified(&socket);
+            assert_eq!((said.as_str(), sent.len()), (text, count));
+            let (said, barrier) = notified(&socket);
+            assert_eq!((said.as_str(), barrier.len()), ("BARRIER=1", 1));
+        }
+        daemon.says("stored 2");
+        daemon.ends("done\n");
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// A folder for this test binary.
+fn own_folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("notify-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn a_supervisor_that_never_reads_is_a_timeout_with_its_number() {
+    for program in in_c().into_iter().take(1) {
+        let (_supervisor, channel) = Supervisor::new();
+        Daemon::on(channel, &program, "stuck").ends("done\n");
     }
 }
 

@@ -18,6 +18,11 @@ impl Deadline {
         Deadline(limit.and_then(|limit| Instant::now().checked_add(limit)))
     }
 
+    /// The sooner of two.
+    pub(super) fn sooner(self, other: Deadline) -> Deadline {
+        Deadline(self.0.into_iter().chain(other.0).min())
+    }
+
     /// The time that is left.
     pub(super) fn left(self) -> Option<Duration> {
         self.0.map(|moment| moment.saturating_duration_since(Instant::now()))
@@ -53,7 +58,8 @@ impl Deadline {
         }
     }
 
-    fn check(self) -> io::Result<()> {
+    /// An error once it is over.
+    pub(super) fn check(self) -> io::Result<()> {
         if self.is_over() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }

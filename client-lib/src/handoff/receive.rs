@@ -66,7 +66,7 @@ impl Receiver {
     }
 
     /// How long each call may take, callbacks included; `None` waits for ever. A callback that has begun is not broken
-    /// off.
+    /// off. With a limit of zero a message that is there already is received, and no second one.
     pub fn time_limit(mut self, limit: Option<Duration>) -> Receiver {
         self.time_limit = limit;
         self
@@ -123,6 +123,8 @@ impl Receiver {
                 0 => return Ok(before),
                 count => before += count,
             }
+            // A peer that always has another message leaves nothing to wait for, where the time would be looked at.
+            deadline.check().map_err(|source| Error::Receive { source })?;
         }
     }
 

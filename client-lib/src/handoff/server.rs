@@ -10,7 +10,7 @@ use super::path::Place;
 use super::peer::Allowed;
 use super::send::{Limits, Message};
 use super::sequence::{Sequence, Step};
-use crate::sys::{self, UNWATCHED};
+use crate::sys::{self, UNWATCHED, Watched};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::io;
 use std::ops::ControlFlow;
@@ -44,13 +44,15 @@ pub struct ServerOptions {
     mode: u32,
     allowed: Allowed,
     time_limit: Option<Duration>,
+    stop_limit: Option<Duration>,
     limits: Limits,
 }
 
 impl Default for ServerOptions {
     fn default() -> ServerOptions {
         let (allowed, limits) = Default::default();
-        ServerOptions { mode: DEFAULT_MODE, allowed, time_limit: Some(DEFAULT_TIME_LIMIT), limits }
+        let (time_limit, stop_limit) = (Some(DEFAULT_TIME_LIMIT), Some(DEFAULT_TIME_LIMIT));
+        ServerOptions { mode: DEFAULT_MODE, allowed, time_limit, stop_limit, limits }
     }
 }
 
@@ -71,6 +73,13 @@ impl ServerOptions {
     /// How long a client may take (10 s); `None` for ever.
     pub fn time_limit(mut self, limit: Option<Duration>) -> ServerOptions {
         self.time_limit = limit;
+        self
+    }
+
+    /// How long those clients that are being served may still take once no further one is taken (10 s), if their own
+    /// time is not over before; `None` for as long as that is.
+    pub fn stop_limit(mut self, limit: Option<Duration>) -> ServerOptions {
+        self.stop_limit = limit;
         self
     }
 
@@ -132,14 +141,26 @@ impl Server {
         self.options.limits.check(sequence.metadata())?;
         let mut clients: Vec<Client> = Vec::new();
         let mut taking = true;
+        let mut ends = false;
         let mut pause = None;
         loop {
             taking = taking && !self.stopped.load(Ordering::Acquire);
             if !taking && clients.is_empty() {
                 return Ok(());
             }
+            if !taking && !ends {
+                ends = true;
+                let end = Deadline::after(self.options.stop_limit);
+                clients.iter_mut().for_each(|client| client.deadline = client.deadline.sooner(end));
+            }
             let accepting = taking && clients.len() < CLIENTS && pause.is_none();
-            let ready = self.wait(&clients, accepting, pause)?;
+            let listener = match taking {
+                true if accepting => sys::watch(self.listener.as_fd()),
+                // It is shut down when it is time to stop.
+                true => sys::watch_for_failure(self.listener.as_fd()),
+                false => UNWATCHED,
+            };
+            let ready = wait(listener, &clients, pause)?;
             pause = None;
             if accepting && ready.first() == Some(&true) {
                 pause = self.accept(&mut clients, &mut failed)?;
@@ -171,25 +192,6 @@ impl Server {
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
     }
 
-    /// Waits for the listener and the clients; which of them, in this order, have an event.
-    fn wait(&self, clients: &[Client], accepting: bool, pause: Option<Duration>) -> Result<Vec<bool>, Error> {
-        let mut watched = vec![if accepting { sys::watch(self.listener.as_fd()) } else { UNWATCHED }];
-        watched.extend(clients.iter().map(|client| match client.short {
-            true => UNWATCHED,
-            false => sys::watch_for_room(client.stream.as_fd()),
-        }));
-        let of_clients = clients.iter().filter_map(|client| match client.short {
-            true => Some(RETRY),
-            false => client.deadline.left(),
-        });
-        let time = of_clients.chain(pause).min();
-        match sys::poll(&mut watched, milliseconds(time)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(Error::Accept { source: error }),
-            Err(_) => Ok(vec![false; watched.len()]),
-            Ok(()) => Ok(watched.iter().map(|entry| entry.revents != 0).collect()),
-        }
-    }
-
     /// Takes the clients that wait, and refuses those that may not be one; how long to wait before the next try, if this
     /// process has no descriptor left.
     fn accept(&self, clients: &mut Vec<Client>, failed: &mut impl FnMut(Error)) -> Result<Option<Duration>, Error> {
@@ -215,6 +217,25 @@ impl Server {
             }
         }
         Ok(None)
+    }
+}
+
+/// Waits for the listener and the clients; which of them, in this order, have an event.
+fn wait(listener: Watched, clients: &[Client], pause: Option<Duration>) -> Result<Vec<bool>, Error> {
+    let mut watched = vec![listener];
+    watched.extend(clients.iter().map(|client| match client.short {
+        true => UNWATCHED,
+        false => sys::watch_for_room(client.stream.as_fd()),
+    }));
+    let of_clients = clients.iter().filter_map(|client| match client.short {
+        true => Some(RETRY),
+        false => client.deadline.left(),
+    });
+    let time = of_clients.chain(pause).min();
+    match sys::poll(&mut watched, milliseconds(time)) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(Error::Accept { source: error }),
+        Err(_) => Ok(vec![false; watched.len()]),
+        Ok(()) => Ok(watched.iter().map(|entry| entry.revents != 0).collect()),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Descriptors that outlive this process: what earlier generations stored, and what is stored for later ones.
 
 use super::Protector;
-use super::tell::{PATIENCE, send_patiently};
+use super::tell::{PATIENCE, send_patiently, timed_out};
 use crate::error::Error;
 use crate::sys;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -28,6 +29,14 @@ impl Protector {
         stored.extract_if(.., |(known, _)| known == name).map(|(_, descriptor)| descriptor).collect()
     }
 
+    /// One of what [`take_stored`](Protector::take_stored) takes, in the same order.
+    #[doc(hidden)]
+    pub fn take_next_stored(&self, name: &str) -> Option<OwnedFd> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = stored.iter().position(|(known, _)| known == name)?;
+        Some(stored.remove(place).1)
+    }
+
     /// Leaves duplicates of up to [`MAX_DESCRIPTORS`](crate::descriptors::MAX_DESCRIPTORS) descriptors with the
     /// supervisor, for this name: sockets, pipes, files, memory. They come to every generation that starts from now on,
     /// also after a crash of this one, until they are removed. What hangs up is dropped before that.
@@ -37,30 +46,54 @@ impl Protector {
     ///
     /// The name is ASCII without control characters and colons, of 1 to 255 characters.
     pub fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        self.notify(&format!("FDSTORE=1\nFDNAME={}", checked(name)?), descriptors)
+        self.word_to_store(name)?.say(descriptors)
     }
 
     /// Removes what is stored under this name. What was taken of it is not closed by that.
     ///
     /// Waits as [`store`](Protector::store).
     pub fn unstore(&self, name: &str) -> Result<(), Error> {
-        self.notify(&format!("FDSTOREREMOVE=1\nFDNAME={}", checked(name)?), &[])
+        self.word_to_unstore(name)?.say(&[])
     }
 
-    /// Says something by sd_notify(3), then waits at a barrier.
-    fn notify(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
-        let path = self.notify.as_ref().ok_or(Error::NoSupervisor)?;
+    pub(crate) fn word_to_store(&self, name: &str) -> Result<Word, Error> {
+        self.word(format!("FDSTORE=1\nFDNAME={}", checked(name)?))
+    }
+
+    pub(crate) fn word_to_unstore(&self, name: &str) -> Result<Word, Error> {
+        self.word(format!("FDSTOREREMOVE=1\nFDNAME={}", checked(name)?))
+    }
+
+    fn word(&self, text: String) -> Result<Word, Error> {
+        Ok(Word { path: self.notify.clone().ok_or(Error::NoSupervisor)?, text })
+    }
+}
+
+/// Something to be said by sd_notify(3).
+#[derive(Debug)]
+pub(crate) struct Word {
+    path: PathBuf,
+    text: String,
+}
+
+impl Word {
+    /// Says it, then waits at a barrier.
+    pub(crate) fn say(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let say = || -> io::Result<()> {
             let socket = UnixDatagram::unbound()?;
-            socket.connect(path)?;
-            send_patiently(socket.as_fd(), text.as_bytes(), descriptors)?;
+            socket.connect(&self.path)?;
+            send_patiently(socket.as_fd(), self.text.as_bytes(), descriptors)?;
             let (ours, theirs) = io::pipe()?;
             send_patiently(socket.as_fd(), b"BARRIER=1", &[theirs.as_fd()])?;
             drop(theirs);
             wait_for_end(ours.as_fd())
         };
-        say().map_err(|source| Error::Send { record: "a word about stored descriptors", source })
+        say().map_err(failed)
     }
+}
+
+pub(crate) fn failed(source: io::Error) -> Error {
+    Error::Send { record: "a word about stored descriptors", source }
 }
 
 fn wait_for_end(pipe: BorrowedFd<'_>) -> io::Result<()> {
@@ -72,7 +105,7 @@ fn wait_for_end(pipe: BorrowedFd<'_>) -> io::Result<()> {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             // The end is all that there ever is to be read.
             Ok(()) if watched[0].revents != 0 => return Ok(()),
-            Ok(()) | Err(_) if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(()) | Err(_) if left.is_zero() => return Err(timed_out()),
             Ok(()) | Err(_) => {}
         }
     }

@@ -8,14 +8,14 @@ use crate::sys;
 use crate::wire::{self, FromChild, MAX_STATE, VERSION};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a record that has to arrive may wait for a supervisor that reads nothing.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How soon it is tried again when this user has too many descriptors under way, or the system is short of memory;
-/// nothing tells when that changes.
-const RETRY: Duration = Duration::from_millis(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon it is tried again where nothing tells when it may succeed.
+pub(crate) const RETRY: Duration = Duration::from_millis(5);
 
 impl Protector {
     /// Gives an open connection back, with what the daemon that takes it has to know: the supervisor passes it on to
@@ -43,14 +43,27 @@ impl Protector {
     /// [`give_back`](Protector::give_back) of a socket that stays open here, for a caller that closes it afterwards.
     #[doc(hidden)]
     pub fn give_back_socket(&self, socket: BorrowedFd<'_>, listener: usize, state: &[u8]) -> Result<(), Error> {
-        let channel = self.channel.as_ref().ok_or(Error::NoSupervisor)?;
+        self.send_given(&self.record_to_give(listener, state)?, socket, send_patiently)
+    }
+
+    /// What tells of a connection that is given back.
+    pub(crate) fn record_to_give(&self, listener: usize, state: &[u8]) -> Result<Vec<u8>, Error> {
+        if self.channel.is_none() {
+            return Err(Error::NoSupervisor);
+        }
         if state.len() > MAX_STATE {
             return Err(Error::StateTooLong { length: state.len() });
         }
         let listener = u16::try_from(listener).map_err(|_| Error::NoListener { listener })?;
         let mut record = Vec::new();
         wire::encode_give_back(listener, state, &mut record);
-        send_patiently(channel.as_fd(), &record, &[socket])
+        Ok(record)
+    }
+
+    /// Sends it with its socket.
+    pub(crate) fn send_given(&self, record: &[u8], socket: BorrowedFd<'_>, send: Sending) -> Result<(), Error> {
+        let channel = self.channel.as_ref().ok_or(Error::NoSupervisor)?;
+        send(channel.as_fd(), record, &[socket])
             .map_err(|source| Error::Send { record: "a connection that is given back", source })
     }
 
@@ -75,8 +88,16 @@ impl Protector {
         self.tell(&FromChild::Hello { version: VERSION }, "hello", send_patiently)
     }
 
-    pub(super) fn say_ready(&self) -> Result<(), Error> {
-        self.tell(&FromChild::Ready, "ready", send_patiently)
+    /// Says ready in this way, unless it has been said.
+    pub(crate) fn say_ready(&self, send: Sending) -> Result<(), Error> {
+        if self.ready.load(Ordering::Acquire) || self.ready.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let told = self.tell(&FromChild::Ready, "ready", send);
+        if told.is_err() {
+            self.ready.store(false, Ordering::Release);
+        }
+        told
     }
 
     /// Sends a record. That the supervisor has closed the channel is no error: it is the message to drain, and the
@@ -94,8 +115,23 @@ impl Protector {
     }
 }
 
+/// The error of a wait that was too long, with its number, which C is told.
+pub(crate) fn timed_out() -> io::Error {
+    io::Error::from_raw_os_error(libc::ETIMEDOUT)
+}
+
+/// The channel has no room, and poll tells when it has.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// This user has too many descriptors under way, or the system is short of memory, and nothing tells when that changes.
+pub(crate) fn is_short(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM))
+}
+
 /// A way of sending a record with descriptors.
-type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
+pub(crate) type Sending = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
 
 /// Sends a record, waiting for room.
 pub(super) fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -105,13 +141,13 @@ pub(super) fn send_patiently(channel: BorrowedFd<'_>, record: &[u8], sockets: &[
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let full = error.kind() == io::ErrorKind::WouldBlock;
-        if !full && !matches!(error.raw_os_error(), Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM)) {
+        let full = is_full(&error);
+        if !full && !is_short(&error) {
             return Err(error);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(timed_out());
         }
         // A wait that failed, be it by a signal, is made up for by trying again.
         if !full || sys::wait_for_room(channel, left.as_millis() as i32 + 1).is_err() {

@@ -6,7 +6,7 @@ use crate::cli::{Common, Failure};
 use crate::control::client::ask;
 use crate::forward::request::{Done, Request};
 use crate::forward::store::{SCHEMA, Saved, SavedOptions, SavedRule, Store};
-use crate::forward::{Driver, DriverError, Equipment, PID_FILE, Settings, Successor, take_over};
+use crate::forward::{Driver, DriverError, Equipment, PID_FILE, PID_FILE_MODE, Settings, Successor, take_over};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::Listen;
@@ -26,8 +26,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Scripts of any user who can reach it read it.
-const PID_FILE_MODE: u32 = 0o644;
 /// What is printed when everything works.
 const STARTED: &str = "Started\n";
 /// Between two attempts to ask one that is coming up.
@@ -157,7 +155,6 @@ impl Start {
             signals,
             logging,
             directory: asked.dir.path().to_owned(),
-            pid_file_mode: PID_FILE_MODE,
             successor: successor(asked, &log, common),
         };
         take_over(&stream, equipment).map_err(|error| failure(&error)).map(|()| ExitCode::SUCCESS)

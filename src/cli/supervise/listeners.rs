@@ -12,7 +12,12 @@ use crate::process::instance_name::InstanceName;
 pub(super) fn take(options: &Options) -> Result<Inherited, Failure> {
     let endpoints = || options.listen.iter().map(|named| &named.listen);
     let inherited = Inherited::take(endpoints()).map_err(|error| failure(&error))?;
-    let only_connections = options.pass == PassOption::Connections;
+    let only_connections = options.pass != PassOption::Listener;
+    if options.ready.1.is_some() && endpoints().all(|endpoint| is_for_datagrams(endpoint, &inherited)) {
+        let text = "--ready tcp and http:PATH need a listener that takes connections, and there is none";
+        let hint = "--ready notify waits for the child's word, --ready alive:TIME for a time";
+        return Err(Failure::usage(text).hint(hint));
+    }
     match endpoints().find(|endpoint| only_connections && is_for_datagrams(endpoint, &inherited)) {
         Some(endpoint) => {
             let text = format!("{endpoint} receives datagrams, which are no connections; it needs --pass listener");
@@ -41,7 +46,7 @@ pub(super) fn bind(options: &Options, mut inherited: Inherited) -> Result<Vec<(S
     Ok(listeners)
 }
 
-/// What a manager called a socket that we found by that name; else what its address is called by.
+/// What an outer manager called a socket that we found by that name; else what its address is called by.
 fn default_name(bound: &Bound) -> String {
     match &bound.endpoint {
         Listen::Adopt(Adopt::Systemd { which: Which::Name(name), .. }) => listener::name_from(name),

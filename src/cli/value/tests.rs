@@ -100,3 +100,22 @@ fn what_is_no_drain_signal_is_refused() {
         assert_eq!(refusal::<DrainSignal>(text), expected);
     }
 }
+
+#[test]
+fn a_path_to_probe_is_what_fits_into_the_line_of_a_request() {
+    for path in ["/", "/healthz", "/ready?deep=1&x=%20", "//a", "/~a:b@c;d"] {
+        assert_eq!(path.parse::<ProbePath>().unwrap().to_string(), path);
+    }
+    for path in ["", "healthz", " /", "http://x/", "?"] {
+        assert_eq!(path.parse::<ProbePath>(), Err(ValueError::PathStart(path.into())));
+    }
+    for (path, found, at) in
+        [("/a b", ' ', 3), ("/\r\nX: y", '\r', 2), ("/ä", 'ä', 2), ("/\0", '\0', 2), ("/a\u{7f}", '\u{7f}', 3)]
+    {
+        assert_eq!(path.parse::<ProbePath>(), Err(ValueError::PathByte { text: path.into(), found, at }));
+    }
+    let said = "/a b".parse::<ProbePath>().unwrap_err().to_string();
+    assert!(said.contains("position 3") && said.contains("expected"), "{said}");
+    assert!("/".repeat(1024).parse::<ProbePath>().is_ok());
+    assert_eq!("/".repeat(1025).parse::<ProbePath>(), Err(ValueError::PathLength(1025)));
+}

@@ -9,7 +9,7 @@ use crate::control::wire::Reply;
 use crate::forward::handover::{self, Handed, HandoverError, Plan, PlannedDestination, PlannedRule, Word};
 use crate::forward::request::{Done, SCHEMA};
 use crate::forward::state::{Change, DestinationId, Phase, Rule};
-use crate::forward::{DriverError, Source};
+use crate::forward::{DriverError, PID_FILE_MODE, Source};
 use crate::net::relay::{Door, ListenerId, Which};
 use crate::process::spawn::{Launch, Process, signal_leader, spawn};
 use crate::reactor::{Descriptor, READABLE};
@@ -213,6 +213,10 @@ impl Driver {
             }
         }
         self.watch_again();
+        let pid_file = self.pid_file.as_mut().map(|pid_file| pid_file.make_sure(PID_FILE_MODE));
+        if let Some(Err(error)) = pid_file {
+            error!("{}", crate::chain(&error));
+        }
     }
 
     /// Accepts again; by which door, by the number of the one before.

@@ -8,7 +8,7 @@ use crate::control::server::Server;
 use crate::forward::handover::{self, Handed, HandoverError, Plan, PlannedRule, Word};
 use crate::forward::state::{Course, DestinationId, Input, RuleId, Share};
 use crate::forward::store::Store;
-use crate::forward::{DriverError, PID_FILE, Settings, Source};
+use crate::forward::{DriverError, PID_FILE, PID_FILE_MODE, Settings, Source};
 use crate::logging::Logging;
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Connect, Listen, Unix, UnixAddress};
@@ -34,8 +34,6 @@ pub struct Successor {
     pub logging: Logging,
     /// The forwarder's directory.
     pub directory: PathBuf,
-    /// The permissions of the pid file.
-    pub pid_file_mode: u32,
     /// The command of the process that comes after this one.
     pub successor: Vec<OsString>,
 }
@@ -69,7 +67,10 @@ fn begin(stream: &UnixStream, equipment: Successor) -> Result<Driver, DriverErro
     handover::expect(stream, &Word::Commit)?;
     let mut driver = Driver::taking_over(machinery, equipment, plan, handed)?;
     driver.predecessors.push(stream.try_clone()?.into());
-    handover::say(stream, &Word::Serving)?;
+    if let Err(error) = handover::say(stream, &Word::Serving) {
+        // Since *commit* it is up to us, whether it is there or not.
+        warn!("the process before this one has gone: {}", crate::chain(&error));
+    }
     info!("taken over");
     Ok(driver)
 }
@@ -186,8 +187,12 @@ impl Driver {
         driver.predecessors = arrived.predecessors;
         driver.admit_waiters(arrived.waiters);
         let held = arrived.pid_file.take().ok_or_else(|| missing("the pid file"))?;
-        let pid_file = PidFile::take_over(&equipment.directory.join(PID_FILE), equipment.pid_file_mode, held)?;
+        let pid_file = PidFile::take_over(&equipment.directory.join(PID_FILE), PID_FILE_MODE, held)?;
         driver.pid_file = Some(pid_file);
+        // Last: what is dropped on the way would take its file along, which is still the other process'.
+        for listening in driver.rules.values_mut() {
+            listening.file = file_of(&listening.source);
+        }
         driver.coming_up = false;
         driver.try_to_save();
         Ok(driver)
@@ -238,9 +243,8 @@ impl Driver {
         if rule.paused {
             self.relay.pause(door);
         }
-        let file = file_of(&source);
         let (text, chosen, socket) = (rule.source.clone(), rule.chosen, Some(kept));
-        let listening = Listening { source, text, address, route, door, socket, tls, chosen, file, cut: 0 };
+        let listening = Listening { source, text, address, route, door, socket, tls, chosen, file: None, cut: 0 };
         self.rules.insert(id, listening);
         Ok(())
     }

@@ -145,7 +145,7 @@ impl EventLoop {
             self.run_short(id, None);
             return false;
         };
-        let error = match crate::sys::accept(socket.as_fd()) {
+        let error = match crate::sys::accept(socket.as_fd(), crate::sys::Mode::NonBlocking) {
             Ok(client) => {
                 if std::mem::take(&mut listener.short) {
                     self.shared.news.tell(News::Enough { listener: id });

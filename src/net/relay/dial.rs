@@ -135,7 +135,7 @@ impl EventLoop {
             let client = pair.client_address();
             self.shared.news.tell(News::ConnectFailed { destination: destination.id(), client, error });
         }
-        Fate::Ends(How::Unconnected)
+        if pair.entrance.returns { Fate::Returns } else { Fate::Ends(How::Unconnected) }
     }
 }
 

@@ -258,6 +258,7 @@ impl EventLoop {
     pub(super) fn settle(&mut self, id: PairId, mut pair: Box<Pair>, fate: Fate) {
         match fate {
             Fate::Ends(how) => return self.end(id, pair, how),
+            Fate::Returns => return self.return_client(id, pair),
             Fate::GoesOn if !pair.queued => {
                 pair.queued = true;
                 self.ready.push_back(id);
@@ -280,6 +281,16 @@ impl EventLoop {
             pair.timer = due;
             self.reactor.set_deadline(Key::Time(id), due);
         }
+    }
+
+    /// Gives a client back of whom nothing was read. It is told before the destination's count falls.
+    fn return_client(&mut self, id: PairId, pair: Box<Pair>) {
+        self.forget(id, &pair);
+        let pair = *pair;
+        drop(pair.destination);
+        let (listener, client) = (pair.entrance.id, pair.client.into_stream().into());
+        self.shared.news.tell(News::Returned { listener, client });
+        drop(pair.counted);
     }
 
     /// Closes what a pair has, and then tells.

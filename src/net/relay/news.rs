@@ -1,5 +1,6 @@
 //! What the loops tell the thread that controls them.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -40,6 +41,14 @@ pub enum News {
         client: Address,
         /// Why; its causes are its sources.
         error: ClientFailure,
+    },
+    /// A client that was brought by [`Relay::carry`](super::Relay::carry) comes back, since its destination could not be
+    /// reached. Nothing was read from it.
+    Returned {
+        /// Where it came in.
+        listener: ListenerId,
+        /// Its socket.
+        client: OwnedFd,
     },
     /// Descriptors have run short: no client is accepted until some are free.
     Short {
@@ -116,7 +125,7 @@ impl NewsSender {
         let waiting = self.waiting.fetch_add(1, Ordering::SeqCst);
         let for_the_log = match news {
             News::ConnectFailed { .. } | News::ClientFailed { .. } | News::Ended(_) => true,
-            News::Drained { .. } | News::Short { .. } | News::Enough { .. } => false,
+            News::Drained { .. } | News::Returned { .. } | News::Short { .. } | News::Enough { .. } => false,
         };
         if (waiting >= MOST && for_the_log) || self.queue.send(news).is_err() {
             // Nobody reads so much, or nobody at all.

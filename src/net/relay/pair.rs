@@ -37,6 +37,8 @@ pub(super) struct Entrance {
     /// Clients say for whom they speak.
     pub(super) proxied: bool,
     pub(super) tls: Option<Arc<ServerIdentity>>,
+    /// A client whose destination cannot be reached goes back to whoever brought it.
+    pub(super) returns: bool,
 }
 
 /// How far a pair has come.
@@ -79,6 +81,8 @@ pub(super) enum Fate {
     Waits,
     /// It could go on at once, when others have had their turn.
     GoesOn,
+    /// Its client goes back to whoever brought it.
+    Returns,
     /// It is over.
     Ends(How),
 }

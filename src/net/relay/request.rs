@@ -193,7 +193,7 @@ impl EventLoop {
     }
 
     /// A pair leaves without an end.
-    fn forget(&mut self, id: PairId, pair: &Pair) {
+    pub(super) fn forget(&mut self, id: PairId, pair: &Pair) {
         if pair.timer.is_some() {
             self.reactor.set_deadline(Key::Time(id), None);
         }

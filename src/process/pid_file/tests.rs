@@ -328,3 +328,21 @@ fn a_relative_path_is_the_callers() {
     drop(file);
     assert!(!Path::new(&name).exists());
 }
+
+#[test]
+fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
+    let place = Place::new();
+    let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
+    // The same open file, as another process has it after it was sent.
+    let shared = old.share().expect("a descriptor");
+    let mut new = PidFile::take_over(&place.path(), 0o644, shared).expect("it was given to us");
+    assert!(matches!(PidFile::create(&place.path(), 0o644), Err(PidFileError::Held { .. })));
+    old.leave();
+    assert!(place.path().exists(), "who leaves takes nothing along");
+    new.make_sure(0o644).expect("it is ours");
+    fs::remove_file(place.path()).expect("it is there");
+    new.make_sure(0o644).expect("nobody has it");
+    assert!(matches!(PidFile::create(&place.path(), 0o644), Err(PidFileError::Held { .. })));
+    drop(new);
+    assert!(!place.path().exists());
+}

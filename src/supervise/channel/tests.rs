@@ -214,3 +214,55 @@ fn a_client_that_reads_nothing_does_not_hold_up_the_closing_of_its_connection() 
     let_go(server);
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
+
+#[test]
+fn a_probe_is_taken_once_the_child_has_read_it() {
+    let (mut channel, child) = channel();
+    assert!(!channel.has_taken_probe(), "none was passed");
+    for listener in [0, 3] {
+        let (_client, probe) = connection();
+        channel.pass_probe(listener, probe.into()).unwrap();
+        assert!(!channel.has_taken_probe());
+        assert_eq!(read(&child), Some((ToChild::Connections(vec![listener]), 1)));
+        assert!(channel.has_taken_probe());
+    }
+}
+
+#[test]
+fn a_probe_that_comes_back_is_closed_and_what_came_with_it_is_not() {
+    let (mut channel, child) = channel();
+    let (client, served) = connection();
+    let (given_client, given_back) = connection();
+    let mut hold = Hold::new(1, 100);
+    hold.push(0, served.into());
+    for probe in [given_back.try_clone().unwrap(), connection().1] {
+        channel.pass_probe(0, probe.into()).unwrap();
+    }
+    channel.pass(&mut hold, &mut 0).unwrap();
+    // The first is read, and given back; the second is not, nor is the client's behind it.
+    assert!(read(&child).is_some());
+    let mut record = Vec::new();
+    encode_give_back(0, b"state", &mut record);
+    say(&child, &record, &[&given_back]);
+    drop(given_back);
+    assert!(matches!(channel.receive(true), Heard::Record(FromChild::GiveBack { .. })));
+    assert!(is_closed(&given_client));
+    channel.close();
+    assert_eq!(channel.take_back().map(|held| held.len()), Some(1));
+    assert!(channel.take_back().is_none() && channel.is_empty());
+    assert!(is_closed(&client), "it was taken back, and dropped by this test");
+}
+
+#[test]
+fn a_probe_waits_for_no_room() {
+    let (mut channel, _child) = channel();
+    let mut passed = 0;
+    let error = loop {
+        match channel.pass_probe(0, connection().1.into()) {
+            Ok(()) => passed += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    assert!(passed > 0 && !channel.has_taken_probe());
+}

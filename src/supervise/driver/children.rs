@@ -44,6 +44,7 @@ impl Driver {
         if cause == Some(Cause::Respawn) {
             self.counters.respawns += 1;
         }
+        let addressed = self.addressed(number, command);
         self.rendezvous.open_missing(&mut self.reactor);
         self.reserve.release();
         let gifts = Gifts {
@@ -52,8 +53,12 @@ impl Driver {
             stored: self.store.lend().collect(),
             notify: self.notify.path(),
             einhorn: self.einhorn.path(),
+            port: None,
         };
-        let started = worker::start(&mut self.reactor, &self.settings, number, command, &gifts);
+        let started = addressed.and_then(|(command, port)| {
+            let gifts = Gifts { port, ..gifts };
+            worker::start(&mut self.reactor, &self.settings, number, command, &gifts)
+        });
         self.reserve.refill();
         match started {
             Ok(started) => {
@@ -62,6 +67,7 @@ impl Driver {
                 let outputs = started.outputs.into_iter();
                 self.outputs.extend(outputs.map(|(stream, output)| ((number, stream), output)));
                 self.input(Input::Spawned(number));
+                self.begin_probing(number);
             }
             Err(error) => {
                 let reason = format!("generation {number} could not be started: {}", crate::chain(&error));
@@ -152,7 +158,7 @@ impl Driver {
     /// The leader of a group has exited. What it wrote before is read first, since it may say why; and what it said by
     /// sd_notify, since it may have left the work to another.
     pub(super) fn leader_exited(&mut self, number: Number) {
-        self.hear_words();
+        self.hear_last_words();
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.read_output(number, stream);
         }
@@ -212,7 +218,7 @@ impl Driver {
         self.take_back(number);
     }
 
-    pub(super) fn drain(&mut self, number: Number, signal: bool, take_back: bool) {
+    pub(super) fn drain_now(&mut self, number: Number, signal: bool, take_back: bool) {
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
@@ -261,6 +267,7 @@ impl Driver {
             // Once it is removed nobody could tell what it said last.
             self.why = Some((number, self.not_ready(number)));
         }
+        self.end_probing(number);
         self.give_up_on(number);
     }
 
@@ -276,13 +283,19 @@ impl Driver {
     /// The leader has exited. Its zombie keeps the number of the group from being used for another, so the last signal
     /// reaches no stranger; after it the number is given free.
     pub(super) fn remove(&mut self, number: Number) {
+        self.end_probing(number);
         self.give_up_on(number);
         let Some(mut worker) = self.workers.remove(&number) else {
             return;
         };
-        self.count_lost(number, worker.channel.lost());
+        let lost = worker.channel.lost();
+        // One that was never given a client's connection has lost none: what it had was ours.
+        self.count_lost(number, if worker.passed > 0 { lost } else { 0 });
         signal_group(&worker.process, Signal::SIGKILL);
         worker.process.reap();
+        if let Some(relayed) = &mut self.relayed {
+            relayed.forget(number);
+        }
         self.reactor.set_deadline(Source::Channel(number), None);
         worker.channel.end();
         self.leftovers.push((number, worker.channel));
@@ -311,7 +324,9 @@ impl Driver {
     }
 
     fn not_ready(&self, number: Number) -> Why {
-        self.why(number, format!("was not ready within {}", in_words(self.settings.policy.ready_timeout)))
+        let time = in_words(self.settings.policy.ready_timeout);
+        let probe = self.probe_result(number).map_or_else(String::new, |result| format!(": {result}"));
+        self.why(number, format!("was not ready within {time}{probe}"))
     }
 }
 
@@ -321,6 +336,7 @@ fn code(error: &StartError) -> u8 {
         StartError::Spawn(SpawnError::NotFound { .. }) => 127,
         StartError::Spawn(SpawnError::NotExecutable { .. }) => 126,
         StartError::Spawn(SpawnError::Process { .. } | SpawnError::Directory { .. } | SpawnError::Nul { .. })
+        | StartError::Address(_)
         | StartError::Log(_)
         | StartError::Descriptor(_) => 1,
     }

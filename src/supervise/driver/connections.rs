@@ -9,13 +9,14 @@ use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
 use crate::supervise::conventions::starter_key;
 use crate::supervise::hold::Held;
+use crate::supervise::seldom::Seldom;
 use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
+use crate::sys;
 use log::{info, warn};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
-use socket2::SockRef;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -43,8 +44,10 @@ pub(super) struct Listener {
     pub(super) socket: Option<Socket>,
     /// As much is held as may be; the rest waits in the kernel's backlog.
     full: bool,
-    /// No descriptor was free, and that has been said.
+    /// No descriptor was free, and that has been said;
     short: bool,
+    /// it may come and go with every connection.
+    told: Seldom,
 }
 
 pub(super) enum Socket {
@@ -67,6 +70,15 @@ impl Listener {
 }
 
 impl Listener {
+    /// Whether clients connect to it, and it is open.
+    pub(super) fn takes_connections(&self) -> bool {
+        match &self.socket {
+            Some(Socket::Lent(lent)) => lent.takes_connections(),
+            Some(Socket::Watched(_)) => true,
+            None => false,
+        }
+    }
+
     /// The inode of its socket, by which it is known in another process.
     pub(super) fn inode(&self) -> Option<u64> {
         let (_, socket) = self.lend()?;
@@ -84,7 +96,7 @@ pub(super) fn watch(
     for (index, (name, bound)) in (0..).zip(bound) {
         let socket = match pass {
             Pass::Listener => Socket::Lent(Lent::new(bound.socket, bound.traffic)),
-            Pass::Connections => {
+            Pass::Connections | Pass::Relay => {
                 never_block(bound.socket.as_fd())?;
                 Socket::Watched(reactor.register(Descriptor(bound.socket), Source::Listener(index), READABLE)?)
             }
@@ -101,6 +113,7 @@ pub(super) fn watch(
             socket: Some(socket),
             full: false,
             short: false,
+            told: Seldom::default(),
         });
     }
     Ok(listeners)
@@ -143,7 +156,8 @@ impl Driver {
         let Some(Socket::Watched(socket)) = &listener.socket else {
             return false;
         };
-        let error = match accept_from(socket.as_fd()) {
+        let mode = if self.relayed.is_some() { sys::Mode::NonBlocking } else { sys::Mode::Blocking };
+        let error = match sys::accept(socket.as_fd(), mode) {
             Ok(connection) => {
                 listener.accepted += 1;
                 listener.short = false;
@@ -159,10 +173,13 @@ impl Driver {
         if is_the_connections_own(&error) {
             return true;
         }
-        if !std::mem::replace(&mut listener.short, true) {
-            warn!("cannot accept on {}: {error}; trying again until it works", listener.endpoint);
+        let now = Instant::now();
+        if !std::mem::replace(&mut listener.short, true)
+            && let Some(more) = listener.told.tell(now)
+        {
+            warn!("cannot accept on {}: {error}; trying again until it works{more}", listener.endpoint);
         }
-        self.reactor.set_deadline(Source::Listener(index), Some(Instant::now() + ACCEPT_RETRY));
+        self.reactor.set_deadline(Source::Listener(index), Some(now + ACCEPT_RETRY));
         false
     }
 
@@ -173,6 +190,9 @@ impl Driver {
     }
 
     pub(super) fn pass(&mut self, number: Number) {
+        if self.relayed.is_some() {
+            return self.relay_to(number);
+        }
         let Some(worker) = self.workers.get_mut(&number) else {
             return;
         };
@@ -194,7 +214,7 @@ impl Driver {
     }
 
     /// Goes on with listeners that were left because as much was held as may be.
-    fn accept_again(&mut self) {
+    pub(super) fn accept_again(&mut self) {
         if self.behind {
             return;
         }
@@ -297,12 +317,6 @@ fn take_back_from(channel: &mut Channel, reserve: &mut crate::process::limits::R
         }
     }
     all
-}
-
-/// The next connection, close-on-exec and in blocking mode.
-fn accept_from(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let (connection, _) = SockRef::from(&socket).accept()?;
-    Ok(connection.into())
 }
 
 /// One that was passed to us may be so already, and its flags are not only ours.

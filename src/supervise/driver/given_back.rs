@@ -33,6 +33,11 @@ impl Driver {
     /// Puts a connection where its next child finds it.
     pub(super) fn take_in(&mut self, giver: Number, held: Held<OwnedFd>) {
         self.counters.given_back += 1;
+        if self.relayed.is_some() {
+            // It would lose the state that came with it: a relayed child gets nothing but bytes.
+            warn!("generation {giver} gives a connection back, which the relay pass does not know: it is closed");
+            return let_go(held.connection);
+        }
         let place = self.machine.place(giver);
         debug!("generation {giver} gives a connection back: {place:?}");
         match place {

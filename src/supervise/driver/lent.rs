@@ -5,6 +5,7 @@ use super::connections::{Listener, Socket};
 use crate::net::listener::{self, Address, Traffic};
 use crate::reactor::{Descriptor, HangUps, READABLE, Reactor, Registered};
 use crate::supervise::Source;
+use crate::supervise::seldom::Seldom;
 use crate::supervise::state::Number;
 use log::{error, warn};
 use std::io;
@@ -19,9 +20,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const RELOAD_RETRY: Duration = Duration::from_secs(1);
 /// And at last.
 const RELOAD_RETRY_MOST: Duration = Duration::from_secs(30);
-/// How often it is told.
-const TELL: Duration = Duration::from_secs(1);
-
 /// A listener is newer than what serves.
 pub(super) struct Outdated {
     /// The newest generation that lacks it.
@@ -35,27 +33,17 @@ pub(super) struct Lent {
     traffic: Traffic,
     /// When it was last made to listen again.
     again: Option<Instant>,
-    /// When that was last told, and how often it was not told since.
-    told: Option<Instant>,
-    untold: u32,
+    told: Seldom,
 }
 
 impl Lent {
     pub(super) fn new(socket: OwnedFd, traffic: Traffic) -> Lent {
-        Lent { socket, traffic, again: None, told: None, untold: 0 }
+        Lent { socket, traffic, again: None, told: Seldom::default() }
     }
 
-    /// What to say of one more time, if anything: a line a second at the most.
-    fn tell(&mut self, now: Instant) -> Option<String> {
-        if self.told.is_some_and(|told| now < told + TELL) {
-            self.untold += 1;
-            return None;
-        }
-        self.told = Some(now);
-        match std::mem::take(&mut self.untold) {
-            0 => Some(String::new()),
-            untold => Some(format!(" (and {untold} times before this)")),
-        }
+    /// Whether clients connect to it.
+    pub(super) fn takes_connections(&self) -> bool {
+        self.traffic == Traffic::Connections
     }
 }
 
@@ -111,7 +99,7 @@ impl Driver {
             return;
         };
         let now = Instant::now();
-        let more = lent.tell(now);
+        let more = lent.told.tell(now);
         let renewed = match renewed {
             Ok(renewed) => renewed,
             Err(reason) => {

@@ -36,12 +36,11 @@ impl Driver {
                     return;
                 }
             };
-            let uid = Uid::from_raw(peer.uid);
-            let known = uid.is_root() || uid == Uid::effective();
-            let Some(number) = self.generation_of(peer.pid).filter(|_| known) else {
-                let text =
-                    format!("process {} is no child of ours: it was turned away from einhorn's socket", peer.pid);
-                self.turned_away.log(&text);
+            let Some(number) = self.generation_that_speaks(peer.pid, peer.uid) else {
+                if let Some(more) = self.turned_away.tell(Instant::now()) {
+                    let pid = peer.pid;
+                    warn!("process {pid} is no child of ours: it was turned away from einhorn's socket{more}");
+                }
                 continue;
             };
             match self.einhorn.admit(&mut self.reactor, peer, number) {
@@ -88,7 +87,11 @@ impl Driver {
             };
             match self.may_connect(&peer) {
                 Ok(number) => self.connected(number, peer),
-                Err(why) => self.turned_away.log(&why),
+                Err(why) => {
+                    if let Some(more) = self.turned_away.tell(Instant::now()) {
+                        warn!("{why}{more}");
+                    }
+                }
             }
         }
         self.reactor.set_deadline(Source::Rendezvous(index), Some(Instant::now() + PAUSE));
@@ -117,7 +120,7 @@ impl Driver {
                 return refused("it connects to the original library's name when its time is over");
             }
         }
-        if self.settings.pass == Pass::Listener {
+        if self.settings.pass != Pass::Connections {
             return refused("a program that uses the original library needs --pass connections");
         }
         if worker.channel.is_used() {
@@ -173,27 +176,4 @@ impl Driver {
 /// No descriptor was free. Held connections may have taken them all, and only this child can take those.
 fn is_shortage(error: &io::Error) -> bool {
     [libc::EMFILE, libc::ENFILE].iter().any(|errno| error.raw_os_error() == Some(*errno))
-}
-
-/// Says who was turned away, at most once a second: anybody can come again and again.
-#[derive(Debug, Default)]
-pub(super) struct TurnedAway {
-    quiet_until: Option<Instant>,
-    unsaid: u64,
-}
-
-impl TurnedAway {
-    /// Logs the text, or counts it.
-    pub(super) fn log(&mut self, text: &str) {
-        let now = Instant::now();
-        if self.quiet_until.is_some_and(|until| now < until) {
-            self.unsaid += 1;
-            return;
-        }
-        self.quiet_until = Some(now + Duration::from_secs(1));
-        match std::mem::take(&mut self.unsaid) {
-            0 => warn!("{text}"),
-            unsaid => warn!("{text} (and {unsaid} others before it)"),
-        }
-    }
 }

@@ -143,6 +143,7 @@ impl Driver {
 
     fn generation_status(&self, generation: &Generation) -> Option<status::Generation> {
         let worker = self.workers.get(&generation.number)?;
+        let running = self.relayed.as_ref().and_then(|relayed| relayed.running(generation.number));
         let phase = match generation.phase {
             Phase::Starting { .. } => "starting",
             Phase::Serving { .. } => "serving",
@@ -159,7 +160,7 @@ impl Driver {
                 pid: worker.main_pid().as_raw(),
                 status: worker.status.clone(),
                 connections_passed: worker.passed,
-                connections_open: worker.open.map(u64::from),
+                connections_open: running.or(worker.open.map(u64::from)),
             }],
         })
     }

@@ -92,7 +92,8 @@ impl Message {
                 _ => {}
             }
         }
-        message.store = match (keep, remove, name) {
+        // At a barrier its sender waits for the close of what came along, so nothing of that is kept.
+        message.store = match (keep && !message.barrier, remove, name) {
             (true, _, name) => Some(Store::Keep { name: name.unwrap_or(NAMELESS).into(), poll }),
             (false, true, Some(name)) => Some(Store::Remove { name: name.into() }),
             (false, _, _) => None,
@@ -167,6 +168,7 @@ mod tests {
         assert_eq!(parse("FDSTOREREMOVE=1\nFDNAME=state").store, Some(Store::Remove { name: "state".into() }));
         assert_eq!(parse("FDSTOREREMOVE=1").store, None);
         assert_eq!(parse("FDNAME=state").store, None);
+        assert_eq!(parse("FDSTORE=1\nBARRIER=1").store, None, "whoever waits at a barrier waits for its close");
     }
 
     #[test]

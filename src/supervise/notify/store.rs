@@ -2,15 +2,21 @@
 
 use crate::reactor::{CLOSED, Descriptor, Reactor, Registered};
 use crate::supervise::Source;
+use crate::supervise::seldom::Seldom;
 use crate::sys;
 use log::{debug, info, warn};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::fstat;
 use std::fs::read_link;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// More than that are refused: whoever stores without end must not take all that there is.
 const MOST: usize = 512;
+/// So many are ours, the reserve among them. What is stored is a part of the rest, of which clients need the most.
+const OURS: usize = 64;
 /// Where stored descriptors are put: out of the way of the numbers that children get, so that a start takes no further
 /// descriptor for each of them.
 const ABOVE: usize = 1024;
@@ -31,8 +37,8 @@ struct Stored {
     descriptor: Kept,
 }
 
-/// Device and inode.
-type File = (u64, u64);
+/// Device and inode; and for what it is open, by which the ends of a pipe differ.
+type File = (u64, u64, i32);
 
 #[derive(Debug)]
 enum Kept {
@@ -49,15 +55,19 @@ pub struct Store {
     next: u64,
     most: usize,
     above: RawFd,
+    refused: Seldom,
+    dropped: Seldom,
 }
 
 impl Store {
-    /// An empty one, with as much room as our limit of open files allows.
-    pub fn new() -> Self {
+    /// An empty one, with as much room as our limit of open files and the children's allow: a child gets all that is
+    /// stored, and must have numbers left for its own.
+    pub fn new(children: u64) -> Self {
         let limit =
             getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let above = RawFd::try_from(ABOVE.min(limit / 2)).unwrap_or(0);
-        Store { stored: Vec::new(), next: 0, most: MOST.min(limit / 4), above }
+        let most = most(limit, usize::try_from(children).unwrap_or(usize::MAX));
+        Store { stored: Vec::new(), next: 0, most, above, refused: Seldom::default(), dropped: Seldom::default() }
     }
 
     /// Keeps descriptors under a name. One that is kept under it already is not kept twice.
@@ -68,7 +78,9 @@ impl Store {
                 continue;
             }
             if self.stored.len() >= self.most {
-                warn!("descriptors named {name} are not stored: there are {} already", self.most);
+                if let Some(more) = self.refused.tell(Instant::now()) {
+                    warn!("descriptors named {name} are not stored: there are {} already{more}", self.most);
+                }
                 return;
             }
             let id = StoredId(self.next);
@@ -86,7 +98,9 @@ impl Store {
 
     /// A file cannot be watched, and cannot hang up either.
     fn watched(&self, reactor: &mut Reactor<Source>, id: StoredId, descriptor: Given) -> Kept {
-        match sys::duplicate_above(descriptor.as_fd(), self.above) {
+        // When none is free up there, one below does as well.
+        let duplicate = |above| sys::duplicate_above(descriptor.as_fd(), above);
+        match duplicate(self.above).or_else(|_| duplicate(0)) {
             Ok(duplicate) => match reactor.register(Descriptor(descriptor), Source::Stored(id), CLOSED) {
                 Ok(descriptor) => Kept::Watched(descriptor),
                 Err(_) => Kept::Plain(Given(duplicate)),
@@ -100,11 +114,14 @@ impl Store {
         self.stored.retain(|stored| stored.name != name);
     }
 
-    /// Drops one that has hung up.
-    pub fn hung_up(&mut self, id: StoredId) {
-        if let Some(place) = self.stored.iter().position(|stored| stored.id == id) {
+    /// Drops one of which something was told, if it has hung up: urgent bytes of a client's are told as well.
+    pub fn look(&mut self, id: StoredId) {
+        let found = self.stored.iter().position(|stored| stored.id == id && has_hung_up(stored.as_fd()));
+        if let Some(place) = found {
             let stored = self.stored.remove(place);
-            info!("a stored descriptor named {} has hung up and is dropped", stored.name);
+            if let Some(more) = self.dropped.tell(Instant::now()) {
+                info!("a stored descriptor named {} has hung up and is dropped{more}", stored.name);
+            }
         }
     }
 
@@ -146,16 +163,28 @@ impl Drop for Given {
     }
 }
 
+/// How many may be stored, by our limit of open files and the children's.
+fn most(ours: usize, children: usize) -> usize {
+    MOST.min(ours.saturating_sub(OURS) / 4).min(children / 2)
+}
+
 /// By what a descriptor is known again; anonymous ones cannot be told apart, so they never are.
 fn file(descriptor: BorrowedFd<'_>) -> Option<File> {
     let anonymous = read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd()))
         .is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"anon_inode:"));
-    fstat(descriptor).ok().filter(|_| !anonymous).map(|stat| (stat.st_dev, stat.st_ino))
+    let stat = fstat(descriptor).ok().filter(|_| !anonymous)?;
+    let open_for = fcntl(descriptor, FcntlArg::F_GETFL).ok()? & OFlag::O_ACCMODE.bits();
+    Some((stat.st_dev, stat.st_ino, open_for))
+}
+
+fn has_hung_up(descriptor: BorrowedFd<'_>) -> bool {
+    // A hang-up and an error come unasked.
+    poll(&mut [PollFd::new(descriptor, PollFlags::empty())], PollTimeout::ZERO).is_ok_and(|events| events > 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Given, MOST, Store, StoredId};
+    use super::{Given, MOST, Store, StoredId, most};
     use crate::reactor::Reactor;
     use crate::supervise::Source;
     use std::io::Write;
@@ -178,7 +207,7 @@ mod tests {
     #[test]
     fn descriptors_are_kept_in_order_once_and_go_by_name() {
         let mut reactor = Reactor::new().unwrap();
-        let mut store = Store::new();
+        let mut store = Store::new(u64::MAX);
         let one = file();
         let again = given(one.0.try_clone().unwrap());
         store.keep(&mut reactor, "a", true, vec![one, file()]);
@@ -192,7 +221,7 @@ mod tests {
     #[test]
     fn one_that_hangs_up_is_told_of_and_one_that_shall_stay_is_not() {
         let mut reactor = Reactor::new().unwrap();
-        let mut store = Store::new();
+        let mut store = Store::new(u64::MAX);
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let (kept, its_peer) = std::os::unix::net::UnixStream::pair().unwrap();
         store.keep(&mut reactor, "polled", true, vec![given(ours)]);
@@ -201,24 +230,63 @@ mod tests {
         let mut events = Vec::new();
         reactor.wait(&mut events).unwrap();
         assert_eq!(events.iter().map(|event| event.key).collect::<Vec<_>>(), [Source::Stored(StoredId(0))]);
-        store.hung_up(StoredId(0));
+        store.look(StoredId(0));
         assert_eq!(names(&store), ["kept"]);
+    }
+
+    #[test]
+    fn urgent_bytes_are_no_hang_up() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new(u64::MAX);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        store.keep(&mut reactor, "client", true, vec![given(listener.accept().unwrap().0)]);
+        socket2::SockRef::from(&client).send_out_of_band(b"!").unwrap();
+        let mut events = Vec::new();
+        reactor.wait(&mut events).unwrap();
+        events.iter().for_each(|event| assert_eq!(event.key, Source::Stored(StoredId(0))));
+        store.look(StoredId(0));
+        assert_eq!(names(&store), ["client"]);
+    }
+
+    #[test]
+    fn both_ends_of_a_pipe_are_kept_under_one_name() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new(u64::MAX);
+        let (read, write) = std::io::pipe().unwrap();
+        let again = given(write.try_clone().unwrap());
+        store.keep(&mut reactor, "pipe", true, vec![given(read), given(write), again]);
+        assert_eq!(names(&store), ["pipe", "pipe"]);
+    }
+
+    #[test]
+    fn what_has_no_file_of_its_own_is_kept_as_often_as_it_comes() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut store = Store::new(u64::MAX);
+        let one: OwnedFd = nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).unwrap().0;
+        let again = given(one.try_clone().unwrap());
+        store.keep(&mut reactor, "loop", false, vec![given(one), again]);
+        assert_eq!(names(&store), ["loop", "loop"]);
     }
 
     #[test]
     fn there_is_an_end_to_what_is_stored() {
         let mut reactor = Reactor::new().unwrap();
-        let mut store = Store::new();
+        let mut store = Store::new(u64::MAX);
         for _ in 0..MOST + 3 {
             store.keep(&mut reactor, "x", false, vec![file()]);
         }
         assert_eq!(store.lend().count(), MOST);
+        assert_eq!(most(usize::MAX, usize::MAX), MOST);
+        assert_eq!(most(164, 1024), 25, "three quarters of what we need not ourselves are for clients");
+        assert_eq!(most(20_000, 64), 32, "half of what a child may have open is its own");
+        assert_eq!(most(20, 64), 0);
     }
 
     #[test]
     fn what_is_stored_is_out_of_the_way_of_the_numbers_that_children_get() {
         let mut reactor = Reactor::new().unwrap();
-        let mut store = Store::new();
+        let mut store = Store::new(u64::MAX);
         store.keep(&mut reactor, "x", true, vec![file()]);
         let (above, room) = (store.above, store.most);
         assert!(store.lend().all(|(_, descriptor)| descriptor.as_raw_fd() >= above));

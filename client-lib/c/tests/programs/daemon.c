@@ -100,7 +100,7 @@ static void open_here(void)
 
 static void null(void)
 {
-    unsigned int listener = 5;
+    size_t listener = 5;
     FAILS(socket_protector_accept(NULL), -1, EINVAL);
     FAILS(socket_protector_accept_from(NULL, &listener), -1, EINVAL);
     assert(listener == 5);
@@ -121,6 +121,12 @@ static void null(void)
     FAILS(socket_protector_listener_count(NULL), 0, EINVAL);
     FAILS(socket_protector_listener_name(NULL, 0), NULL, EINVAL);
     FAILS(socket_protector_listener_fd(NULL, 0), -1, EINVAL);
+    int zero = 0;
+    FAILS(socket_protector_store(NULL, "name", &zero, 1), -1, EINVAL);
+    FAILS(socket_protector_unstore(NULL, "name"), -1, EINVAL);
+    FAILS(socket_protector_take_stored(NULL, "name"), -1, EINVAL);
+    FAILS(socket_protector_stored_count(NULL), 0, EINVAL);
+    FAILS(socket_protector_stored_name(NULL, 0), NULL, EINVAL);
     FAILS(socket_protector_is_terminated(NULL), true, EINVAL);
     FAILS(socket_protector_is_draining(NULL), true, EINVAL);
     FAILS((socket_protector_terminate(NULL), 0), 0, 0);
@@ -152,7 +158,8 @@ static void tell(void)
     int before = open_descriptors();
     open_here();
     assert(!getenv("SOCKET_PROTECTOR_CHANNEL") && !getenv("LISTEN_FDS"));
-    FAILS(socket_protector_open(), NULL, ENOENT);
+    FAILS(socket_protector_open(), NULL, EBUSY);
+    FAILS(socket_protector_create(1), NULL, EBUSY);
     fprintf(stderr, "%s %d", socket_protector_name(p), (int)socket_protector_generation(p));
     size_t listeners = socket_protector_listener_count(p);
     for (size_t i = 0; i < listeners; i++) {
@@ -168,7 +175,7 @@ static void tell(void)
     FAILS(socket_protector_listener_fd(p, listeners), -1, EINVAL);
     assert(!socket_protector_is_draining(p) && !socket_protector_is_terminated(p));
     assert(socket_protector_ready(p) == 0 && socket_protector_ready(p) == 0);
-    unsigned int listener = 99;
+    size_t listener = 99;
     int fd;
     while ((fd = socket_protector_accept_from(p, &listener)) != -1 || errno == EBADMSG) {
         if (fd == -1) {
@@ -186,6 +193,7 @@ static void tell(void)
     socket_protector_destroy(p);
     /* What was passed has been closed, and nothing left behind. */
     say("closed", before - open_descriptors());
+    FAILS(socket_protector_create(1), NULL, EBUSY);
 }
 
 /* By the original's functions alone, whichever supervisor is there. */
@@ -467,6 +475,85 @@ static void full(void)
     socket_protector_destroy(p);
 }
 
+/* Takes what an earlier generation stored, two under one name and one under another, and stores one of them again. */
+static void stored(void)
+{
+    open_here();
+    assert(socket_protector_listener_count(p) == 0 && socket_protector_stored_count(p) == 3);
+    const char *names[] = {"state", "more", "state"};
+    for (size_t i = 0; i < 3; i++)
+        assert(strcmp(socket_protector_stored_name(p, i), names[i]) == 0);
+    FAILS(socket_protector_stored_name(p, 3), NULL, EINVAL);
+    FAILS(socket_protector_take_stored(p, "none"), -1, ENOENT);
+    FAILS(socket_protector_take_stored(p, NULL), -1, EINVAL);
+    int first = socket_protector_take_stored(p, "state"), second = socket_protector_take_stored(p, "state");
+    assert(first == 3 && second == 5 && fcntl(second, F_GETFD) == FD_CLOEXEC);
+    FAILS(socket_protector_take_stored(p, "state"), -1, ENOENT);
+    assert(socket_protector_stored_count(p) == 3);
+    int both[] = {first, second}, closed[] = {first, 444}, none[] = {first, -1};
+    int before = open_descriptors();
+    FAILS(socket_protector_store(p, "kept", NULL, 1), -1, EINVAL);
+    FAILS(socket_protector_store(p, "kept", both, 0), -1, EINVAL);
+    FAILS(socket_protector_store(p, "kept", both, 254), -1, EINVAL);
+    FAILS(socket_protector_store(p, NULL, both, 2), -1, EINVAL);
+    FAILS(socket_protector_store(p, "a:b", both, 2), -1, EINVAL);
+    FAILS(socket_protector_store(p, "\xff", both, 2), -1, EINVAL);
+    FAILS(socket_protector_store(p, "kept", closed, 2), -1, EBADF);
+    FAILS(socket_protector_store(p, "kept", none, 2), -1, EBADF);
+    FAILS(socket_protector_unstore(p, ""), -1, EINVAL);
+    assert(socket_protector_store(p, "kept", both, 2) == 0);
+    assert(socket_protector_unstore(p, "state") == 0);
+    assert(open_descriptors() == before);
+    say("stored", 2);
+    /* Nobody answers any more. */
+    FAILS(socket_protector_store(p, "kept", both, 2), -1, ETIMEDOUT);
+    assert(open_descriptors() == before);
+    socket_protector_destroy(p);
+}
+
+/* The descriptor of an event loop, from before a fork and after it. */
+static void forked_polled(void)
+{
+    open_here();
+    assert(socket_protector_set_nonblocking(p, true) == 0);
+    int number = socket_protector_fd(p);
+    serve(socket_protector_accept(p));
+    readable(1); /* one more is left of the record */
+    pid_t pid = fork();
+    assert(pid != -1);
+    if (pid == 0) {
+        alarm(30);
+        assert(socket_protector_fd(p) == number);
+        readable(0); /* that is the parent's */
+        FAILS(socket_protector_accept(p), -1, EAGAIN);
+        socket_protector_terminate(p);
+        readable(1);
+        FAILS(socket_protector_accept(p), -1, ECANCELED);
+        _exit(0);
+    }
+    int status = -1;
+    assert(waitpid(pid, &status, 0) == pid && status == 0);
+    readable(1);
+    serve(socket_protector_accept(p));
+    readable(0); /* nor has the child's word to end anything to do with this process */
+    FAILS(socket_protector_accept(p), -1, EAGAIN);
+    socket_protector_destroy(p);
+}
+
+/* Nobody ever reads the channel. What waits gives up, and the connection is as it was. */
+static void stuck(void)
+{
+    open_here();
+    while (socket_protector_open_connections(p, 1) == 0)
+        ;
+    int fd = socket(AF_INET, SOCK_STREAM, 0), before = open_descriptors();
+    FAILS(socket_protector_give_back(p, fd, 0, NULL, 0), -1, ETIMEDOUT);
+    assert(open_descriptors() == before && close(fd) == 0);
+    /* Nor can it say that it is ready. */
+    FAILS(socket_protector_accept(p), -1, ETIMEDOUT);
+    socket_protector_destroy(p);
+}
+
 /* A listener of its own, standard input. */
 static void standalone(void)
 {
@@ -477,11 +564,15 @@ static void standalone(void)
     assert(open("/dev/null", O_RDONLY) == 0);
     assert(strcmp(socket_protector_name(p), "standalone") == 0 && socket_protector_generation(p) == 0);
     assert(!socket_protector_is_draining(p));
-    unsigned int listener = 99;
+    size_t listener = 99;
     serve(socket_protector_accept_from(p, &listener));
     assert(listener == 0);
     int fd = accept_new();
     FAILS(socket_protector_give_back(p, fd, 0, "state", 5), -1, ENOTCONN);
+    FAILS(socket_protector_store(p, "name", &fd, 1), -1, ENOTCONN);
+    FAILS(socket_protector_unstore(p, "name"), -1, ENOTCONN);
+    FAILS(socket_protector_take_stored(p, "name"), -1, ENOENT);
+    assert(socket_protector_stored_count(p) == 0);
     assert(socket_protector_status(p, "alone") == 0 && socket_protector_open_connections(p, 1) == 0);
     serve(fd);
     socket_protector_terminate(p);
@@ -498,7 +589,8 @@ int main(int argc, char *argv[])
     } roles[] = {{"null", null}, {"nobody", nobody}, {"tell", tell}, {"original", original}, {"blocked", blocked},
                  {"threads", threads}, {"order", order}, {"polled", polled}, {"rung", rung}, {"few", few},
                  {"forked", forked}, {"standalone", standalone}, {"states", states},
-                 {"long_states", long_states}, {"give", give}, {"full", full}};
+                 {"long_states", long_states}, {"give", give}, {"full", full},
+                 {"stuck", stuck}, {"stored", stored}, {"forked_polled", forked_polled}};
     assert(argc == 2);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (strcmp(argv[1], roles[i].name) == 0) {

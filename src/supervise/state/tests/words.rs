@@ -88,6 +88,10 @@ fn a_start_that_needs_longer_gets_it_and_never_less() {
     bench.on(Input::Extend(ONE, 30 * SECOND));
     assert_eq!(bench.machine.deadline(), None, "too late");
     let mut bench = started(Readiness::Notify);
+    let year = 365 * 24 * 3600 * SECOND;
+    bench.on(Input::Extend(ONE, year));
+    assert_eq!(bench.machine.deadline(), Some(bench.now + year), "no more than that bounds it");
+    let mut bench = started(Readiness::Notify);
     bench.on(Input::Extend(ONE, Duration::MAX));
     assert_eq!(bench.machine.deadline(), Some(bench.now + 60 * SECOND), "past the end of the clock");
 }

@@ -2,7 +2,8 @@
 //!
 //! What it does for a connection is the same whatever way the connection came, so that figures differ by the way only.
 
-use crate::{Result, now, sys};
+use super::machine::{now, raise_open_files};
+use super::{Result, sys};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -143,7 +144,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    crate::raise_open_files()?;
+    raise_open_files()?;
     if let Ok(delay) = std::env::var(START_MS) {
         std::thread::sleep(Duration::from_millis(delay.parse()?));
     }

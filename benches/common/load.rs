@@ -3,7 +3,8 @@
 //! A closed loop keeps a number of connections open. A paced load begins connections at fixed times and counts their
 //! latency from the time at which they should have begun, so that a stall shows in every connection that it delays.
 
-use crate::{Result, now};
+use super::Result;
+use super::machine::{now, raise_open_files};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct Order {
     pub seconds: f64,
     /// How many milliseconds each connection is in progress.
     pub hold: u64,
+    /// To several addresses in turn, each of which has ephemeral ports of its own; else to 127.0.0.1.
+    pub spread: bool,
 }
 
 /// What became of it.
@@ -125,7 +128,7 @@ struct Load {
 
 /// Carries an order out, and prints what became of it.
 pub fn run(order: &str) -> Result<String> {
-    crate::raise_open_files()?;
+    raise_open_files()?;
     let order: Order = serde_json::from_str(order)?;
     let mut load = Load {
         request: format!("{}\n", order.hold).into_bytes(),
@@ -193,8 +196,8 @@ impl Load {
 
     fn try_connect(&mut self, since: u64) -> io::Result<()> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
-        // To several addresses in turn, each of which has ephemeral ports of its own.
-        let address = Ipv4Addr::new(127, 0, 0, 2 + (self.begun % 8) as u8);
+        let address = if self.order.spread { 2 + (self.begun % 8) as u8 } else { 1 };
+        let address = Ipv4Addr::new(127, 0, 0, address);
         match socket.connect(&SocketAddrV4::new(address, self.order.port).into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             Ok(()) | Err(_) => {}

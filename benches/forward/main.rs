@@ -1,0 +1,95 @@
+//! Measures forwarding side by side: `cargo bench --bench forward [-- CASE…] [name=value…]`.
+//!
+//! The cases are bulk, requests, connections and idle; all of them when none is named. `repetitions=5`, `seconds=1.5`,
+//! `idle=9000`, `patience=30` and `only=haproxy,ours` change what is done. This program is also the server behind
+//! the forwarder and the load, each in a process of its own. `docs/performance.md` says what the figures mean.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures, and what is under way")]
+
+mod backend;
+mod cases;
+#[path = "../common/mod.rs"]
+mod common;
+mod subject;
+mod traffic;
+
+use common::machine::describe;
+use common::{Result, daemon, load};
+use std::time::Duration;
+use subject::Subject;
+
+/// How much is done.
+struct Plan {
+    cases: Vec<String>,
+    repetitions: usize,
+    seconds: f64,
+    idle: usize,
+    patience: Duration,
+    only: Option<Vec<String>>,
+}
+
+fn main() -> Result<()> {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    let words = arguments.iter().map(String::as_str).collect::<Vec<_>>();
+    match words[..] {
+        ["daemon", ..] => daemon::run(&arguments[1..]),
+        ["load", order] => load::run(order).map(|outcome| println!("{outcome}")),
+        ["backend"] => backend::run(),
+        ["traffic", order] => traffic::run(order),
+        // Cargo says --bench when it is to be measured, and nothing when it only tries whether the target runs.
+        _ if words.contains(&"--bench") => measure(&Plan::read(&words)?),
+        _ => Ok(()),
+    }
+}
+
+impl Plan {
+    fn read(words: &[&str]) -> Result<Plan> {
+        let mut plan = Plan {
+            cases: Vec::new(),
+            repetitions: 5,
+            seconds: 1.5,
+            idle: 9000,
+            patience: Duration::from_secs(30),
+            only: None,
+        };
+        for word in words {
+            match word.split_once('=') {
+                Some(("repetitions", value)) => plan.repetitions = value.parse::<usize>()?.max(1),
+                Some(("seconds", value)) => plan.seconds = value.parse()?,
+                Some(("idle", value)) => plan.idle = value.parse()?,
+                Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
+                Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
+                None if ["bulk", "requests", "connections", "idle"].contains(word) => plan.cases.push((*word).into()),
+                None if *word == "--bench" => {}
+                Some(_) | None => return Err(format!("neither a case nor a setting: {word}").into()),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn has(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|named| named == case)
+    }
+}
+
+fn measure(plan: &Plan) -> Result<()> {
+    common::machine::raise_open_files()?;
+    let mut subjects = Subject::all()?;
+    if let Some(only) = &plan.only {
+        subjects.retain(|subject| only.contains(&subject.name));
+    }
+    describe("before");
+    if plan.has("bulk") {
+        cases::bulk(plan, &subjects)?;
+    }
+    if plan.has("requests") {
+        cases::requests(plan, &subjects)?;
+    }
+    if plan.has("connections") {
+        cases::connections(plan, &subjects)?;
+    }
+    if plan.has("idle") {
+        cases::idle(plan, &subjects)?;
+    }
+    describe("after");
+    Ok(())
+}
