@@ -139,39 +139,37 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
     /// Those of epoll_wait(2); a signal is none.
     pub fn wait(&mut self, events: &mut Vec<Event<K>>) -> io::Result<()> {
         events.clear();
-        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now()) } else { Some(Duration::ZERO) };
+        // What was ready by then has been taken in when the times that had come by then are given back. A process may stand
+        // still for long at any point, and what a peer has sent in time must not be too late then.
+        let mut by = Instant::now();
+        let timeout = if self.again.is_empty() { self.timers.time_left(by) } else { Some(Duration::ZERO) };
         // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
         let mut timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
-        // Whatever is ready comes before the times that have come: after a long sleep of the whole process, what a peer sent
-        // in time would be too late otherwise. So a wait that was broken off, as a stop and its end do (signal(7)), is made up
-        // for, and so is one with more to tell than fits. Each source is told of once, which bounds the rounds.
-        for _ in 0..=self.keys.len() / EVENTS_AT_ONCE + 1 {
-            match self.poll.poll(&mut self.events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.events.clear();
-                    timeout = Some(Duration::ZERO);
-                    continue;
-                }
+        // Each source is told of once, which bounds the rounds.
+        for _ in 0..=self.keys.len() / EVENTS_AT_ONCE + 2 {
+            let whole = match self.poll.poll(&mut self.events, timeout) {
+                Ok(()) => self.take_in(events) < EVENTS_AT_ONCE,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
                 Err(error) => return Err(error),
-            }
-            self.take_in(events);
-            if self.events.iter().count() < EVENTS_AT_ONCE {
+            };
+            let now = Instant::now();
+            if whole && (self.timers.is_due(by) || !self.timers.is_due(now)) {
                 break;
             }
-            timeout = Some(Duration::ZERO);
+            (by, timeout) = (now, Some(Duration::ZERO));
         }
         events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
-        let now = Instant::now();
-        while let Some(key) = self.timers.pop(now) {
+        while let Some(key) = self.timers.pop(by) {
             events.push(Event { due: true, ..Event::of(key) });
         }
         Ok(())
     }
 
-    /// Translates what the kernel has told.
-    fn take_in(&mut self, events: &mut Vec<Event<K>>) {
+    /// Translates what the kernel has told; of how many sources that was.
+    fn take_in(&mut self, events: &mut Vec<Event<K>>) -> usize {
+        let mut count = 0;
         for event in &self.events {
+            count += 1;
             if event.token() == wakers::TOKEN {
                 self.wakers.woken(|key| events.push(Event { readable: true, ..Event::of(key) }));
             } else if let Some((key, alive)) = self.keys.get(&event.token())
@@ -184,6 +182,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
                 events.push(Event { key: *key, readable, writable, closed, failed, due: false });
             }
         }
+        count
     }
 }
 
