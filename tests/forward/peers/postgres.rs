@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::{Guest, Program, wait_listening};
 use crate::forward::place::{Place, free_port, free_source, row};
 use crate::harness::ran::Running;
-use crate::harness::{PATIENCE, until};
+use crate::harness::{PATIENCE, eventually, until};
 
 const HAS: &str = "test -x /usr/lib/postgresql/15/bin/postgres && command -v psql && command -v pgbench";
 
@@ -178,6 +178,7 @@ fn sessions_of_psql_stay_on_their_server() {
     assert_eq!(new.ask(), Ok(other));
     assert!(old.iter_mut().all(|session| session.ask() == Ok(one)));
     let mut waits = place.begin(&["wait"]);
+    eventually("it waits", || place.control_clients() == 1);
     // Not even a new process in between is noticed.
     place.quietly(&["restart"]);
     assert!(old.iter_mut().all(|session| session.ask() == Ok(one)));
@@ -186,7 +187,9 @@ fn sessions_of_psql_stay_on_their_server() {
         row(&source, &servers.endpoint(1), 1, "active"),
         row(&source, &servers.endpoint(0), 3, "inactive"),
     ]);
-    assert!(waits.runs(), "three still run");
+    if !waits.runs() {
+        panic!("three still run, and the wait is over: {:?}", waits.finish(PATIENCE));
+    }
     old.into_iter().for_each(Session::end);
     waits.finish(PATIENCE).expect(0);
     assert_eq!(new.ask(), Ok(other));
