@@ -28,6 +28,8 @@ pub use wakers::Waker;
 use wakers::Wakers;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How many sources one epoll_wait(2) tells of.
+const EVENTS_AT_ONCE: usize = 256;
 
 /// Readable.
 pub const READABLE: Interest = Interest::READABLE;
@@ -87,7 +89,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
         Ok(Reactor {
             poll,
             registry,
-            events: Events::with_capacity(256),
+            events: Events::with_capacity(EVENTS_AT_ONCE),
             next: 0,
             keys: Keyed::default(),
             sweep_at: 64,
@@ -140,15 +142,40 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
     /// Those of epoll_wait(2); a signal is none.
     pub fn wait(&mut self, events: &mut Vec<Event<K>>) -> io::Result<()> {
         events.clear();
-        let timeout = if self.again.is_empty() { self.timers.time_left(Instant::now) } else { Some(Duration::ZERO) };
+        // What was ready by then has been taken in when the times that had come by then are given back. A process may stand
+        // still for long at any point, and what a peer has sent in time must not be too late then.
+        let mut by = Instant::now();
+        let timeout = if self.again.is_empty() { self.timers.time_left(|| by) } else { Some(Duration::ZERO) };
         // epoll_wait(2) counts milliseconds in an int; a longer wait comes round again.
-        let timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error),
+        let mut timeout = timeout.map(|timeout| timeout.min(LONGEST_WAIT));
+        // Each source is told of once, which bounds the rounds.
+        for _ in 0..=self.keys.len() / EVENTS_AT_ONCE + 2 {
+            let whole = match self.poll.poll(&mut self.events, timeout) {
+                Ok(()) => self.take_in(events) < EVENTS_AT_ONCE,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
+                Err(error) => return Err(error),
+            };
+            if whole && (self.timers.is_empty() || self.timers.is_due(by)) {
+                break;
+            }
+            let now = Instant::now();
+            if whole && !self.timers.is_due(now) {
+                break;
+            }
+            (by, timeout) = (now, Some(Duration::ZERO));
         }
+        events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
+        while let Some(key) = self.timers.pop(by) {
+            events.push(Event { due: true, ..Event::of(key) });
+        }
+        Ok(())
+    }
+
+    /// Translates what the kernel has told; of how many sources that was.
+    fn take_in(&mut self, events: &mut Vec<Event<K>>) -> usize {
+        let mut count = 0;
         for event in &self.events {
+            count += 1;
             if event.token() == wakers::TOKEN {
                 self.wakers.woken(|key| events.push(Event { readable: true, ..Event::of(key) }));
             } else if let Some((key, alive)) = self.keys.get(&event.token())
@@ -161,14 +188,7 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
                 events.push(Event { key: *key, readable, writable, closed, failed, due: false });
             }
         }
-        events.extend(self.again.drain(..).map(|key| Event { readable: true, writable: true, ..Event::of(key) }));
-        if !self.timers.is_empty() {
-            let now = Instant::now();
-            while let Some(key) = self.timers.pop(now) {
-                events.push(Event { due: true, ..Event::of(key) });
-            }
-        }
-        Ok(())
+        count
     }
 }
 

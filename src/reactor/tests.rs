@@ -205,3 +205,19 @@ fn room_is_told_only_when_it_is_asked_for_and_also_when_it_was_there_before() {
     reactor.wait(&mut events).unwrap();
     assert!(keys(&events) == [Key::Right] && events[0].readable, "what was watched for before still is");
 }
+
+/// More than one epoll_wait(2) tells of.
+#[test]
+fn all_that_is_ready_comes_before_what_is_due() {
+    const SOURCES: usize = 600;
+    let mut reactor = Reactor::new().unwrap();
+    let mut events = Vec::new();
+    let mut sources: Vec<_> = (0..SOURCES).map(|_| watched(&mut reactor, Key::Left)).collect();
+    for (_, peer) in &mut sources {
+        peer.write_all(b"x").unwrap();
+    }
+    reactor.set_deadline(Key::Time, Some(Instant::now()));
+    reactor.wait(&mut events).unwrap();
+    assert_eq!(events.iter().take_while(|event| event.readable).count(), SOURCES);
+    assert_eq!(keys(&events[SOURCES..]), [Key::Time]);
+}

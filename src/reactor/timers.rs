@@ -44,6 +44,11 @@ impl<K: Copy + Eq + Hash> Timers<K> {
         self.order.first_key_value().map(|((at, _), _)| at.saturating_duration_since(now()))
     }
 
+    /// Whether the first one has come.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.order.first_key_value().is_some_and(|((at, _), _)| *at <= now)
+    }
+
     pub(super) fn pop(&mut self, now: Instant) -> Option<K> {
         let entry = self.order.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();

@@ -4,6 +4,7 @@ mod command_line;
 mod control;
 mod defects;
 mod grace;
+mod peers;
 mod place;
 mod restart;
 mod restart_failures;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         control::all(),
         defects::trials(),
         grace::trials(),
+        peers::trials(),
         restart::trials(),
         restart_failures::trials(),
         restart_undecided::trials(),

@@ -283,6 +283,11 @@ impl<S: Read + Write> Client<S> {
         self.stream.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
+    /// Sends a line, and says whether this destination answers. It may have been closed before that.
+    pub(super) fn try_ask(&mut self, name: &str) -> bool {
+        self.stream.get_mut().write_all(b"hello\n").is_ok() && self.try_line() == format!("{name} hello")
+    }
+
     /// Sends a line and expects that this destination answers.
     #[track_caller]
     pub(super) fn ask(&mut self, name: &str) {

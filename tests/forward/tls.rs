@@ -2,7 +2,7 @@
 
 use super::place::{Backend, Client, Place, client, free_source};
 use crate::harness::{PATIENCE, Scene, trials, until};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ trials![
 
 /// The files of a server: its authority's folder, its key and its certificate.
 pub(super) struct Files {
-    roots: PathBuf,
-    key: PathBuf,
-    certificate: PathBuf,
+    pub(super) roots: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) certificate: PathBuf,
 }
 
 /// A certificate for 127.0.0.1 from an authority of its own.
@@ -33,6 +33,9 @@ pub(super) fn certificate(scene: &Scene, name: &str) -> Files {
 fn made(scene: &Scene, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Files {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // A name of its own: a certificate with its issuer's name is self-made to OpenSSL.
+    authority.distinguished_name = DistinguishedName::new();
+    authority.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
     let authority_key = KeyPair::generate().unwrap();
     let authority_text = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);

@@ -41,6 +41,7 @@ macro_rules! bodies {
     };
 }
 use bodies;
+pub(crate) use scene::wait_acknowledged;
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let trial = |(name, _): (&'static str, Body)| {

@@ -170,7 +170,7 @@ pub(super) fn reset(stream: TcpStream) {
 }
 
 /// Waits until everything written is acknowledged, and so with the receiver's kernel.
-pub(super) fn wait_acknowledged(stream: &TcpStream) {
+pub(crate) fn wait_acknowledged(stream: &TcpStream) {
     let port = stream.local_addr().unwrap().port();
     let peer = stream.peer_addr().unwrap().port();
     eventually("everything is acknowledged", || unacknowledged(port, peer) == Some(0));

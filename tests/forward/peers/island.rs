@@ -1,0 +1,26 @@
+//! A thread with a network and mounts of its own: what is done to them, nobody else notices. Only root may.
+
+use std::process::Command;
+
+use nix::sched::{CloneFlags, unshare};
+
+/// Runs `body` there. Programs and threads that it starts are there as well.
+pub(super) fn on_an_island(body: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let island = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+            shell("mount --make-rprivate / && ip link set lo up");
+            body();
+        });
+        if let Err(panic) = island.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Runs a line of shell, which must work.
+#[track_caller]
+pub(super) fn shell(line: &str) {
+    let ran = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+}
