@@ -141,10 +141,14 @@ pub(super) fn by_library(path: &Path) -> ExitCode {
 
 /// Serves until the end of the channel, which it never greets; TERM it survives, to finish what it has.
 fn serve() -> ExitCode {
+    const MOST: usize = 48;
     crate::sys::ignore(Signal::SIGTERM);
     let channel = Channel::from_env().expect("a channel");
     let service = Service::new(generation());
-    super::echo::serve(&channel, &listeners(), |connection| service.take(connection));
+    super::echo::serve(&channel, &listeners(), |connection| {
+        service.wait_for_fewer_than(MOST);
+        service.take(connection);
+    });
     service.finish();
     ExitCode::SUCCESS
 }

@@ -50,7 +50,7 @@ pub(super) fn opaque() -> ExitCode {
 fn run_on(listeners: &[OwnedFd], late: Duration, what: &str, until: Duration) -> ExitCode {
     let start = Instant::now();
     let what = what.to_owned();
-    let http = move |line: &str, stream: &mut TcpStream| {
+    let http = move |line: &str, stream: &mut &TcpStream| {
         let what = if start.elapsed() < until { what.as_str() } else { "200" };
         eprintln!("asked: {line}");
         // Whoever asks may have heard enough.
@@ -64,7 +64,7 @@ fn run_on(listeners: &[OwnedFd], late: Duration, what: &str, until: Duration) ->
     ExitCode::SUCCESS
 }
 
-fn answer(what: &str, stream: &mut TcpStream) -> std::io::Result<()> {
+fn answer(what: &str, stream: &mut &TcpStream) -> std::io::Result<()> {
     match what {
         "garbage" => stream.write_all(b"220 mail.example ESMTP\r\n"),
         "closes" => Ok(()),

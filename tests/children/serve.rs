@@ -17,7 +17,7 @@ pub(super) struct Service {
 }
 
 /// Answers a request by HTTP, given its first line.
-pub(super) type Http = Arc<dyn Fn(&str, &mut TcpStream) + Send + Sync>;
+pub(super) type Http = Arc<dyn Fn(&str, &mut &TcpStream) + Send + Sync>;
 
 #[derive(Default)]
 struct Counts {
@@ -47,7 +47,7 @@ impl Service {
         let service = self.clone();
         let work = move || {
             // What the client does to its connection is its own affair.
-            let _ = service.converse(TcpStream::from(connection), place);
+            let _ = service.converse(&TcpStream::from(connection), place);
             service.counts.0.lock().unwrap().open -= 1;
             service.counts.1.notify_all();
         };
@@ -56,15 +56,22 @@ impl Service {
 
     /// Waits until no connection is left.
     pub(super) fn finish(&self) {
+        self.wait_for_fewer_than(1);
+    }
+
+    /// Waits until fewer connections than that are open: of descriptors there are only so many.
+    pub(super) fn wait_for_fewer_than(&self, open: usize) {
         let mut counts = self.counts.0.lock().unwrap();
-        while counts.open > 0 {
+        while counts.open >= open {
             counts = self.counts.1.wait(counts).unwrap();
         }
     }
 
-    fn converse(&self, mut stream: TcpStream, place: u64) -> std::io::Result<()> {
+    /// Without another descriptor: children are tried that have few.
+    fn converse(&self, stream: &TcpStream, place: u64) -> std::io::Result<()> {
         stream.set_nonblocking(false)?;
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let mut lines = BufReader::new(stream).lines();
+        let mut stream = stream;
         let pid = std::process::id();
         while let Some(line) = lines.next().transpose()? {
             if let (Some(http), true) = (&self.http, line.starts_with("GET ")) {
