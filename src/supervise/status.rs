@@ -1,4 +1,4 @@
-//! What `status NAME --json` says; the names are the contract's, and only grow.
+//! What `status NAME --json` says; the names stay, and only grow.
 
 use serde::{Deserialize, Serialize};
 
