@@ -63,7 +63,10 @@ fn d02_half_closed_connections_work_and_resets_are_resets() {
     // A reset of either side is one at the other.
     for client_resets in [true, false] {
         let client = TcpStream::connect(address).unwrap();
-        let (backend, _) = listener.accept().unwrap();
+        let (mut backend, _) = listener.accept().unwrap();
+        // To us it is connected only now; before, a reset says that it could not be.
+        backend.write_all(b"x").unwrap();
+        (&client).read_exact(&mut [0]).unwrap();
         let (resets, hears) = if client_resets { (client, backend) } else { (backend, client) };
         socket2::SockRef::from(&resets).set_linger(Some(Duration::ZERO)).unwrap();
         drop(resets);
