@@ -20,8 +20,8 @@ use crate::control::server::ClientId;
 
 /// The name of the pid file in the forwarder's directory.
 pub const PID_FILE: &str = "forward.pid";
-/// The permissions of the pid file: scripts of any user who can reach it read it.
-pub const PID_FILE_MODE: u32 = 0o644;
+/// The permissions of the pid file: whoever can open it can hold its lock, and keep the next forwarder from starting.
+pub const PID_FILE_MODE: u32 = 0o600;
 /// The name of the instance.
 pub const NAME: &str = "forward";
 
