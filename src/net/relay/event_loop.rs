@@ -187,7 +187,7 @@ impl EventLoop {
                 self.advance(id, &mut pair)
             }
             (Phase::Greeting { .. }, _) if error.is_none() => self.advance(id, &mut pair),
-            (Phase::Settling { .. }, _) if error.is_some() => Fate::Ends(How::Reset),
+            (Phase::Settling { side: last, .. }, _) if error.is_some() && *last == side => Fate::Ends(How::Reset),
             (Phase::Settling { .. }, _) => pair.look(self.tools.now),
             (
                 Phase::Starting

@@ -10,6 +10,7 @@ use super::pair::{Fate, Pair, Phase};
 use super::slab::PairId;
 use crate::net::listener::Address;
 use crate::net::proxy_protocol::{Header, Parser, Progress};
+use crate::net::stream::Kind;
 
 /// How much of a header is looked at at a time.
 const PIECE: usize = 1024;
@@ -32,6 +33,10 @@ impl EventLoop {
                 Address::Internet(address) => Some(address.ip()),
                 Address::Path(_) | Address::Abstract(_) | Address::Unnamed => None,
             };
+            if source.is_none() && pair.entrance.kind == Kind::Tcp {
+                // It has reset its connection already, and whether it would be trusted cannot be known any more.
+                return Fate::Ends(How::Unconnected);
+            }
             if !self.shared.settings.trust.covers(source) {
                 return self.client_failed(pair, ClientFailure::NotTrusted);
             }

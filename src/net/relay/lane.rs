@@ -111,7 +111,7 @@ impl Lane {
         let mut budget = BUDGET;
         while self.flush(way, sink, flow, tools) && flow.reads(way) && source.readable && sink.writable && budget > 0 {
             let received = if self.splicing && source.is_plain() && sink.is_plain() {
-                self.splice(way, source, flow, tools)
+                self.splice(way, (source, sink), flow, tools)
             } else {
                 self.copy(way, (source, sink), flow, tools)
             };
@@ -213,7 +213,11 @@ impl Lane {
     }
 
     /// Takes bytes into a pipe, to be flushed. `None` when nothing was received.
-    fn splice(&mut self, way: Way, source: &mut End, flow: &mut Flow, tools: &mut Tools) -> Option<usize> {
+    ///
+    /// Before urgent data splice(2) stops, and then says that there is nothing, or an end, though bytes follow. So what it
+    /// says of that is not believed: recv(2) decides.
+    fn splice(&mut self, way: Way, ends: (&mut End, &mut End), flow: &mut Flow, tools: &mut Tools) -> Option<usize> {
+        let (source, sink) = ends;
         let Some(mut pipe) = tools.pipes.lend(tools.now) else {
             self.splicing = false;
             self.busy = 0;
@@ -222,8 +226,7 @@ impl Lane {
         match pipe.fill(source.stream()) {
             Ok(0) => {
                 tools.pipes.give_back(pipe);
-                source.ended(way, flow);
-                None
+                self.copy(way, (source, sink), flow, tools)
             }
             Ok(count) => {
                 self.held = Held::Pipe(pipe);
@@ -232,6 +235,9 @@ impl Lane {
             }
             Err(error) => {
                 tools.pipes.give_back(pipe);
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    return self.copy(way, (source, sink), flow, tools);
+                }
                 if error.kind() == io::ErrorKind::InvalidInput {
                     self.never = true;
                     self.splicing = false;
