@@ -161,7 +161,11 @@ fn number_of_client(error: &Error) -> i32 {
 }
 
 pub(crate) fn number(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EIO)
+    match error.kind() {
+        // Made by the client library, after a wait of its own.
+        io::ErrorKind::TimedOut => libc::ETIMEDOUT,
+        _ => error.raw_os_error().unwrap_or(libc::EIO),
+    }
 }
 
 #[cfg(test)]
