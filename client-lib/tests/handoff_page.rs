@@ -11,7 +11,9 @@ fn page(name: &str) -> String {
 
 /// The section of the page about the wire.
 fn section() -> String {
-    page("protocol.md").split("## Handoff, byte by byte").nth(1).unwrap().to_owned()
+    let page = page("protocol.md");
+    let from = page.split("## Handoff, byte by byte").nth(1).unwrap();
+    from.split("\n# ").next().unwrap().to_owned()
 }
 
 fn vectors(section: &str) -> Vec<Vec<u8>> {
