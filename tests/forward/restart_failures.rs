@@ -18,6 +18,7 @@ trials![
     a_program_that_cannot_run_changes_nothing,
     a_program_that_says_nothing_or_nonsense_changes_nothing,
     a_process_that_is_killed_at_any_step_changes_nothing,
+    a_rule_that_drains_goes_on_draining,
     a_process_that_may_have_begun_takes_its_connections_along_and_no_more,
     the_reason_has_what_the_new_process_has_written,
     what_is_saved_by_a_later_version_is_left_to_it,
@@ -80,6 +81,25 @@ fn a_program_that_says_nothing_or_nonsense_changes_nothing() {
         held.ask("a");
         client(address, "a");
     }
+}
+
+fn a_rule_that_drains_goes_on_draining() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start_copy(&source, &a.endpoint());
+    let (other, _) = free_source();
+    place.start(&other, &a.endpoint());
+    let mut held = client(address, "a");
+    let mut stops = place.begin(&["stop", &source, "--drain"]);
+    place.wait_list("it drains", |list| list.to_string().contains("\"draining\":true"));
+    // After everything was taken out.
+    let suite = scene::suite();
+    place.scene.script("program", &format!("exec {suite} child successor 4 \"$@\""));
+    place.run(&["restart"]).expect(1).complains().says("was ended by SIGKILL");
+    held.ask("a");
+    assert!(stops.runs(), "nothing has ended");
+    drop(held);
+    assert_eq!(stops.finish(PATIENCE).expect(0).out, "Stopped\n");
 }
 
 fn a_process_that_is_killed_at_any_step_changes_nothing() {

@@ -324,6 +324,11 @@ impl Driver {
     fn listen_again(&mut self, mut parked: HashMap<u32, Vec<OwnedFd>>) {
         for (id, listening) in &mut self.rules {
             let Some(socket) = &listening.socket else {
+                // Its connections go on; the door that they came in by is gone since it was closed.
+                match self.relay.closed(Arc::clone(&listening.route)) {
+                    Ok(door) => listening.door = door,
+                    Err(error) => error!("cannot go on with the connections of {}: {error}", listening.text),
+                }
                 continue;
             };
             let phase = self.machine.rule(*id).map(|rule| &rule.phase);
