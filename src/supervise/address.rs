@@ -7,7 +7,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
 /// The variable with the port.
@@ -56,6 +58,20 @@ pub enum AddressError {
     },
 }
 
+/// Keeps other instances on this host from choosing the same port, as long as it lives.
+#[derive(Debug)]
+pub struct Reservation {
+    _name: UnixDatagram,
+}
+
+impl Reservation {
+    /// By an abstract name, which the kernel gives away once in each network namespace, as it does with ports.
+    fn of(port: u16) -> Option<Reservation> {
+        let name = SocketAddr::from_abstract_name(format!("socket-protector-port-{port}")).ok()?;
+        UnixDatagram::bind_addr(&name).ok().map(|name| Reservation { _name: name })
+    }
+}
+
 /// Gives every generation an address that no other has.
 #[derive(Debug)]
 pub struct Addresses {
@@ -89,19 +105,19 @@ impl Addresses {
 
     /// An address for the generation of this number, as its command wants it.
     ///
-    /// Nobody else is kept from the port. It is one that the kernel gives to no outgoing connection and to nobody who
-    /// leaves the choice to it; only a program that names it by its number could come in between.
+    /// The reservation keeps other instances from the port. It is one that the kernel gives to no outgoing connection and
+    /// to nobody who leaves the choice to it; only a program that names it by its number could come in between.
     ///
     /// # Errors
     /// When there is none.
-    pub fn fresh(&mut self, number: u64, command: &[OsString]) -> Result<Address, AddressError> {
+    pub fn fresh(&mut self, number: u64, command: &[OsString]) -> Result<(Address, Option<Reservation>), AddressError> {
         if !wants_socket(command)? {
-            return self.fresh_port().map(Address::Port);
+            return self.fresh_port().map(|(port, reservation)| (Address::Port(port), reservation));
         }
         let path = self.socket_path(number);
         match std::fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AddressError::Leftover { path, source }),
-            Ok(()) | Err(_) => Ok(Address::Socket(path)),
+            Ok(()) | Err(_) => Ok((Address::Socket(path), None)),
         }
     }
 
@@ -110,13 +126,20 @@ impl Addresses {
         self.directory.join(format!("{number}.sock"))
     }
 
-    fn fresh_port(&mut self) -> Result<u16, AddressError> {
-        for _ in self.ports.clone() {
-            let port = self.next;
-            self.next = if port + 1 < self.ports.end { port + 1 } else { self.ports.start };
-            // On all addresses: a child may bind them all.
-            if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
-                return Ok(port);
+    fn fresh_port(&mut self) -> Result<(u16, Option<Reservation>), AddressError> {
+        // Anybody may take names. If somebody has taken them all, we do without.
+        for reserves in [true, false] {
+            for _ in self.ports.clone() {
+                let port = self.next;
+                self.next = if port + 1 < self.ports.end { port + 1 } else { self.ports.start };
+                let reservation = Reservation::of(port);
+                if reserves && reservation.is_none() {
+                    continue;
+                }
+                // On all addresses: a child may bind them all.
+                if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+                    return Ok((port, reservation));
+                }
             }
         }
         Err(AddressError::NoPort(self.ports.clone()))
@@ -184,7 +207,7 @@ fn replace(argument: &OsStr, word: &[u8], value: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use super::{Address, AddressError, Addresses, BothNamed, choice, wants_socket};
+    use super::{Address, AddressError, Addresses, BothNamed, Reservation, choice, wants_socket};
     use std::ffi::OsString;
     use std::net::{Ipv4Addr, TcpListener};
 
@@ -222,19 +245,35 @@ mod tests {
     #[test]
     fn a_port_in_use_is_passed_over_and_none_comes_twice_in_a_row() {
         let mut addresses = Addresses::new("/nowhere".into());
-        let first = addresses.fresh(1, &command(&["a"])).unwrap().port().unwrap();
+        let first = addresses.fresh(1, &command(&["a"])).unwrap().0.port().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         addresses.ports = port..port + 2;
         addresses.next = port;
-        assert_ne!(addresses.fresh(2, &command(&["a"])).ok(), Some(Address::Port(port)));
+        assert_ne!(addresses.fresh(2, &command(&["a"])).ok().map(|fresh| fresh.0), Some(Address::Port(port)));
         addresses.ports = port..port + 1;
         addresses.next = port;
         assert!(matches!(addresses.fresh(3, &command(&["a"])), Err(AddressError::NoPort(_))));
         addresses.ports = first..first + 100;
         addresses.next = first;
-        let two = [4, 5].map(|number| addresses.fresh(number, &command(&["a"])).unwrap());
+        let two = [4, 5].map(|number| addresses.fresh(number, &command(&["a"])).unwrap().0);
         assert_ne!(two[0], two[1]);
+    }
+
+    #[test]
+    fn two_instances_do_not_choose_the_same_port_before_either_has_bound_it() {
+        let mut addresses = [(), ()].map(|()| Addresses::new("/nowhere".into()));
+        let mut fresh = |which: usize| addresses[which].fresh(1, &command(&["a"])).unwrap();
+        let (one, reservation) = fresh(0);
+        let (other, _other_reservation) = fresh(1);
+        assert_ne!(one, other);
+        drop(reservation);
+        // Where others have taken the names, there are ports still.
+        let held = Reservation::of(one.port().unwrap());
+        assert!(held.is_some());
+        addresses[0].ports = one.port().unwrap()..one.port().unwrap() + 1;
+        addresses[0].next = one.port().unwrap();
+        assert_eq!(addresses[0].fresh(2, &command(&["a"])).unwrap().0, one);
     }
 
     #[test]
@@ -242,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut addresses = Addresses::new(folder.path().to_owned());
         std::fs::write(addresses.socket_path(9), "").unwrap();
-        let address = addresses.fresh(9, &command(&["{socket}"])).unwrap();
+        let (address, _) = addresses.fresh(9, &command(&["{socket}"])).unwrap();
         assert_eq!(address.socket(), Some(&*folder.path().join("9.sock")));
         assert!(!folder.path().join("9.sock").exists());
         std::fs::create_dir(addresses.socket_path(10)).unwrap();

@@ -13,7 +13,7 @@ use crate::net::listener;
 use crate::net::relay::{Destination, ListenerId, News, NewsReceiver, Relay, Settings, news};
 use crate::reactor::Reactor;
 use crate::supervise::Source;
-use crate::supervise::address::{Address, AddressError, Addresses};
+use crate::supervise::address::{Address, AddressError, Addresses, Reservation};
 use crate::supervise::hold::Held;
 use crate::supervise::state::Number;
 use crate::supervise::worker::StartError;
@@ -48,6 +48,7 @@ pub(super) struct Relayed {
 /// A generation, as the relay knows it.
 struct Generation {
     address: Address,
+    _reservation: Option<Reservation>,
     destination: Arc<Destination>,
     /// It is to be drained once nothing runs on it.
     drain: Option<Drain>,
@@ -84,7 +85,7 @@ impl Relayed {
 
     /// The address of its own for a generation whose command this is.
     pub(super) fn prepare(&mut self, number: Number, command: &[OsString]) -> Result<Address, AddressError> {
-        let address = self.addresses.fresh(number.0, command)?;
+        let (address, reservation) = self.addresses.fresh(number.0, command)?;
         let place = match &address {
             Address::Port(port) => Peer::Tcp(HostPort {
                 host: Host::V4(Ipv4Addr::LOCALHOST),
@@ -96,7 +97,10 @@ impl Relayed {
         };
         let connect = Connect { proxy: self.proxy, ..Connect::from(place) };
         let destination = self.relay.destination(number.0, connect, None);
-        self.generations.insert(number, Generation { address: address.clone(), destination, drain: None });
+        self.generations.insert(
+            number,
+            Generation { address: address.clone(), _reservation: reservation, destination, drain: None },
+        );
         Ok(address)
     }
 
