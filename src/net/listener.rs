@@ -385,3 +385,21 @@ impl fmt::Display for Address {
         }
     }
 }
+
+/// Whether an error of accept(2) belongs to the connection that was to be accepted, or to no one: there may be others.
+/// EOPNOTSUPP is left out: of a socket that can accept nothing it comes every time.
+pub fn is_the_connections_own(error: &io::Error) -> bool {
+    const OWN: [i32; 10] = [
+        libc::ECONNABORTED,
+        libc::EINTR,
+        libc::EPERM,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ENONET,
+    ];
+    error.raw_os_error().is_some_and(|number| OWN.contains(&number))
+}

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use log::warn;
-use nix::errno::Errno;
 
 use super::ListenerId;
 use super::descriptors::Taken;
@@ -19,6 +18,7 @@ use super::pair::{Entrance, Fate, Pair, Phase};
 use super::request::Request;
 use super::route::Counted;
 use super::slab::PairId;
+use crate::net::listener::is_the_connections_own;
 use crate::net::stream::Stream;
 use crate::reactor::{Descriptor, READABLE, Registered};
 
@@ -272,21 +272,4 @@ impl EventLoop {
             }
         }
     }
-}
-
-/// Errors that belong to the connection that was to be accepted, or to no one; see accept(2).
-fn is_the_connections_own(error: &io::Error) -> bool {
-    const OWN: [Errno; 10] = [
-        Errno::ECONNABORTED,
-        Errno::EINTR,
-        Errno::EPERM,
-        Errno::EPROTO,
-        Errno::ENOPROTOOPT,
-        Errno::ENETDOWN,
-        Errno::ENETUNREACH,
-        Errno::EHOSTDOWN,
-        Errno::EHOSTUNREACH,
-        Errno::ENONET,
-    ];
-    OWN.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }

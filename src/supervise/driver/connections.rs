@@ -3,7 +3,7 @@
 use super::Driver;
 use super::lent::Lent;
 use crate::net::endpoint::Listen;
-use crate::net::listener::{Address, Bound, SocketFile, Traffic};
+use crate::net::listener::{Address, Bound, SocketFile, Traffic, is_the_connections_own};
 use crate::reactor::{Descriptor, READABLE, Reactor, Registered};
 use crate::supervise::Source;
 use crate::supervise::channel::{Channel, Passed};
@@ -14,7 +14,6 @@ use crate::supervise::settings::Pass;
 use crate::supervise::state::{Input, Number};
 use crate::sys;
 use log::{info, warn};
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
 use std::io;
@@ -326,22 +325,4 @@ fn never_block(socket: BorrowedFd<'_>) -> io::Result<()> {
         fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     }
     Ok(())
-}
-
-/// Errors that belong to the connection that was to be accepted, or to no one; see accept(2). There may be others.
-/// EOPNOTSUPP is left out: of a socket that can accept nothing it comes every time.
-fn is_the_connections_own(error: &io::Error) -> bool {
-    const OWN: [Errno; 10] = [
-        Errno::ECONNABORTED,
-        Errno::EINTR,
-        Errno::EPERM,
-        Errno::EPROTO,
-        Errno::ENOPROTOOPT,
-        Errno::ENETDOWN,
-        Errno::ENETUNREACH,
-        Errno::EHOSTDOWN,
-        Errno::EHOSTUNREACH,
-        Errno::ENONET,
-    ];
-    OWN.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
