@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// More clients than that at once are turned away.
 const MOST_CLIENTS: usize = 64;
+/// So many may wait for their answers besides, which may take as long as connections do.
+const MOST_WAITING: usize = 512;
 /// How much of a request is read before others have their turn.
 const BUDGET: usize = 64 * 1024;
 /// A client that has not said its whole request, or not read its whole answer, by then is turned away.
@@ -128,12 +130,17 @@ impl<K: Copy + Eq + Hash> Server<K> {
             let uid = getsockopt(&stream, sockopt::PeerCredentials).map(|peer| Uid::from_raw(peer.uid()));
             if !uid.is_ok_and(|uid| uid.is_root() || uid == Uid::effective()) {
                 warn!("a control client of another user was turned away");
-            } else if self.clients.len() < MOST_CLIENTS || self.make_room(reactor) {
+            } else if self.clients.len() - self.waiting() < MOST_CLIENTS || self.make_room(reactor) {
                 self.add(reactor, stream);
             } else {
-                warn!("a control client was turned away: {MOST_CLIENTS} wait for an answer already");
+                warn!("a control client was turned away: {MOST_CLIENTS} are being answered already");
             }
         }
+    }
+
+    /// How many have asked and wait for an answer.
+    fn waiting(&self) -> usize {
+        self.clients.values().filter(|client| client.asked).count()
     }
 
     /// Turns away the client that has said nothing for the longest time, if there is one; whoever asks goes before it.
@@ -161,6 +168,7 @@ impl<K: Copy + Eq + Hash> Server<K> {
 
     /// What a client has asked, in the role's terms, when its line is whole. Answer with [`Server::reply`], now or later.
     pub fn read<R: DeserializeOwned>(&mut self, reactor: &mut Reactor<K>, id: ClientId) -> Option<R> {
+        let crowded = self.waiting() >= MOST_WAITING;
         let client = self.clients.get_mut(&id)?;
         match client.read() {
             Ok(Some(line)) => {
@@ -168,6 +176,11 @@ impl<K: Copy + Eq + Hash> Server<K> {
                 client.asked = true;
                 reactor.set_deadline((self.client_key)(id), None);
                 match request {
+                    Ok(_) if crowded => {
+                        let text = format!("{MOST_WAITING} clients wait for an answer already");
+                        self.reply(reactor, id, &Reply::failed(text));
+                        None
+                    }
                     Ok(request) => Some(request),
                     Err(error) => {
                         self.reply(reactor, id, &Reply::failed(format!("not a request: {error}")));

@@ -4,11 +4,14 @@ use super::place::{Backend, MOMENT, Place, client, free_source, row};
 use crate::harness::process::{Exit, alive, send};
 use crate::harness::{PATIENCE, eventually, trials};
 use nix::sys::signal::Signal;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 trials![
     a_timeout_has_its_own_exit_code_and_touches_nothing,
     one_who_waits_and_is_killed_leaves_nothing_behind,
+    a_crowd_that_waits_keeps_nobody_from_asking,
     a_wait_for_all_rules_and_for_one,
     a_wait_for_a_rule_that_is_not_there_fails,
     a_wait_goes_on_with_a_rule_that_drains,
@@ -45,6 +48,34 @@ fn one_who_waits_and_is_killed_leaves_nothing_behind() {
     stays.finish(PATIENCE).expect(0);
     client(address, "b");
     assert!(alive(place.pid()));
+}
+
+fn a_crowd_that_waits_keeps_nobody_from_asking() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let held = client(address, "a");
+    place.switch(&source, &b.endpoint());
+    let ask = |index| {
+        let mut stream = UnixStream::connect(place.path("forward.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"{\"request\":\"wait\"}\n").unwrap();
+        eventually("it is taken in", || place.control_clients() > index);
+        stream
+    };
+    let mut crowd: Vec<_> = (0..512).map(ask).collect();
+    // One too many is told so, and whoever asks for something else is answered.
+    let line = |stream: &mut UnixStream| {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
+    };
+    assert!(line(&mut ask(0)).contains("512 clients wait for an answer already"));
+    drop(crowd.split_off(100));
+    eventually("those who left are forgotten", || place.control_clients() <= 100);
+    assert_eq!(place.rows().len(), 2);
+    drop(held);
+    assert!(crowd.iter_mut().all(|stream| line(stream).contains("\"ok\":true")));
 }
 
 fn a_wait_for_all_rules_and_for_one() {
