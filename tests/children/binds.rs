@@ -37,6 +37,19 @@ pub(super) fn repeats() -> ExitCode {
     })
 }
 
+/// Writes down what comes with the first request by HTTP, and answers it.
+pub(super) fn records(file: &str) -> ExitCode {
+    each(None, |connection| {
+        let mut stream = std::net::TcpStream::from(connection);
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while !said.ends_with(b"close\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+            said.extend_from_slice(&byte);
+        }
+        std::fs::write(file, said).unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    })
+}
+
 /// Gives the first connection back, though it has accepted it by itself, and serves the others.
 pub(super) fn gives_back() -> ExitCode {
     let service = Service::new(generation());

@@ -39,6 +39,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             binds::run(None)
         }
         ["repeats"] => binds::repeats(),
+        ["records", file] => binds::records(file),
         ["binds_and_gives_back"] => binds::gives_back(),
         ["one_by_one", ms] => echo::one_by_one(milliseconds(ms)),
         ["process_per_connection"] => echo::process_per_connection(),

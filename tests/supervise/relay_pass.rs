@@ -27,6 +27,7 @@ trials![
     one_that_binds_late_is_waited_for,
     several_listeners_lead_to_one_child,
     the_child_is_told_who_the_client_is,
+    one_that_wants_to_be_told_is_told_by_a_probe_too,
     wrong_use_is_told,
     a_child_that_gives_back_is_no_harm,
 ];
@@ -249,6 +250,16 @@ fn the_child_is_told_who_the_client_is() {
     expected.extend_from_slice(&to.port().to_be_bytes());
     expected.extend_from_slice(b"0 hello\n");
     assert_eq!(heard, expected);
+}
+
+fn one_that_wants_to_be_told_is_told_by_a_probe_too() {
+    for (version, expected) in [("v1", "PROXY UNKNOWN\r\nGET /x "), ("v2", "\r\n\r\n\0\r\nQUIT\n")] {
+        let setup = Setup::alone().with("--pass relay --ready http:/x --ready-timeout 20s --proxy-protocol");
+        let heard = setup.scene().path("heard");
+        let _supervisor = setup.with(version).role(&format!("records {}", heard.display())).start();
+        let heard = std::fs::read(heard).unwrap();
+        assert!(heard.starts_with(expected.as_bytes()), "{version}: {:?}", String::from_utf8_lossy(&heard));
+    }
 }
 
 fn wrong_use_is_told() {

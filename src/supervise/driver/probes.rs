@@ -7,6 +7,7 @@ use super::Driver;
 use super::connections::Listener;
 use crate::net::far_end;
 use crate::net::listener::Address;
+use crate::net::proxy_protocol::Header;
 use crate::net::status_line::{Answer, StatusLine};
 use crate::net::to_ourselves::{Coming, connect, pair, reachable};
 use crate::reactor::{Descriptor, Event, READABLE, Registered};
@@ -245,10 +246,12 @@ impl Driver {
             (_, Address::Path(_) | Address::Abstract(_) | Address::Unnamed) => None,
         };
         let host = at.map_or_else(|| "localhost".to_owned(), host);
-        let request = request(path, &host);
+        // As the relay does; the header says that it speaks for nobody.
+        let mut words = self.settings.proxy.map_or_else(Vec::new, |version| Header::Local.to_bytes(version));
+        words.extend_from_slice(request(path, &host).as_bytes());
         // The buffer of a new connection takes it whole.
-        match socket.write(request.as_bytes()) {
-            Ok(length) if length == request.len() => {}
+        match socket.write(&words) {
+            Ok(length) if length == words.len() => {}
             Ok(_) | Err(_) => return Some(Happened::Ended),
         }
         probing.answer = StatusLine::new();
