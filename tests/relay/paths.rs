@@ -1,8 +1,10 @@
 //! How bytes go: by copy and within the kernel, past slow readers and past those that never read.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket_protector::net::relay::{Path, Settings, Splice};
 
@@ -18,6 +20,7 @@ bodies![
     without_descriptors_for_a_pipe_bytes_are_copied,
     clients_that_never_read_block_their_senders_and_nobody_else,
     a_client_is_watched_for_room_only_once_it_was_full,
+    what_follows_urgent_data_arrives_when_spliced_too,
 ];
 
 const MANY: usize = 3_000_000;
@@ -188,4 +191,39 @@ fn a_client_is_watched_for_room_only_once_it_was_full() {
     expect(&mut client, &mut Noise::new(9), MANY);
     expect_end(&mut client);
     sending.join().unwrap();
+}
+
+/// Urgent bytes themselves are not relayed. But splice(2) stops before them, and takes the place for an end.
+fn what_follows_urgent_data_arrives_when_spliced_too() {
+    const PIECE: usize = 500_000;
+    let scene = Scene::new();
+    let (mut client, mut server) = scene.pair();
+    let is_spliced = Arc::new(AtomicBool::new(false));
+    let enough = Arc::clone(&is_spliced);
+    let sending = std::thread::spawn(move || {
+        let (mut noise, mut sent) = (Noise::new(5), 0);
+        while !enough.load(Ordering::Relaxed) {
+            server.write_all(&noise.bytes(PIECE)).unwrap();
+            sent += PIECE;
+        }
+        socket2::SockRef::from(&server).send_out_of_band(b"!").unwrap();
+        server.write_all(&noise.bytes(1000)).unwrap();
+        server.shutdown(std::net::Shutdown::Write).unwrap();
+        sent + 1000
+    });
+    let (mut noise, mut heard) = (Noise::new(5), 0);
+    while scene.views()[0].path != Path::Splice {
+        expect(&mut client, &mut noise, PIECE);
+        heard += PIECE;
+    }
+    is_spliced.store(true, Ordering::Relaxed);
+    // Enough for the sender to come to its end.
+    while !sending.is_finished() {
+        let mut some = [0; 4096];
+        let count = client.read(&mut some).unwrap();
+        assert!(count > 0 && noise.bytes(count) == some[..count], "after {heard} bytes");
+        heard += count;
+    }
+    expect(&mut client, &mut noise, sending.join().unwrap() - heard);
+    expect_end(&mut client);
 }
