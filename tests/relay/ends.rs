@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use socket_protector::net::relay::{How, News, Settings};
+use socket_protector::net::relay::{How, News, Settings, Which};
 
 use super::bodies;
 use super::scene::{
@@ -19,6 +19,7 @@ bodies![
     the_half_closed_timer_ends_silence_and_not_a_trickle,
     an_idle_connection_ends_when_it_may_be_idle_no_longer,
     a_slow_reader_of_what_was_sent_is_not_idle,
+    who_misses_bytes_at_a_cut_is_reset,
     a_reset_of_the_client_reaches_the_destination_behind_its_bytes,
     a_reset_of_the_destination_reaches_the_client_behind_its_bytes,
     a_reset_behind_bytes_that_nobody_reads_waits_for_the_reader,
@@ -213,4 +214,22 @@ fn both_ends_of_file_end_the_connection_and_its_end_is_told() {
     assert_eq!((end.how, end.bytes_in, end.bytes_out, end.destination), (How::Finished, 4, 4, 1));
     // The kernel forgets it when both directions are closed.
     assert_eq!(end.client.to_string(), address);
+}
+
+/// An end of file would say that all has arrived.
+fn who_misses_bytes_at_a_cut_is_reset() {
+    let scene = Scene::new();
+    let mut client = narrow_client(scene.address);
+    let server = scene.accepted();
+    let sent = write_until_blocked(&server, &mut Noise::new(6));
+    assert_eq!(scene.relay.cut(Which::All), 1);
+    let mut heard = 0;
+    let end = loop {
+        match client.read(&mut [0; 4096]) {
+            Ok(0) => panic!("an end of file after {heard} of {sent} bytes"),
+            Ok(count) => heard += count,
+            Err(error) => break error.kind(),
+        }
+    };
+    assert_eq!(end, ErrorKind::ConnectionReset);
 }

@@ -307,6 +307,7 @@ impl EventLoop {
             listener.unpark(id);
             self.forget_closed_listeners();
         }
+        pair.reset_who_misses_bytes();
         pair.give_up(&mut self.tools);
         let ended = self.shared.settings.tell_ends.then(|| ended(&pair, how)).flatten();
         self.pairs.free(id);

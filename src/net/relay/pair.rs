@@ -333,6 +333,17 @@ impl Pair {
         self.client.is_plain() && self.destination.as_ref().is_some_and(End::is_plain)
     }
 
+    /// An end of file says that all has arrived. Who is still owed bytes at the end gets a reset in its place.
+    pub(super) fn reset_who_misses_bytes(&self) {
+        // Fails only where there is no connection to be reset any more.
+        if let Some(destination) = self.destination.as_ref().filter(|_| self.up.holds()) {
+            let _ = destination.stream().reset_on_close();
+        }
+        if self.down.holds() {
+            let _ = self.client.stream().reset_on_close();
+        }
+    }
+
     /// A side was reset on purpose or its connection is given up: everything that is held is dropped.
     pub(super) fn give_up(&mut self, tools: &mut Tools) {
         self.up.drop_held(tools);
