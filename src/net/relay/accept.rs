@@ -147,9 +147,6 @@ impl EventLoop {
         };
         let error = match crate::sys::accept(socket.as_fd(), crate::sys::Mode::NonBlocking) {
             Ok(client) => {
-                if std::mem::take(&mut listener.short) {
-                    self.shared.news.tell(News::Enough { listener: id });
-                }
                 let entrance = Arc::clone(&listener.entrance);
                 self.take_in(client, entrance, taken);
                 return true;
@@ -158,6 +155,10 @@ impl EventLoop {
         };
         if error.kind() == io::ErrorKind::WouldBlock {
             listener.behind = false;
+            // Not at the first that is accepted again: at the limit each end makes room for one.
+            if std::mem::take(&mut listener.short) {
+                self.shared.news.tell(News::Enough { listener: id });
+            }
             return false;
         }
         if is_the_connections_own(&error) {
