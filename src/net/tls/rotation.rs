@@ -37,8 +37,17 @@ pub(super) struct Rotating<T> {
     current: RwLock<Arc<T>>,
     /// Files and folders.
     paths: Vec<PathBuf>,
-    /// The files as they were at the last load, failed ones included.
-    seen: Mutex<Stamp>,
+    last: Mutex<Last>,
+}
+
+/// The last load.
+#[derive(Debug, Default)]
+struct Last {
+    /// The files as they were then.
+    seen: Stamp,
+    /// Why it failed, if it did. It is tried again at each look: a certificate whose time has not come yet needs no other
+    /// file to be valid one day.
+    failure: Option<String>,
 }
 
 impl<T> Rotating<T> {
@@ -47,7 +56,7 @@ impl<T> Rotating<T> {
         // Before reading: what changes meanwhile is seen at the next look.
         let seen = Stamp::of(&paths, &Stamp::default());
         let current = RwLock::new(Arc::new(load()?));
-        Ok(Self { current, paths, seen: Mutex::new(seen) })
+        Ok(Self { current, paths, last: Mutex::new(Last { seen, failure: None }) })
     }
 
     /// What new connections get.
@@ -55,12 +64,13 @@ impl<T> Rotating<T> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Loads it again if the files have changed; `None` if not.
+    /// Loads it again if the files have changed, or could not be used; `None` if there is nothing new to tell.
     pub(super) fn refresh(&self, load: impl Fn() -> Result<T, LoadError>) -> Option<Result<Arc<T>, LoadError>> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = Stamp::of(&self.paths, &seen);
-        if *seen == before {
-            *seen = before;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Stamp::of(&self.paths, &last.seen);
+        let changed = last.seen != before;
+        if !changed && last.failure.is_none() {
+            last.seen = before;
             return None;
         }
         let loaded = load();
@@ -68,7 +78,11 @@ impl<T> Rotating<T> {
         if Stamp::of(&self.paths, &before) != before {
             return None;
         }
-        *seen = before;
+        let failure = loaded.as_ref().err().map(|error| crate::chain(error));
+        let former = std::mem::replace(&mut *last, Last { seen: before, failure });
+        if !changed && last.failure.is_some() && last.failure == former.failure {
+            return None;
+        }
         Some(loaded.map(|new| {
             let new = Arc::new(new);
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = new.clone();

@@ -117,6 +117,25 @@ fn files_that_change_while_they_are_read_are_read_again() {
     assert!(value.refresh(read).is_none());
 }
 
+/// A certificate may be put there before its time.
+#[test]
+fn what_could_not_be_used_is_tried_again_though_its_files_stay() {
+    let folder = Folder::new();
+    let path = folder.write("one", "1");
+    let read = || Ok(fs::read_to_string(&path).unwrap());
+    let value = crate::net::tls::rotation::Rotating::load(vec![path.clone().into()], read).unwrap();
+    folder.write("one", "2");
+    let too_early = || {
+        let at = crate::net::tls::Moment(SystemTime::UNIX_EPOCH);
+        Err::<String, _>(LoadError::NotYet { path: path.clone().into(), at })
+    };
+    assert!(value.refresh(too_early).is_some_and(|refreshed| refreshed.is_err()), "it is told");
+    assert!(value.refresh(too_early).is_none(), "once");
+    assert_eq!(*value.current(), "1");
+    assert_eq!(*value.refresh(read).unwrap().unwrap(), "2");
+    assert!(value.refresh(read).is_none());
+}
+
 /// As certificate tools and cluster secrets do it: a link that leads elsewhere at once.
 #[test]
 fn a_link_that_leads_elsewhere_is_a_change() {
