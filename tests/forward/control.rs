@@ -1,14 +1,18 @@
 //! The control socket of a forwarder.
 
 use super::place::{Backend, Place, client, free_source, row};
-use crate::harness::{PATIENCE, eventually, trials, trials_of_root};
+use crate::harness::{PATIENCE, eventually, stays, trials, trials_of_root};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::Duration;
 
 trials![
     a_socket_that_was_removed_is_made_again,
+    a_directory_that_was_removed_is_made_again,
+    a_directory_that_cannot_be_made_is_told_of_once,
     garbage_harms_nobody,
     a_crowd_of_silent_clients_harms_nobody,
     status_shows_the_forwarder_too,
@@ -70,6 +74,49 @@ fn a_socket_that_was_removed_is_made_again() {
     waits.finish(PATIENCE).expect(0);
     place.run(&["stop"]).expect(0);
     assert!(!place.path("forward.sock").exists());
+}
+
+fn a_directory_that_was_removed_is_made_again() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let (mut held, pid, directory) = (client(address, "a"), place.pid(), place.path(""));
+    std::fs::remove_dir_all(&directory).unwrap();
+    eventually("it is there again", || UnixStream::connect(place.path("forward.sock")).is_ok());
+    let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, mode);
+    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 1, "active")]);
+    held.ask("a");
+    // With all that was in it.
+    assert_eq!(place.pid(), pid);
+    place.run(&["start"]).expect(1).complains();
+    assert!(place.file("forward.json").contains(&source));
+    // A look that comes later has more to tell, and nothing of the directory.
+    std::fs::remove_file(place.path("forward.sock")).unwrap();
+    place.wait_log("the control socket was gone and is there again");
+    let log = place.file("forward.log");
+    assert_eq!(log.matches(directory.to_str().unwrap().trim_end_matches('/')).count(), 1, "{log}");
+    place.kill();
+    place.run(&["start"]).expect(0);
+    client(address, "a");
+}
+
+fn a_directory_that_cannot_be_made_is_told_of_once() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let (pid, directory, aside) = (place.pid(), place.scene.path("run"), place.scene.path("aside"));
+    std::fs::rename(&directory, &aside).unwrap();
+    std::fs::write(&directory, "in its place").unwrap();
+    let told = || place.scene.read("aside/forward.log").matches("cannot make the control socket").count();
+    eventually("it is told", || told() == 1);
+    // That is looked for every second.
+    stays("it is told once", Duration::from_millis(2500), || told() == 1);
+    client(address, "a");
+    std::fs::remove_file(&directory).unwrap();
+    eventually("it is there", || UnixStream::connect(place.path("forward.sock")).is_ok());
+    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 0, "active")]);
+    assert_eq!(place.pid(), pid);
 }
 
 fn garbage_harms_nobody() {
