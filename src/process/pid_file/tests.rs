@@ -18,6 +18,11 @@ use super::*;
 /// Names the pid file that this binary, started again by a test, is to hold.
 const HOLD: &str = "SOCKET_PROTECTOR_TEST_HOLD_PID_FILE";
 
+/// The locked file, as another process gets it.
+fn copy(file: &PidFile) -> OwnedFd {
+    file.as_fd().try_clone_to_owned().expect("a descriptor")
+}
+
 struct Place(TempDir);
 
 impl Place {
@@ -334,7 +339,7 @@ fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
     let place = Place::new();
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
     // The same open file, as another process has it after it was sent.
-    let shared = old.share().expect("a descriptor");
+    let shared = copy(&old);
     let prepared = Prepared::new(&place.path(), 0o644, shared).expect("the directory is ours");
     assert_eq!(place.names().len(), 2, "it is beside the other one");
     let mut new = prepared.take().expect("it was given to us");
@@ -354,7 +359,7 @@ fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
 fn what_is_prepared_and_not_taken_changes_nothing() {
     let place = Place::new();
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
-    drop(Prepared::new(&place.path(), 0o644, old.share().expect("a descriptor")).expect("the directory is ours"));
+    drop(Prepared::new(&place.path(), 0o644, copy(&old)).expect("the directory is ours"));
     assert_eq!(place.names(), ["x.pid"]);
     // What one that was killed has left goes by the number of that process.
     fs::write(place.0.path().join(".pid-999999-0"), "").expect("the directory is ours");
@@ -363,7 +368,7 @@ fn what_is_prepared_and_not_taken_changes_nothing() {
     drop(old);
     // Somebody has removed the file, and another instance has come.
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
-    let prepared = Prepared::new(&place.path(), 0o644, old.share().expect("a descriptor"));
+    let prepared = Prepared::new(&place.path(), 0o644, copy(&old));
     let prepared = prepared.expect("the directory is ours");
     fs::remove_file(place.path()).expect("it is there");
     let other = PidFile::create(&place.path(), 0o644).expect("nobody has it");
