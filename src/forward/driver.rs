@@ -5,6 +5,7 @@
 //! goes from one to the other, and `elsewhere` about what could not go. No byte of a connection comes by here: that is
 //! the business of the relay's loops.
 
+mod directory;
 mod elsewhere;
 mod identity;
 mod leaving;
@@ -31,20 +32,17 @@ use crate::process::pid_file::PidFile;
 use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
 use elsewhere::{Older, Staying};
 use leaving::Restarting;
-use log::{debug, error, info, warn};
+use log::{debug, info, warn};
 use nix::sys::signal::Signal;
 use requests::Asker;
 use rules::{Listening, Place};
+use starting::Starting;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use starting::Starting;
 use std::time::{Duration, Instant};
 pub use taking_over::{Successor, take_over};
 use trial::Trials;
-
-/// Between two looks whether the control socket is still there.
-const SOCKET_CHECK: Duration = Duration::from_secs(1);
 
 /// What a forwarder is given, besides its settings.
 pub struct Equipment {
@@ -109,6 +107,8 @@ pub struct Driver {
     unsaved: Option<StoreError>,
     /// What is still to be saved while everything is being stopped.
     kept: Option<Saved>,
+    /// What is wrong with our directory, as far as it was told.
+    amiss: Option<String>,
     /// How many connections were cut since a stop was asked for.
     cut_in_all: usize,
     since: Instant,
@@ -154,8 +154,12 @@ impl Driver {
             successor: equipment.successor,
         };
         let mut driver = Driver::of(parts, control, options, settings.stop_timeout)?;
-        let prepared =
-            equipment.saved.rules.iter().map(|rule| driver.prepare(rule, None)).collect::<Result<Vec<_>, DriverError>>()?;
+        let prepared = equipment
+            .saved
+            .rules
+            .iter()
+            .map(|rule| driver.prepare(rule, None))
+            .collect::<Result<Vec<_>, DriverError>>()?;
         for rule in prepared {
             driver.accept_for(rule)?;
         }
@@ -192,6 +196,7 @@ impl Driver {
             options,
             unsaved: None,
             kept: None,
+            amiss: None,
             cut_in_all: 0,
             since: Instant::now(),
             coming_up: true,
@@ -204,7 +209,7 @@ impl Driver {
             finished: false,
             reactor: parts.reactor,
         };
-        driver.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
+        driver.look_later();
         Ok(driver)
     }
 
@@ -224,16 +229,19 @@ impl Driver {
             }
             self.reserve.refill();
         }
-        self.try_to_save();
+        let left = self.has_left();
+        if self.kept.is_some() {
+            self.try_to_save();
+        }
         // One that has left has said why it ends: the forwarder has not stopped.
-        if self.staying.is_none() {
+        if !left {
             info!("stopped");
         }
         self.give_restart_up();
         self.relay.stop();
         self.control.leave();
         match self.unsaved {
-            Some(error) if self.staying.is_none() => Err(error.into()),
+            Some(error) if !left => Err(error.into()),
             Some(_) | None => Ok(()),
         }
     }
@@ -248,7 +256,7 @@ impl Driver {
             Source::Told => self.hear_what_is_told(),
             Source::Probe(id) => self.probe_took_too_long(id),
             Source::Machine => self.input(Input::Deadline),
-            Source::Socket => self.look_after_socket(),
+            Source::Socket => self.look_after_directory(),
             Source::Save => self.try_to_save(),
             Source::Successor => self.hear_successor(event),
             Source::Rest => self.tell_rest(),
@@ -363,19 +371,5 @@ impl Driver {
             self.keep_what_is_unsaved();
             self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
         }
-    }
-
-    /// Somebody may have cleaned up the directory.
-    fn look_after_socket(&mut self) {
-        match self.control.make_sure(&mut self.reactor) {
-            Ok(false) => {}
-            Ok(true) => {
-                warn!("the control socket was gone and is there again");
-                // Who has connected already is not told of by an edge that came before we watched.
-                self.reactor.again(Source::Control);
-            }
-            Err(error) => error!("{}", crate::chain(&error)),
-        }
-        self.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
     }
 }

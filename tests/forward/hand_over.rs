@@ -1,6 +1,7 @@
 //! The moment in which a forwarder changes hands: signals that come just then, those who come to ask, programs that are
 //! started by another, and descriptors that run short.
 
+use super::control::Wire;
 use super::place::{Backend, Place, client, free_source};
 use crate::harness::process::{Exit, alive, descriptors_of, send};
 use crate::harness::ran::Running;
@@ -10,10 +11,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 trials![
     term_for_a_process_that_is_about_to_be_followed_ends_all,
     term_for_a_process_that_has_left_is_passed_on_until_the_other_serves,
+    those_who_ask_at_that_moment_are_answered,
     those_who_come_to_wait_at_that_moment_wait,
     a_program_that_is_started_by_another_is_the_one_in_the_pid_file,
     without_a_free_descriptor_everything_changes_hands,
@@ -114,6 +117,31 @@ fn term_while_the_pid_file_names_the_old_process_ends_all() {
     assert!(!place.path("forward.pid").exists() && !place.path("forward.sock").exists());
 }
 
+/// Some just connect and others ask already, all the time.
+fn those_who_ask_at_that_moment_are_answered() {
+    let times = std::env::var("RESTART_WAITS").map_or(10, |times| times.parse().unwrap());
+    let (place, a) = (Place::new(), Backend::new("a"));
+    place.start(&free_source().0, &a.endpoint());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asks = || {
+            let mut answered = 0;
+            let mut next = Wire::connect(&place);
+            while !over.load(Ordering::SeqCst) {
+                let mut wire = std::mem::replace(&mut next, Wire::connect(&place));
+                let answer = wire.ask(&serde_json::json!({"request": "wait"}));
+                assert_eq!(answer["ok"], true, "{answer}");
+                answered += 1;
+            }
+            answered
+        };
+        let crowd = (0..3).map(|_| scope.spawn(asks)).collect::<Vec<_>>();
+        (0..times).for_each(|_| place.quietly(&["restart"]));
+        over.store(true, Ordering::SeqCst);
+        assert!(crowd.into_iter().all(|asks| asks.join().unwrap() > 0));
+    });
+}
+
 fn those_who_come_to_wait_at_that_moment_wait() {
     let times = std::env::var("RESTART_WAITS").map_or(10, |times| times.parse().unwrap());
     let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
@@ -161,7 +189,7 @@ fn a_program_that_is_started_by_another_is_the_one_in_the_pid_file() {
     let mut held = client(address, "a");
     let aside = place.scene.path("aside");
     std::fs::rename(&program, &aside).unwrap();
-    place.scene.script("program", &format!("{} \"$@\" &\nwait", aside.display()));
+    place.scene.script("program", &format!("{} \"$@\"\nexit $?", aside.display()));
     place.quietly(&["restart"]);
     let new = place.pid();
     assert_eq!(std::fs::read_link(format!("/proc/{new}/exe")).unwrap(), aside, "the pid file names the script");

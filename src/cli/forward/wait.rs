@@ -77,7 +77,8 @@ fn show_until(
         match answer.recv_timeout(LOOK) {
             Ok(answer) => return answer,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(AskError::TimedOut { path: "the forwarder".into() });
+                let source = io::Error::other("whoever waited for it has ended");
+                return Err(AskError::Broken { path: "the forwarder".into(), source });
             }
             Err(RecvTimeoutError::Timeout) => {}
         }

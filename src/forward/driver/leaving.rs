@@ -392,6 +392,11 @@ impl Driver {
         }
     }
 
+    /// Whether another process has taken over.
+    pub(super) fn has_left(&self) -> bool {
+        self.restarting.stage == Old::Leaving
+    }
+
     /// No new process is left behind.
     pub(super) fn give_restart_up(&mut self) {
         if self.staying.is_none() {

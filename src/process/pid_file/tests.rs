@@ -51,7 +51,10 @@ impl Place {
     /// The names in the directory: no test leaves more than the pid file there.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).expect("the directory is there");
-        entries.map(|entry| entry.expect("it can be read").file_name().display().to_string()).collect()
+        let names = entries.map(|entry| entry.expect("it can be read").file_name().display().to_string());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        names
     }
 }
 
@@ -365,6 +368,19 @@ fn what_is_prepared_and_not_taken_changes_nothing() {
     fs::write(place.0.path().join(".pid-999999-0"), "").expect("the directory is ours");
     old.clean_up_after(Pid::from_raw(999_999));
     assert_eq!(place.names(), ["x.pid"]);
+    // And what another one has left that it had started by its content; not what somebody is making.
+    let beside = |name: &str, text: &str| {
+        let path = place.0.path().join(name);
+        fs::write(&path, text).expect("the directory is ours");
+        path
+    };
+    beside(".pid-999998-0", "999998\n");
+    beside(".pid-999997-0", "");
+    let made = File::open(beside(".pid-999996-0", "999996\n")).expect("it is there");
+    let made = Flock::lock(made, FlockArg::LockExclusiveNonblock).expect("nobody has it");
+    old.clean_up_after(Pid::from_raw(999_999));
+    assert_eq!(place.names(), [".pid-999996-0", ".pid-999997-0", "x.pid"]);
+    drop(made);
     drop(old);
     // Somebody has removed the file, and another instance has come.
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
