@@ -1,7 +1,9 @@
 //! The control socket of a forwarder.
 
 use super::place::{Backend, Place, client, free_source, row};
+use crate::harness::process::{send, stopped};
 use crate::harness::{PATIENCE, eventually, stays, trials, trials_of_root};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +14,7 @@ use std::time::Duration;
 trials![
     a_socket_that_was_removed_is_made_again,
     a_directory_that_was_removed_is_made_again,
+    a_directory_that_has_another_forwarder_by_now_is_left_to_it,
     a_directory_that_cannot_be_made_is_told_of_once,
     garbage_harms_nobody,
     a_crowd_of_silent_clients_harms_nobody,
@@ -70,6 +73,9 @@ fn a_socket_that_was_removed_is_made_again() {
         eventually("it is there again", || UnixStream::connect(place.path("forward.sock")).is_ok());
         assert_eq!(place.rows()[0], row(&source, &b.endpoint(), 0, "active"));
     }
+    let pid = place.pid();
+    std::fs::remove_file(place.path("forward.pid")).unwrap();
+    eventually("the pid file is there again, too", || place.file("forward.pid") == format!("{pid}\n"));
     drop(held);
     waits.finish(PATIENCE).expect(0);
     place.run(&["stop"]).expect(0);
@@ -101,6 +107,28 @@ fn a_directory_that_was_removed_is_made_again() {
     client(address, "a");
 }
 
+fn a_directory_that_has_another_forwarder_by_now_is_left_to_it() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let ((first, address), (second, _)) = (free_source(), free_source());
+    place.start(&first, &a.endpoint());
+    let pid = place.pid();
+    send(pid, Signal::SIGSTOP);
+    eventually("it is stopped", || stopped(pid));
+    std::fs::remove_dir_all(place.path("")).unwrap();
+    place.start(&second, &a.endpoint());
+    let other = place.pid();
+    send(pid, Signal::SIGCONT);
+    client(address, "a");
+    // It looks every second.
+    let rows = [row(&second, &a.endpoint(), 0, "active")];
+    stays("the other one answers", Duration::from_millis(2500), || place.rows() == rows);
+    assert_eq!(place.pid(), other);
+    send(pid, Signal::SIGTERM);
+    place.wait_end(pid);
+    assert_eq!(place.rows(), rows);
+    place.run(&["stop"]).expect(0);
+}
+
 fn a_directory_that_cannot_be_made_is_told_of_once() {
     let (place, a) = (Place::new(), Backend::new("a"));
     let (source, address) = free_source();
@@ -108,7 +136,7 @@ fn a_directory_that_cannot_be_made_is_told_of_once() {
     let (pid, directory, aside) = (place.pid(), place.scene.path("run"), place.scene.path("aside"));
     std::fs::rename(&directory, &aside).unwrap();
     std::fs::write(&directory, "in its place").unwrap();
-    let told = || place.scene.read("aside/forward.log").matches("cannot make the control socket").count();
+    let told = || place.scene.read("aside/forward.log").matches("trying again until it works").count();
     eventually("it is told", || told() == 1);
     // That is looked for every second.
     stays("it is told once", Duration::from_millis(2500), || told() == 1);
