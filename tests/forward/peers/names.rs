@@ -2,15 +2,16 @@
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use super::island::{on_an_island, shell};
 use crate::forward::place::{Backend, Client, Place, client, free_source};
-use crate::harness::{trials_of_root, until};
+use crate::harness::{eventually, trials_of_root, until};
 
 trials_of_root![
     a_name_without_an_address_ends_its_client_and_says_why,
     a_name_server_that_says_nothing_delays_nobody_else,
+    many_names_that_hang_leave_room_for_one_that_does_not,
     a_name_that_moves_is_followed_by_new_connections,
     a_name_whose_first_address_is_dead_is_reached_by_the_other,
 ];
@@ -23,6 +24,8 @@ const AAAA: u16 = 28;
 struct NameServer {
     /// The last byte of the address of `moves.test`.
     moves: Arc<AtomicU8>,
+    /// How often it was asked for an address of a name that it says nothing about.
+    unanswered: Arc<AtomicUsize>,
 }
 
 impl NameServer {
@@ -32,15 +35,17 @@ impl NameServer {
         shell(&format!("mount --bind {} /etc/resolv.conf", rules.display()));
         let switch = place.scene.write("nsswitch.conf", "hosts: files dns\n");
         shell(&format!("mount --bind {} /etc/nsswitch.conf", switch.display()));
-        let server = NameServer { moves: Arc::new(AtomicU8::new(1)) };
+        let server = NameServer { moves: Arc::new(AtomicU8::new(1)), unanswered: Arc::default() };
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
-        let moves = Arc::clone(&server.moves);
+        let (moves, unanswered) = (Arc::clone(&server.moves), Arc::clone(&server.unanswered));
         // It ends with the process; nobody else is in its network.
         std::thread::spawn(move || {
             let mut question = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut question) {
                 if let Some(answer) = answer(&question[..length], moves.load(Ordering::SeqCst)) {
                     socket.send_to(&answer, from).unwrap();
+                } else if asks_for(&question[..length]) == A {
+                    unanswered.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
@@ -48,11 +53,22 @@ impl NameServer {
     }
 }
 
+/// RFC 1035, 4.1.1.
+const HEADER: usize = 12;
+
+fn end_of_name(question: &[u8]) -> usize {
+    HEADER + question[HEADER..].iter().position(|&byte| byte == 0).unwrap() + 1
+}
+
+/// The kind of records.
+fn asks_for(question: &[u8]) -> u16 {
+    let end = end_of_name(question);
+    u16::from_be_bytes([question[end], question[end + 1]])
+}
+
 /// RFC 1035, 4.1: a header of 12 bytes, one question, and what there is to be said.
 fn answer(question: &[u8], moves: u8) -> Option<Vec<u8>> {
-    const HEADER: usize = 12;
-    let end = HEADER + question[HEADER..].iter().position(|&byte| byte == 0)? + 1;
-    let kind = u16::from_be_bytes([question[end], question[end + 1]]);
+    let (end, kind) = (end_of_name(question), asks_for(question));
     let first = &question[HEADER + 1..][..usize::from(question[HEADER])];
     let (code, content): (u8, Option<Vec<u8>>) = match (first, kind) {
         (b"silent", _) => return None,
@@ -120,6 +136,28 @@ fn a_name_server_that_says_nothing_delays_nobody_else() {
         client(address, "a");
         // And they wait no longer than they may.
         assert!(waiting.iter_mut().all(Client::ends));
+        client(address, "a");
+        place.run(&["stop"]).expect(0);
+    });
+}
+
+/// As many lookups hang as a few names can have under way together, and none of them ends before the other name was needed.
+fn many_names_that_hang_leave_room_for_one_that_does_not() {
+    const NAMES: usize = 16;
+    const CLIENTS: usize = 4;
+    with_names(|place, server| {
+        place.scene.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:25 attempts:1\n");
+        let (a, (source, address)) = (Backend::new("a"), free_source());
+        place.start(&source, &format!("{}:timeout=10s", named("moves", &a)));
+        let mut hung = Vec::new();
+        for number in 0..NAMES {
+            let (silent, at) = free_source();
+            place.start(&silent, &named(&format!("silent.{number}"), &a));
+            for _ in 0..CLIENTS {
+                hung.push(Client::connect(at));
+                eventually("it is asked for", || server.unanswered.load(Ordering::SeqCst) == hung.len());
+            }
+        }
         client(address, "a");
         place.run(&["stop"]).expect(0);
     });
