@@ -50,7 +50,7 @@ pub struct CarriedState {
     pub destination: u64,
     /// How long ago it was accepted.
     pub age: Duration,
-    /// How long ago a byte was received from either side.
+    /// How long nothing has gone between the two sides, as far as is known.
     pub idle: Duration,
     /// Bytes from the client.
     pub bytes_in: u64,

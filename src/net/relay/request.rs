@@ -41,7 +41,7 @@ pub struct View {
     pub client: Address,
     /// How long ago it was accepted.
     pub age: Duration,
-    /// How long ago a byte was received from either side.
+    /// How long nothing has gone between the two sides, as far as is known.
     pub idle: Duration,
     /// Bytes from the client.
     pub bytes_in: u64,

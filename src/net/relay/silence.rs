@@ -3,8 +3,8 @@
 //! Every byte that goes ends a silence. So does a byte that arrives at a peer after some time in the kernels' buffers, but of
 //! that nobody tells: it has to be looked, and seen that less is left than at the look before. So the first look is an eighth
 //! of the limit after the last byte; where something is on its way then, the next ones are an eighth apart, and where nothing
-//! is, there is none before the limit. A connection that is silent ends no later than an eighth after its limit, and one whose
-//! bytes go moves no timer for them.
+//! is, there is none before the limit. A connection that is silent ends no later than an eighth after its limit, and while
+//! bytes go a timer is moved once in an eighth, however many they are.
 
 use std::time::{Duration, Instant};
 
