@@ -6,7 +6,7 @@
 //!
 //! A name whose lookup hangs, since its server does not answer, holds a few threads at most. All who ask for it
 //! meanwhile wait for one lookup together; whoever asks for another name notices nothing. Where many names hang, each holds
-//! one thread: so a name that can be looked up is, as long as fewer than [`THREADS`] others hang, and after some of theirs
+//! one thread: so a name that can be looked up is, as long as fewer than 512 others hang, and after some of theirs
 //! have been given up by the system where there are more. Names are those of destinations and not of clients, so there are no
 //! more of them than somebody has written down.
 
