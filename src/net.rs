@@ -3,6 +3,7 @@
 
 pub mod adopt;
 pub mod connecting;
+pub mod descriptors;
 pub mod endpoint;
 pub mod far_end;
 pub mod listener;

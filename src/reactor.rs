@@ -37,6 +37,8 @@ pub const READABLE: Interest = Interest::READABLE;
 pub const WRITABLE: Interest = Interest::WRITABLE;
 /// Readable and writable.
 pub const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+/// Urgent data of TCP, and out-of-band data of a unix socket.
+pub const URGENT: Interest = Interest::PRIORITY;
 /// Nothing but the errors and hang-ups that are always reported.
 pub const CLOSED: Interest = Interest::PRIORITY;
 
@@ -53,13 +55,15 @@ pub struct Event<K> {
     pub closed: bool,
     /// There is an error to be taken from the source.
     pub failed: bool,
+    /// A byte among those that are to be read is urgent, and a read stops before it. Told to who watches for [`URGENT`].
+    pub urgent: bool,
     /// Its time has come.
     pub due: bool,
 }
 
 impl<K> Event<K> {
     fn of(key: K) -> Self {
-        Event { key, readable: false, writable: false, closed: false, failed: false, due: false }
+        Event { key, readable: false, writable: false, closed: false, failed: false, urgent: false, due: false }
     }
 }
 
@@ -185,7 +189,8 @@ impl<K: Copy + Eq + Hash> Reactor<K> {
                 let closed = failed || event.is_read_closed() || event.is_write_closed();
                 let readable = event.is_readable() || closed;
                 let writable = event.is_writable() || failed || event.is_write_closed();
-                events.push(Event { key: *key, readable, writable, closed, failed, due: false });
+                let urgent = event.is_priority();
+                events.push(Event { key: *key, readable, writable, closed, failed, urgent, due: false });
             }
         }
         count

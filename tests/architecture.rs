@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "net/connecting/attempts.rs",
     "net/relay/flow.rs",
     "net/relay/flow/",
+    "net/relay/silence.rs",
     "net/resolve/queue.rs",
     "forward/state.rs",
     "forward/state/",

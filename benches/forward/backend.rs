@@ -1,5 +1,6 @@
 //! The server behind the forwarder: a sink that counts what a connection brings and says the count at its end, and an
-//! echo. It prints their ports, and ends when its standard input does.
+//! echo. It prints their ports, and ends when its standard input does. At a port that it is given there is a sink, for as
+//! long as it is not killed.
 
 use crate::common::Result;
 use crate::common::machine::raise_open_files;
@@ -20,13 +21,15 @@ struct Connection {
     count: Option<u64>,
 }
 
-/// Serves until its standard input ends.
-pub fn run() -> Result<()> {
+/// Serves until its standard input ends; or a sink at this port.
+pub fn run(at: Option<u16>) -> Result<()> {
     raise_open_files()?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    let sink = listener(&epoll, SINK)?;
-    let echo = listener(&epoll, ECHO)?;
-    epoll.add(std::io::stdin(), EpollEvent::new(EpollFlags::EPOLLIN, STDIN))?;
+    let sink = listener(&epoll, SINK, at.unwrap_or(0))?;
+    let echo = listener(&epoll, ECHO, 0)?;
+    if at.is_none() {
+        epoll.add(std::io::stdin(), EpollEvent::new(EpollFlags::EPOLLIN, STDIN))?;
+    }
     println!("{} {}", port(&sink)?, port(&echo)?);
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free = Vec::new();
@@ -85,9 +88,9 @@ impl Connection {
     }
 }
 
-fn listener(epoll: &Epoll, name: u64) -> Result<Socket> {
+fn listener(epoll: &Epoll, name: u64, port: u16) -> Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
     socket.listen(4096)?;
     epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, name))?;
     Ok(socket)

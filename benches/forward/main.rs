@@ -1,6 +1,6 @@
 //! Measures forwarding side by side: `cargo bench --bench forward [-- CASE…] [name=value…]`.
 //!
-//! The cases are bulk, requests, connections and idle; all of them when none is named. `repetitions=5`, `seconds=1.5`,
+//! The cases are bulk, tls, relay, requests, connections and idle; all of them when none is named. `repetitions=5`, `seconds=1.5`,
 //! `idle=9000`, `patience=30` and `only=haproxy,ours` change what is done. This program is also the server behind
 //! the forwarder and the load, each in a process of its own. `docs/performance.md` says what the figures mean.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures, and what is under way")]
@@ -9,6 +9,7 @@ mod backend;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod stream;
 mod subject;
 mod traffic;
 
@@ -16,6 +17,9 @@ use common::machine::describe;
 use common::{Result, daemon, load};
 use std::time::Duration;
 use subject::Subject;
+
+/// What can be measured.
+const CASES: [&str; 6] = ["bulk", "tls", "relay", "requests", "connections", "idle"];
 
 /// How much is done.
 struct Plan {
@@ -33,7 +37,8 @@ fn main() -> Result<()> {
     match words[..] {
         ["daemon", ..] => daemon::run(&arguments[1..]),
         ["load", order] => load::run(order).map(|outcome| println!("{outcome}")),
-        ["backend"] => backend::run(),
+        ["backend"] => backend::run(None),
+        ["backend", port] => backend::run(Some(port.parse()?)),
         ["traffic", order] => traffic::run(order),
         // Cargo says --bench when it is to be measured, and nothing when it only tries whether the target runs.
         _ if words.contains(&"--bench") => measure(&Plan::read(&words)?),
@@ -58,7 +63,7 @@ impl Plan {
                 Some(("idle", value)) => plan.idle = value.parse()?,
                 Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
                 Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
-                None if ["bulk", "requests", "connections", "idle"].contains(word) => plan.cases.push((*word).into()),
+                None if CASES.contains(word) => plan.cases.push((*word).into()),
                 None if *word == "--bench" => {}
                 Some(_) | None => return Err(format!("neither a case nor a setting: {word}").into()),
             }
@@ -80,6 +85,12 @@ fn measure(plan: &Plan) -> Result<()> {
     describe("before");
     if plan.has("bulk") {
         cases::bulk(plan, &subjects)?;
+    }
+    if plan.has("tls") {
+        cases::tls(plan, &subjects)?;
+    }
+    if plan.has("relay") {
+        cases::relay(plan, &subjects)?;
     }
     if plan.has("requests") {
         cases::requests(plan, &subjects)?;

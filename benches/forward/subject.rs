@@ -21,6 +21,8 @@ const PEERS: &str = "FORWARD_PEERS";
 pub const DIRECT: &str = "direct";
 /// Ours.
 pub const OURS: &str = "ours";
+/// Ours, as a supervisor that relays.
+pub const RELAY: &str = "--pass relay";
 /// What ours is compared with.
 pub const HAPROXY: &str = "haproxy";
 
@@ -67,20 +69,44 @@ pub struct Subject {
     pub name: String,
     /// Words in which `{listen}`, `{target}`, `{threads}` and `{folder}` are replaced; none for the direct way.
     template: Option<String>,
+    /// The same, where it ends TLS with the files in `{folder}`.
+    secure: Option<String>,
+    /// It is its own server's supervisor: `{server}` begins that server's command.
+    supervises: bool,
+}
+
+/// What clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    Plain,
+    Tls,
 }
 
 impl Subject {
     /// All that there are on this machine.
     pub fn all() -> Result<Vec<Subject>> {
-        let subject = |name: &str, template: &str| Subject { name: name.into(), template: Some(template.into()) };
+        let subject = |name: &str, template: &str| Subject {
+            name: name.into(),
+            template: Some(template.into()),
+            secure: None,
+            supervises: false,
+        };
+        let ends_tls = |subject: Subject, template: &str| Subject { secure: Some(template.into()), ..subject };
         let ours = env!("CARGO_BIN_EXE_socket-protector");
         let mut all = vec![
-            Subject { name: DIRECT.into(), template: None },
-            subject(
-                OURS,
+            Subject { name: DIRECT.into(), template: None, secure: None, supervises: false },
+            ends_tls(
+                subject(
+                    OURS,
+                    &format!(
+                        "{ours} forward -d {{folder}}/run start -f --threads {{threads}} \
+                     tcp:{{listen}}:interface=127.0.0.1:backlog=4096 tcp:host=127.0.0.1:port={{target}}"
+                    ),
+                ),
                 &format!(
                     "{ours} forward -d {{folder}}/run start -f --threads {{threads}} \
-                     tcp:{{listen}}:interface=127.0.0.1:backlog=4096 tcp:host=127.0.0.1:port={{target}}"
+                 ssl:{{listen}}:interface=127.0.0.1:backlog=4096:privateKey={{folder}}/server.pem \
+                 tcp:host=127.0.0.1:port={{target}}"
                 ),
             ),
         ];
@@ -99,7 +125,10 @@ impl Subject {
         for (name, program, template) in peers {
             let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
             if folders.any(|folder| folder.join(program).exists()) {
-                all.push(subject(name, template));
+                let subject = subject(name, template);
+                // The whole of what differs between the two files is the listener.
+                let secure = template.replace("haproxy.cfg", "haproxy-tls.cfg").replace("nginx.conf", "nginx-tls.conf");
+                all.push(if secure == template { subject } else { ends_tls(subject, &secure) });
             } else {
                 eprintln!("NOTE: {program} is not installed: not measured");
             }
@@ -111,6 +140,19 @@ impl Subject {
         }
         Ok(all)
     }
+
+    /// A supervisor of ours that relays to the server, its child.
+    pub fn relay() -> Subject {
+        let ours = env!("CARGO_BIN_EXE_socket-protector");
+        let template = format!(
+            "{ours} -f --pass relay --ready tcp --run-dir {{folder}}/run --backlog 4096 127.0.0.1:{{listen}} -- {{server}}"
+        );
+        Subject { name: RELAY.into(), template: Some(template), secure: None, supervises: true }
+    }
+
+    pub fn ends_tls(&self) -> bool {
+        self.secure.is_some()
+    }
 }
 
 /// The server, and perhaps a forwarder before it.
@@ -119,8 +161,9 @@ pub struct Running {
     /// Where the load goes.
     pub port: u16,
     cpus: Cpus,
+    supervises: bool,
     _server: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What is behind the forwarder.
@@ -166,22 +209,29 @@ impl Server {
 }
 
 impl Running {
-    pub fn start(plan: &Plan, subject: &Subject, behind: Behind, cpus: Cpus) -> Result<Running> {
+    pub fn start(plan: &Plan, subject: &Subject, (front, behind): (Front, Behind), cpus: Cpus) -> Result<Running> {
         wait_until_idle(plan.patience);
         let server = Server::start(behind, cpus)?;
         let folder = tempfile::tempdir()?;
-        let Some(template) = &subject.template else {
-            return Ok(Running { forwarder: None, port: server.port, cpus, _server: server, _folder: folder });
+        let template = if front == Front::Tls { &subject.secure } else { &subject.template };
+        let supervises = subject.supervises;
+        let Some(template) = template else {
+            return Ok(Running { forwarder: None, port: server.port, cpus, supervises, _server: server, folder });
         };
+        crate::stream::make_files(folder.path())?;
+        let own = own_path()?;
+        let child = if behind == Behind::Daemon { "daemon bind:{port}" } else { "backend {port}" };
         let port = free_port()?;
         write_configurations(folder.path(), port, server.port, cpus.threads())?;
         let log = File::create(folder.path().join("log"))?;
         let fill = |word: &str| {
-            word.replace("{listen}", &port.to_string())
+            word.replace("{own}", &own)
+                .replace("{listen}", &port.to_string())
                 .replace("{target}", &server.port.to_string())
                 .replace("{threads}", &cpus.threads().to_string())
                 .replace("{folder}", &folder.path().to_string_lossy())
         };
+        let template = template.replace("{server}", &format!("{{own}} {child}"));
         let words = template.split_whitespace().map(fill).collect::<Vec<_>>();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -191,12 +241,22 @@ impl Running {
             format!("{}: {error}; it says:\n{log}", subject.name)
         })?;
         std::thread::sleep(Duration::from_millis(200));
-        Ok(Running { forwarder: Some(forwarder), port, cpus, _server: server, _folder: folder })
+        if supervises {
+            // Connections are held until its child is ready.
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(Running { forwarder: Some(forwarder), port, cpus, supervises, _server: server, folder })
     }
 
-    /// The processor time of the forwarder so far, in seconds.
+    /// Where the files for TLS are.
+    pub fn folder(&self) -> String {
+        self.folder.path().to_string_lossy().into_owned()
+    }
+
+    /// The processor time of the forwarder so far, in seconds; without the server, where that is its child.
     pub fn cpu(&self) -> Result<Option<f64>> {
-        self.forwarder.as_ref().map(|forwarder| Ok(forwarder.cpu_with_children()?.as_secs_f64())).transpose()
+        let cpu = |forwarder: &Measured| if self.supervises { forwarder.cpu() } else { forwarder.cpu_with_children() };
+        self.forwarder.as_ref().map(|forwarder| Ok(cpu(forwarder)?.as_secs_f64())).transpose()
     }
 
     /// Traffic from beginning to end.
@@ -237,26 +297,35 @@ fn wait_for(port: u16, alive: &mut dyn FnMut(u16) -> bool) -> Result<()> {
 /// For the peers that take theirs from a file.
 fn write_configurations(folder: &Path, listen: u16, target: u16, threads: usize) -> Result<()> {
     // HAProxy does not start when twice its connections exceed the limit of open files.
-    let haproxy = |most: usize, global: &str, defaults: &str| {
+    let haproxy = |most: usize, global: &str, defaults: &str, bind: &str| {
         format!(
             "global\n  nbthread {threads}\n  maxconn {most}\n{global}\
              defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n{defaults}\
-             listen l\n  bind 127.0.0.1:{listen} backlog 4096\n  server s 127.0.0.1:{target}\n"
+             listen l\n  bind 127.0.0.1:{listen} backlog 4096{bind}\n  server s 127.0.0.1:{target}\n"
         )
     };
-    fs::write(folder.join("haproxy.cfg"), haproxy(9400, "", ""))?;
-    fs::write(folder.join("haproxy-splice.cfg"), haproxy(9000, "  maxpipes 400\n", "  option splice-auto\n"))?;
+    let folder_name = folder.display();
+    fs::write(folder.join("haproxy.cfg"), haproxy(9400, "", "", ""))?;
+    fs::write(folder.join("haproxy-splice.cfg"), haproxy(9000, "  maxpipes 400\n", "  option splice-auto\n", ""))?;
+    let ciphers =
+        "  ssl-default-bind-ciphersuites TLS_AES_256_GCM_SHA384\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n";
+    let bind = format!(" ssl crt {folder_name}/server.pem");
+    fs::write(folder.join("haproxy-tls.cfg"), haproxy(9000, ciphers, "", &bind))?;
     let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
     let module = if Path::new(module).exists() { format!("load_module {module};\n") } else { String::new() };
-    let folder_name = folder.display();
-    fs::write(
-        folder.join("nginx.conf"),
+    let nginx = |ssl: &str, files: &str| {
         format!(
             "{module}daemon off;\nworker_processes {threads};\npid {folder_name}/nginx.pid;\n\
              events {{ worker_connections 19000; }}\n\
-             stream {{ server {{ listen 127.0.0.1:{listen} backlog=4096; proxy_pass 127.0.0.1:{target};\n\
-             proxy_timeout 1h; tcp_nodelay on; proxy_half_close on; }} }}\n"
-        ),
-    )?;
+             stream {{ server {{ listen 127.0.0.1:{listen} backlog=4096{ssl}; proxy_pass 127.0.0.1:{target};\n\
+             proxy_timeout 1h; tcp_nodelay on; proxy_half_close on;{files} }} }}\n"
+        )
+    };
+    let files = format!(
+        " ssl_certificate {folder_name}/server.pem; ssl_certificate_key {folder_name}/server.pem;\n\
+         ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;"
+    );
+    fs::write(folder.join("nginx.conf"), nginx("", ""))?;
+    fs::write(folder.join("nginx-tls.conf"), nginx(" ssl", &files))?;
     Ok(())
 }

@@ -3,12 +3,13 @@
 
 use crate::common::Result;
 use crate::common::machine::{now, raise_open_files};
+use crate::stream::{Stream, identity};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What is sent and echoed.
 const MESSAGE: [u8; 64] = [b'm'; 64];
@@ -18,10 +19,11 @@ const CHUNK: usize = 128 * 1024;
 const TOO_LATE: u64 = 10_000_000_000;
 
 /// What shall be done.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Order {
-    /// So many streams send for so many seconds, shut down for writing, and hear how much has come.
-    Bulk { port: u16, streams: usize, seconds: f64 },
+    /// So many streams send for so many seconds, shut down for writing, and hear how much has come; by TLS where there is a
+    /// folder with its files.
+    Bulk { port: u16, streams: usize, seconds: f64, tls: Option<String> },
     /// So many connections send a message and wait for its echo, again and again.
     Requests { port: u16, connections: usize, seconds: f64 },
     /// So many connections send one message, and then nothing until standard input ends.
@@ -45,7 +47,7 @@ pub struct Outcome {
 pub fn run(order: &str) -> Result<()> {
     raise_open_files()?;
     let outcome = match serde_json::from_str(order)? {
-        Order::Bulk { port, streams, seconds } => bulk(port, streams, seconds)?,
+        Order::Bulk { port, streams, seconds, tls } => bulk(port, streams, seconds, tls.as_deref())?,
         Order::Requests { port, connections, seconds } => requests(port, connections, seconds)?,
         Order::Idle { port, connections } => return idle(port, connections),
     };
@@ -80,46 +82,46 @@ fn wait<'a>(epoll: &Epoll, events: &'a mut [EpollEvent]) -> Result<&'a [EpollEve
     }
 }
 
-fn bulk(port: u16, streams: usize, seconds: f64) -> Result<Outcome> {
+fn bulk(port: u16, streams: usize, seconds: f64, tls: Option<&str>) -> Result<Outcome> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    let mut sockets = connected(&epoll, port, streams, EpollFlags::EPOLLOUT)?;
+    let identity = tls.map(identity).transpose()?;
+    let open = |index| {
+        let stream = Stream::new(connect(port)?, identity.as_ref())?;
+        stream.watch(&epoll, EpollFlags::EPOLLOUT, index)?;
+        Ok(Some(stream))
+    };
+    let mut all = (0..streams).map(open).collect::<Result<Vec<_>>>()?;
     let chunk = vec![b'x'; CHUNK];
     let mut sent = vec![0_u64; streams];
     let (begin, mut closing, mut outcome) = (now(), false, Outcome::default());
     let end = begin + (seconds * 1e9) as u64;
     let mut events = [EpollEvent::empty(); 64];
-    while sockets.iter().any(Option::is_some) && now() < end + TOO_LATE {
+    while all.iter().any(Option::is_some) && now() < end + TOO_LATE {
         if !closing && now() >= end {
             closing = true;
-            for (index, socket) in sockets.iter().flatten().enumerate() {
-                socket.shutdown(Shutdown::Write)?;
-                epoll.modify(socket, &mut EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+            for (index, stream) in all.iter_mut().flatten().enumerate() {
+                stream.end(&epoll, index)?;
             }
         }
         for event in wait(&epoll, &mut events)? {
             let index = event.data() as usize;
-            let Some(socket) = &mut sockets[index] else {
+            let Some(stream) = &mut all[index] else {
                 continue;
             };
             if !closing {
-                match socket.write(&chunk) {
-                    Ok(length) => sent[index] += length as u64,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error.into()),
-                }
+                sent[index] += stream.write(&chunk)? as u64;
                 continue;
             }
-            let mut count = [0; 8];
-            match socket.read(&mut count) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Ok(8) if u64::from_le_bytes(count) == sent[index] => outcome.done += sent[index],
-                Ok(_) | Err(_) => outcome.failed += 1,
+            match stream.count() {
+                None => continue,
+                Some(count) if count == sent[index] => outcome.done += sent[index],
+                Some(_) => outcome.failed += 1,
             }
-            sockets[index] = None;
+            all[index] = None;
         }
     }
     outcome.seconds = (now() - begin) as f64 / 1e9;
-    outcome.failed += sockets.iter().flatten().count() as u64;
+    outcome.failed += all.iter().flatten().count() as u64;
     Ok(outcome)
 }
 

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod error;
+mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -28,10 +29,11 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use self::attempts::{Attempts, Step};
 pub use self::error::{ConnectError, Reason, Stage};
+use super::descriptors::{Descriptors, Taken};
 use super::endpoint::{Connect, Family, Host, HostPort, Peer};
 use super::listener::{self, Address};
 use super::resolve::{Answer, Inbox, Question, Resolver};
-use crate::reactor::{BOTH, Event, Reactor, Registered};
+use crate::reactor::{BOTH, Event, Reactor, Registered, URGENT};
 
 /// A connection that is being made; `S` is what the socket becomes.
 #[derive(Debug)]
@@ -42,6 +44,9 @@ pub struct Connecting<S: Source + AsFd> {
     /// When there is something to do although nothing happens.
     due: Instant,
     state: State<S>,
+    /// Where sockets are counted, all but the first that is under way: that one is the caller's.
+    room: Option<Arc<Descriptors>>,
+    extra: Vec<Taken>,
 }
 
 #[derive(Debug)]
@@ -77,7 +82,7 @@ struct Attempt<S: Source + AsFd> {
 pub enum Progress<S: Source> {
     /// Neither made nor failed. More at the next event of its key, at its answer, or when it is due.
     Pending,
-    /// Made. The socket is watched under the key that it was connected with, for [`BOTH`]; what has been reported of it
+    /// Made. The socket is watched under the key that it was connected with, for [`BOTH`] and [`URGENT`]; what has been reported of it
     /// so far is used up, so reading and writing are to be tried. TCP sends small segments at once.
     Connected(Registered<S>),
     /// Failed for good.
@@ -116,7 +121,13 @@ impl<S: Source + AsFd + From<TcpStream> + From<UnixStream>> Connecting<S> {
                 },
             },
         };
-        Connecting { to, limit, deadline, due: deadline, state }
+        Connecting { to, limit, deadline, due: deadline, state, room: None, extra: Vec::new() }
+    }
+
+    /// Counts the sockets beside the first among these. Where there is none left, one address is tried after the other.
+    pub fn counted_in(mut self, room: Arc<Descriptors>) -> Self {
+        self.room = Some(room);
+        self
     }
 
     /// Takes the answer that came for its key; to be followed by [`proceed`](Self::proceed).
@@ -192,6 +203,7 @@ impl<S: Source + AsFd + From<TcpStream> + From<UnixStream>> Connecting<S> {
 
     fn over(&mut self, progress: Progress<S>) -> Progress<S> {
         self.state = State::Over;
+        self.extra.clear();
         progress
     }
 
@@ -204,11 +216,12 @@ impl<S: Source + AsFd + From<TcpStream> + From<UnixStream>> Connecting<S> {
             Peer::Unix(_) => None,
         };
         loop {
-            match trying.attempts.step(now) {
+            let has_room = !trying.attempts.has_more() || self.has_room(trying.under_way.len());
+            match trying.attempts.step(now, has_room) {
                 // A full backlog of a unix socket, and want of descriptors, may end while there is time.
                 Step::Start(address) => match begin(&address, bind) {
                     Ok((socket, done)) => {
-                        let socket = match reactor.register(socket, key, BOTH) {
+                        let socket = match reactor.register(socket, key, BOTH | URGENT) {
                             Ok(socket) => socket,
                             Err(error) => {
                                 trying.failed(address, error, now);
@@ -230,6 +243,7 @@ impl<S: Source + AsFd + From<TcpStream> + From<UnixStream>> Connecting<S> {
                 Step::GiveUp(address) => trying.give_up(&address),
                 Step::Wait(at) => {
                     self.due = at.map_or(self.deadline, |at| at.min(self.deadline));
+                    self.extra.truncate(trying.under_way.len().saturating_sub(1));
                     self.state = State::Trying(trying);
                     return Progress::Pending;
                 }
@@ -239,6 +253,23 @@ impl<S: Source + AsFd + From<TcpStream> + From<UnixStream>> Connecting<S> {
                 }
             }
         }
+    }
+}
+
+impl<S: Source + AsFd> Connecting<S> {
+    /// Whether a socket may be opened beside so many; it is counted from now on.
+    fn has_room(&mut self, under_way: usize) -> bool {
+        self.extra.truncate(under_way);
+        let Some(room) = &self.room else {
+            return true;
+        };
+        while self.extra.len() < under_way {
+            match room.take(1) {
+                Some(taken) => self.extra.push(taken),
+                None => return false,
+            }
+        }
+        true
     }
 }
 
@@ -269,7 +300,7 @@ impl<S: Source + AsFd> Trying<S> {
         let told = mem::take(&mut self.told);
         let mut index = 0;
         while let Some(attempt) = self.under_way.get_mut(index) {
-            match attempt.has_arrived(told) {
+            match attempt.has_arrived(told, now) {
                 Ok(true) => return attempt.socket.take(),
                 Ok(false) => index += 1,
                 Err(error) => {
@@ -296,7 +327,7 @@ impl<S: Source + AsFd> Trying<S> {
 impl<S: Source + AsFd> Attempt<S> {
     /// Whether the connection has come about, which an event may have told already. Who is connected has no error, so
     /// that none is asked for then.
-    fn has_arrived(&self, told: bool) -> io::Result<bool> {
+    fn has_arrived(&self, told: bool, now: Instant) -> io::Result<bool> {
         let Some(socket) = &self.socket else {
             return Ok(false);
         };
@@ -310,7 +341,7 @@ impl<S: Source + AsFd> Attempt<S> {
                 Err(error) => return Err(error),
             }
         }
-        if is_its_own_peer(&socket, &self.address)? { Err(Errno::ECONNREFUSED.into()) } else { Ok(true) }
+        if is_its_own_peer(&socket, &self.address, now)? { Err(Errno::ECONNREFUSED.into()) } else { Ok(true) }
     }
 }
 
@@ -375,10 +406,14 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// Whether TCP has connected a socket to itself. A port out of which connections are made may be given to the very
 /// connection that is made to it, when nobody listens there.
-fn is_its_own_peer(socket: &SockRef<'_>, address: &Address) -> io::Result<bool> {
+fn is_its_own_peer(socket: &SockRef<'_>, address: &Address, now: Instant) -> io::Result<bool> {
     let Address::Internet(address) = address else {
         return Ok(false);
     };
+    // Mostly the port is none of those, and then nothing has to be asked for.
+    if !ports::CHOSEN.may_have(address.port(), now, ports::system) {
+        return Ok(false);
+    }
     let local = socket.local_addr()?;
     // Mostly the port is another. The address may have been one that stands for others, such as 0.0.0.0.
     Ok(local.as_socket().is_some_and(|local| local.port() == address.port()) && socket.peer_addr()? == local)

@@ -16,10 +16,12 @@ pub use named::{bind_at, host_to_look_up};
 use unix::Haste;
 pub use unix::SocketFile;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -375,6 +377,26 @@ impl From<&UnixAddress> for Address {
         match address {
             UnixAddress::Path(path) => Address::Path(path.into()),
             UnixAddress::Abstract(name) => Address::Abstract(name.as_bytes().to_vec()),
+        }
+    }
+}
+
+impl Address {
+    /// Of a unix socket's name as in `sun_path`: a path, an abstract name behind a NUL, or nothing; unix(7).
+    pub fn from_sun_path(name: &[u8]) -> Address {
+        match name {
+            [] => Address::Unnamed,
+            [0, name @ ..] => Address::Abstract(name.to_vec()),
+            path => Address::Path(OsStr::from_bytes(path).into()),
+        }
+    }
+
+    /// The name of a unix socket as in `sun_path`; empty for what has none.
+    pub fn sun_path(&self) -> Vec<u8> {
+        match self {
+            Address::Path(path) => path.as_os_str().as_bytes().to_vec(),
+            Address::Abstract(name) => [b"\0", name.as_slice()].concat(),
+            Address::Internet(_) | Address::Unnamed => Vec::new(),
         }
     }
 }

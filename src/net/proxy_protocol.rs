@@ -88,7 +88,7 @@ impl UnixName {
         (length <= Self::MAX).then(|| Self(name[..length].to_vec()))
     }
 
-    /// Its bytes.
+    /// Its bytes; of an abstract name with a leading NUL.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -7,7 +7,6 @@
 
 mod accept;
 mod carried;
-mod descriptors;
 mod dial;
 mod end;
 mod event_loop;
@@ -21,6 +20,7 @@ mod pool;
 mod request;
 mod route;
 mod settings;
+mod silence;
 mod slab;
 
 use std::collections::HashMap;
@@ -41,13 +41,13 @@ pub use request::{Path, View, Which};
 pub use route::{Counts, Destination, Route, Share};
 pub use settings::{Settings, Splice};
 
+use crate::net::descriptors::Descriptors;
 use crate::net::endpoint::Connect;
 use crate::net::resolve::{Inbox, Resolver};
 use crate::net::stream::Kind;
 use crate::net::tls::{ClientIdentity, ServerIdentity};
 use crate::reactor::{Reactor, Waker};
 use accept::Arrival;
-use descriptors::Descriptors;
 use event_loop::{EventLoop, Key, LoopHandle, Own, Shared};
 use pair::Entrance;
 use request::Request;

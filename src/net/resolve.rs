@@ -5,7 +5,10 @@
 //! a lookup that began after it was asked.
 //!
 //! A name whose lookup hangs, since its server does not answer, holds a few threads at most. All who ask for it
-//! meanwhile wait for one lookup together; whoever asks for another name notices nothing.
+//! meanwhile wait for one lookup together; whoever asks for another name notices nothing. Where many names hang, each holds
+//! one thread: so a name that can be looked up is, as long as fewer than 512 others hang, and after some of theirs
+//! have been given up by the system where there are more. Names are those of destinations and not of clients, so there are no
+//! more of them than somebody has written down.
 
 mod queue;
 #[cfg(test)]
@@ -22,11 +25,14 @@ use std::time::Duration;
 use log::error;
 use thiserror::Error;
 
-use self::queue::Queue;
+use self::queue::{Limits, Queue};
 use crate::reactor::Waker;
 
-/// How many names may be looked up at a time, for all loops together.
-const THREADS: usize = 64;
+/// How many names may be looked up at a time, for all loops together. Each thread that hangs takes a few pages of memory.
+const THREADS: usize = 512;
+
+/// How many lookups may be under way in all for a name to have another one beside its first.
+const FURTHER: usize = 64;
 
 /// How many of them may be for one name.
 const FOR_ONE_NAME: usize = 4;
@@ -110,7 +116,8 @@ impl<K: Send + 'static> Resolver<K> {
 
     /// One that looks up in another way, which may block.
     pub fn new(look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
-        let queue = Queue::new(FOR_ONE_NAME, |request: &Request<K>| request.open.strong_count() > 0);
+        let limits = Limits { each: FOR_ONE_NAME, further: FURTHER };
+        let queue = Queue::new(limits, |request: &Request<K>| request.open.strong_count() > 0);
         let state = State { queue, threads: 0, idle: 0, closed: false };
         let shared = Shared { look_up: Box::new(look_up), state: Mutex::new(state), news: Condvar::new() };
         Resolver { shared: Arc::new(shared) }

@@ -1,6 +1,6 @@
 //! A connected stream socket, over IP or within this host, that never blocks.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{MsgFlags, recv, recvmsg};
 use socket2::{Domain, SockRef};
 
 use super::listener::Address;
@@ -34,6 +34,15 @@ impl Kind {
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+}
+
+/// What a read has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes; 0 is the end of file.
+    pub length: usize,
+    /// More may be there, although there was room for it.
+    pub stopped: bool,
 }
 
 /// A connected socket, or one that is about to be. Closed when it is dropped.
@@ -70,6 +79,25 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => (&*stream).read(room),
             Stream::Unix(stream) => (&*stream).read(room),
+        }
+    }
+
+    /// As [`Stream::read`]; and whether the read may have stopped with more still there, although there was room.
+    ///
+    /// A unix socket's read stops behind a record that carries descriptors or credentials, unix(7). Nobody takes those here,
+    /// of which the kernel makes a note: MSG_CTRUNC. TCP stops before urgent data, which only
+    /// [`Event::urgent`](crate::reactor::Event::urgent) tells.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2): `WouldBlock` when there is nothing now.
+    pub fn receive(&self, room: &mut [u8]) -> io::Result<Received> {
+        match self {
+            Stream::Tcp(_) => Ok(Received { length: self.read(room)?, stopped: false }),
+            Stream::Unix(stream) => {
+                let (socket, mut room) = (stream.as_raw_fd(), [IoSliceMut::new(room)]);
+                let received = recvmsg::<()>(socket, &mut room, None, MsgFlags::empty())?;
+                Ok(Received { length: received.bytes, stopped: received.flags.contains(MsgFlags::MSG_CTRUNC) })
+            }
         }
     }
 
@@ -144,6 +172,16 @@ impl Stream {
             Kind::Tcp => crate::sys::unread_by_peer(self.as_fd()),
             Kind::Unix => Ok(0),
         }
+    }
+
+    /// What was written and has not arrived, counted in bytes for TCP, acknowledged ones being those that have arrived, and
+    /// in the kernel's memory for a unix socket, where those that were read have. It is 0 when everything has arrived, and
+    /// changes only when bytes are written or arrive.
+    ///
+    /// # Errors
+    /// Those of ioctl(2), SIOCOUTQ.
+    pub fn undelivered(&self) -> io::Result<usize> {
+        crate::sys::unread_by_peer(self.as_fd())
     }
 
     /// Who is at the other end.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use socket_protector::net::relay::{CarriedState, Ending, Path, Relay, Route};
+use socket_protector::net::relay::{CarriedState, Door, Ending, News, Path, Relay, Route};
 
 use super::bodies;
 use super::scene::{
@@ -18,6 +18,7 @@ bodies![
     half_closed_connections_go_on_half_closed,
     parked_clients_keep_their_order,
     what_was_taken_out_can_be_put_back,
+    who_a_proxy_spoke_for_is_known_where_it_goes_on,
 ];
 
 /// Takes everything out of the scene's relay and puts it into another one.
@@ -190,4 +191,30 @@ fn what_was_taken_out_can_be_put_back() {
     assert_eq!((counts.connections, counts.total), (50, 50));
     drop(pairs);
     scene.until_none_is_left();
+}
+
+fn who_a_proxy_spoke_for_is_known_where_it_goes_on() {
+    let scene = Scene::new();
+    let socket = listening();
+    let address = socket.local_addr().unwrap();
+    let door = Door { proxied: true, ..plain(socket.into(), Arc::clone(&scene.route)) };
+    let listener = scene.relay.listen(door).unwrap();
+    let mut client = super::scene::patient(std::net::TcpStream::connect(address).unwrap());
+    client.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 443\r\n").unwrap();
+    let mut server = scene.accepted();
+    exchange(&mut client, &mut server);
+    scene.relay.leave(listener);
+    let (other, mut news, _reactor) = relay(settings());
+    carry(&scene, &other);
+    exchange(&mut client, &mut server);
+    let views = other.connections(socket_protector::net::relay::Which::All);
+    assert_eq!(views[0].client.to_string(), "192.0.2.7:50000");
+    // And when it has ended.
+    drop((client, server));
+    let end = until("its end is told", crate::harness::PATIENCE, || match news.next() {
+        Some(News::Ended(end)) => Ok(end),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(end.client.to_string(), "192.0.2.7:50000");
+    other.stop();
 }

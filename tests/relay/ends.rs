@@ -8,7 +8,7 @@ use socket_protector::net::relay::{How, News, Settings, Which};
 
 use super::bodies;
 use super::scene::{
-    Noise, Scene, exchange, expect, expect_end, expect_reset, narrow_client, reset, settings, wait_acknowledged,
+    Noise, Scene, exchange, expect, expect_end, expect_reset, narrow_client, reset, settings, share, wait_acknowledged,
     write_until_blocked,
 };
 use crate::harness::{PATIENCE, eventually, until};
@@ -23,6 +23,7 @@ bodies![
     a_reset_of_the_client_reaches_the_destination_behind_its_bytes,
     a_reset_of_the_destination_reaches_the_client_behind_its_bytes,
     a_reset_behind_bytes_that_nobody_reads_waits_for_the_reader,
+    a_reset_waits_for_a_reader_as_long_as_the_endpoint_says,
     a_reset_after_an_end_of_file_is_a_reset,
     both_ends_of_file_end_the_connection_and_its_end_is_told,
 ];
@@ -172,6 +173,22 @@ fn a_reset_behind_bytes_that_nobody_reads_waits_for_the_reader() {
     assert!(all.len() >= seen && all.len() <= written, "{} of {seen} to {written}", all.len());
     assert!(all == expected.bytes(all.len()), "other bytes than were sent");
     scene.until_none_is_left();
+}
+
+/// The relay's own time would be an hour.
+fn a_reset_waits_for_a_reader_as_long_as_the_endpoint_says() {
+    let scene = Scene::new();
+    let port = scene.backend.local_addr().unwrap().port();
+    let hasty = format!("tcp:host=127.0.0.1:port={port}:halfClosedTimeout=300ms").parse().unwrap();
+    let destination = scene.relay.destination(2, hasty, None);
+    scene.route.set(share(&destination));
+    let _never_reads = narrow_client(scene.address);
+    let mut server = scene.accepted();
+    server.write_all(&Noise::new(7).bytes(200_000)).unwrap();
+    wait_acknowledged(&server);
+    eventually("the relay has read it", || destination.counts().bytes_out == 200_000);
+    reset(server);
+    eventually("it is ended", || destination.counts().connections == 0);
 }
 
 fn a_reset_after_an_end_of_file_is_a_reset() {

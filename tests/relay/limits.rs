@@ -3,16 +3,17 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
-use socket_protector::net::relay::{News, Route};
+use socket_protector::net::relay::{News, Route, Settings};
 
 use super::bodies;
-use super::scene::{accept_from, exchange, listening, patient, plain, relay, settings, share};
+use super::scene::{Scene, accept_from, exchange, listening, patient, plain, relay, settings, share};
 use crate::harness::{PATIENCE, eventually, process, until};
 
-bodies![more_clients_than_descriptors_wait_and_none_is_dropped];
+bodies![more_clients_than_descriptors_wait_and_none_is_dropped, listeners_count_as_long_as_they_are_open];
 
 const LIMIT: u64 = 64;
 const CLIENTS: usize = 500;
@@ -127,6 +128,19 @@ fn more_clients_than_descriptors_wait_and_none_is_dropped() {
         let open = process::descriptors_of(pid).len();
         if open < 20 { Ok(()) } else { Err(format!("{open} are open")) }
     });
+}
+
+/// There is room for two connections beside one listener, or one beside two.
+fn listeners_count_as_long_as_they_are_open() {
+    let mut scene = Scene::with(Settings { most_descriptors: Some(5), ..settings() });
+    let other = scene.relay.listen(plain(listening().into(), Arc::clone(&scene.route))).unwrap();
+    let (mut client, mut server) = scene.pair();
+    let mut waiting = scene.client();
+    assert!(matches!(scene.next_news(), News::Short { .. }), "it has to wait");
+    assert_eq!(scene.counts().connections, 1);
+    exchange(&mut client, &mut server);
+    scene.relay.stop_listening(other);
+    exchange(&mut waiting, &mut scene.accepted());
 }
 
 fn number_of(server: &mut TcpStream) -> u32 {

@@ -12,6 +12,7 @@ mod reach;
 mod scene;
 mod threads;
 mod tls;
+mod unix_sockets;
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -30,6 +31,7 @@ fn all() -> Vec<(&'static str, Body)> {
         flaps::BODIES,
         introduced::BODIES,
         tls::BODIES,
+        unix_sockets::BODIES,
     ]
     .concat()
 }

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use socket_protector::net::relay::{Path, Settings, Splice};
 
 use super::bodies;
-use super::scene::{Noise, Scene, exchange, expect, expect_end, memory, narrow_client, settings, write_until_blocked};
+use super::scene::{
+    Noise, Scene, exchange, expect, expect_end, memory, narrow_client, settings, wait_acknowledged, write_until_blocked,
+};
 use crate::harness::{PATIENCE, eventually, until};
 
 bodies![
@@ -21,6 +23,7 @@ bodies![
     clients_that_never_read_block_their_senders_and_nobody_else,
     a_client_is_watched_for_room_only_once_it_was_full,
     what_follows_urgent_data_arrives_when_spliced_too,
+    what_follows_urgent_data_is_not_left_behind,
 ];
 
 const MANY: usize = 3_000_000;
@@ -118,7 +121,8 @@ fn a_busy_connection_is_spliced_and_a_quiet_one_is_copied_again() {
 }
 
 fn without_descriptors_for_a_pipe_bytes_are_copied() {
-    let scene = Scene::with(Settings { most_descriptors: Some(2), ..settings() });
+    // The listener and one connection.
+    let scene = Scene::with(Settings { most_descriptors: Some(3), ..settings() });
     let (mut client, server) = scene.pair();
     let sending = send(server, 6, 20 * MANY);
     let mut noise = Noise::new(6);
@@ -226,4 +230,31 @@ fn what_follows_urgent_data_arrives_when_spliced_too() {
     }
     expect(&mut client, &mut noise, sending.join().unwrap() - heard);
     expect_end(&mut client);
+}
+
+/// As FTP has it, which asks to abort by urgent data before the word for it. A read ends before such a byte, though more is
+/// there already, of which no event tells again.
+fn what_follows_urgent_data_is_not_left_behind() {
+    let scene = Scene::new();
+    scene.relay.pause(scene.listener);
+    let mut client = scene.client();
+    client.write_all(b"before ").unwrap();
+    socket2::SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    client.write_all(b"ABOR\r\n").unwrap();
+    wait_acknowledged(&client);
+    eventually("it is parked", || scene.relay.parked(scene.listener) == 1);
+    scene.relay.resume(scene.listener);
+    let mut server = scene.accepted();
+    let mut all = [0; 13];
+    server.read_exact(&mut all).unwrap();
+    assert_eq!(&all, b"before ABOR\r\n");
+    // And the same from the destination, again and again.
+    for word in [b"first", b"later"] {
+        server.write_all(b"some ").unwrap();
+        socket2::SockRef::from(&server).send_out_of_band(b"!").unwrap();
+        server.write_all(word).unwrap();
+        let mut all = [0; 10];
+        client.read_exact(&mut all).unwrap();
+        assert_eq!(&all, &[b"some ", &word[..]].concat()[..]);
+    }
 }

@@ -197,6 +197,7 @@ mod tests {
             idle: Duration::from_millis(1),
             bytes_in: 5,
             bytes_out: 6,
+            header: Some(vec![0, 255]),
             up: direction(&[0, 255, b'\n'], Ending::Seen),
             down: direction(&vec![b'x'; 300_000], Ending::Open),
         }

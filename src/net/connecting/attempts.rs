@@ -13,14 +13,20 @@ pub(super) const RETRY: Duration = Duration::from_millis(10);
 /// How many may be under way at a time. The oldest of them has then had two seconds to answer, and one repetition.
 pub(super) const MOST: usize = 8;
 
+/// How long one that can have no other beside it is waited for, before it makes room for the next: as long as the oldest of
+/// the most has had.
+pub(super) const ALONE: Duration = Duration::from_secs(2);
+
 /// The addresses of one host.
 #[derive(Debug)]
 pub(super) struct Attempts<A> {
     waiting: VecDeque<A>,
     /// The oldest first.
     under_way: VecDeque<A>,
-    /// No sooner than that may the next one start.
+    /// No sooner than that may the next one start …
     next_at: Instant,
+    /// … and no sooner than that in the place of another.
+    alone_until: Instant,
 }
 
 /// What is to be done now.
@@ -44,7 +50,7 @@ impl<A: Clone + PartialEq> Attempts<A> {
         if addresses.len() <= 1 {
             // Mostly so, and then there is nothing to be put in order.
             let waiting = addresses.into_iter().map(|(_, address)| address).collect();
-            return Attempts { waiting, under_way, next_at: now };
+            return Attempts { waiting, under_way, next_at: now, alone_until: now };
         }
         let first = addresses.first().map(|(family, _)| *family);
         let prefer = prefer.filter(|prefer| addresses.iter().any(|(family, _)| family == prefer)).or(first);
@@ -60,18 +66,28 @@ impl<A: Clone + PartialEq> Attempts<A> {
             waiting.extend(own.pop_front());
             waiting.extend(other.pop_front());
         }
-        Attempts { waiting, under_way, next_at: now }
+        Attempts { waiting, under_way, next_at: now, alone_until: now }
     }
 
-    /// What is to be done; to be asked again until it is to wait or all have failed.
-    pub(super) fn step(&mut self, now: Instant) -> Step<A> {
+    /// Whether there are addresses that were not tried yet.
+    pub(super) fn has_more(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What is to be done; to be asked again until it is to wait or all have failed. Without room, none starts beside
+    /// another.
+    pub(super) fn step(&mut self, now: Instant, has_room: bool) -> Step<A> {
         if self.waiting.is_empty() {
             return if self.under_way.is_empty() { Step::Exhausted } else { Step::Wait(None) };
         }
         if now < self.next_at {
             return Step::Wait(Some(self.next_at));
         }
-        if self.under_way.len() >= MOST
+        let has_room = has_room || self.under_way.is_empty();
+        if !has_room && now < self.alone_until {
+            return Step::Wait(Some(self.alone_until));
+        }
+        if (!has_room || self.under_way.len() >= MOST)
             && let Some(oldest) = self.under_way.pop_front()
         {
             return Step::GiveUp(oldest);
@@ -79,7 +95,7 @@ impl<A: Clone + PartialEq> Attempts<A> {
         match self.waiting.pop_front() {
             Some(address) => {
                 self.under_way.push_back(address.clone());
-                self.next_at = now + HEAD_START;
+                (self.next_at, self.alone_until) = (now + HEAD_START, now + ALONE);
                 Step::Start(address)
             }
             None => Step::Exhausted,
@@ -115,11 +131,11 @@ mod tests {
         let now = Instant::now();
         let mut attempts = attempts(addresses, prefer, now);
         let mut started = Vec::new();
-        while let Step::Start(address) = attempts.step(now) {
+        while let Step::Start(address) = attempts.step(now, true) {
             attempts.failed(&address, now);
             started.push(address);
         }
-        assert_eq!(attempts.step(now), Step::Exhausted);
+        assert_eq!(attempts.step(now, true), Step::Exhausted);
         started
     }
 
@@ -139,36 +155,51 @@ mod tests {
     fn the_next_joins_after_a_moment() {
         let start = Instant::now();
         let mut attempts = attempts(&["6a", "4a"], None, start);
-        assert_eq!(attempts.step(start), Step::Start("6a"));
+        assert_eq!(attempts.step(start, true), Step::Start("6a"));
         let next = start + HEAD_START;
-        assert_eq!(attempts.step(start), Step::Wait(Some(next)));
-        assert_eq!(attempts.step(next - Duration::from_nanos(1)), Step::Wait(Some(next)));
-        assert_eq!(attempts.step(next), Step::Start("4a"));
-        assert_eq!(attempts.step(next), Step::Wait(None), "both are under way");
+        assert_eq!(attempts.step(start, true), Step::Wait(Some(next)));
+        assert_eq!(attempts.step(next - Duration::from_nanos(1), true), Step::Wait(Some(next)));
+        assert_eq!(attempts.step(next, true), Step::Start("4a"));
+        assert_eq!(attempts.step(next, true), Step::Wait(None), "both are under way");
         attempts.failed(&"4a", next);
-        assert_eq!(attempts.step(next), Step::Wait(None), "the first may still come");
+        assert_eq!(attempts.step(next, true), Step::Wait(None), "the first may still come");
         attempts.failed(&"6a", next);
-        assert_eq!(attempts.step(next), Step::Exhausted);
+        assert_eq!(attempts.step(next, true), Step::Exhausted);
     }
 
     #[test]
     fn the_next_starts_at_once_when_one_has_failed() {
         let start = Instant::now();
         let mut attempts = attempts(&["6a", "4a", "6b"], None, start);
-        assert_eq!(attempts.step(start), Step::Start("6a"));
+        assert_eq!(attempts.step(start, true), Step::Start("6a"));
         attempts.failed(&"6a", start);
-        assert_eq!(attempts.step(start), Step::Start("4a"));
-        assert_eq!(attempts.step(start), Step::Wait(Some(start + HEAD_START)), "it has its own head start");
+        assert_eq!(attempts.step(start, true), Step::Start("4a"));
+        assert_eq!(attempts.step(start, true), Step::Wait(Some(start + HEAD_START)), "it has its own head start");
     }
 
     #[test]
     fn what_had_no_room_is_tried_again_first() {
         let start = Instant::now();
         let mut attempts = attempts(&["4a", "4b"], None, start);
-        assert_eq!(attempts.step(start), Step::Start("4a"));
+        assert_eq!(attempts.step(start, true), Step::Start("4a"));
         attempts.no_room("4a", start);
-        assert_eq!(attempts.step(start), Step::Wait(Some(start + RETRY)));
-        assert_eq!(attempts.step(start + RETRY), Step::Start("4a"));
+        assert_eq!(attempts.step(start, true), Step::Wait(Some(start + RETRY)));
+        assert_eq!(attempts.step(start + RETRY, true), Step::Start("4a"));
+    }
+
+    #[test]
+    fn without_room_for_two_one_is_tried_after_the_other() {
+        let start = Instant::now();
+        let mut attempts = attempts(&["6a", "4a", "6b"], None, start);
+        assert_eq!(attempts.step(start, false), Step::Start("6a"), "the first needs no room");
+        let joins = start + HEAD_START;
+        assert_eq!(attempts.step(joins, false), Step::Wait(Some(start + ALONE)));
+        assert_eq!(attempts.step(start + ALONE, false), Step::GiveUp("6a"));
+        assert_eq!(attempts.step(start + ALONE, false), Step::Start("4a"));
+        let failed = start + ALONE + HEAD_START;
+        attempts.failed(&"4a", failed);
+        assert_eq!(attempts.step(failed, false), Step::Start("6b"), "the place is free at once");
+        assert_eq!(attempts.step(failed + ALONE, false), Step::Wait(None), "nobody waits for the last one's");
     }
 
     #[test]
@@ -179,12 +210,12 @@ mod tests {
         let mut attempts = attempts(&names, None, start);
         let mut now = start;
         for name in &names[..MOST] {
-            assert_eq!(attempts.step(now), Step::Start(*name));
+            assert_eq!(attempts.step(now, true), Step::Start(*name));
             now += HEAD_START;
         }
-        assert_eq!(attempts.step(now), Step::GiveUp("40"));
-        assert_eq!(attempts.step(now), Step::Start("48"));
-        assert_eq!(attempts.step(now), Step::Wait(None));
+        assert_eq!(attempts.step(now, true), Step::GiveUp("40"));
+        assert_eq!(attempts.step(now, true), Step::Start("48"));
+        assert_eq!(attempts.step(now, true), Step::Wait(None));
     }
 
     #[test]
@@ -203,7 +234,7 @@ mod tests {
             let mut attempts = Attempts::new(addresses, None, now);
             let (mut started, mut under_way) = (Vec::new(), VecDeque::new());
             loop {
-                match attempts.step(now) {
+                match attempts.step(now, true) {
                     Step::Start(address) if below(5) == 0 => attempts.no_room(address, now),
                     Step::Start(address) => {
                         started.push(address);

@@ -312,17 +312,24 @@ fn a_socket_that_is_connected_to_itself_is_refused() {
         let stream = Stream::Tcp(TcpStream::from_std(socket.into()));
         let socket = Some(reactor.register(stream, Key::Connecting, BOTH).unwrap());
         let mut attempt = Attempt { address: Address::Internet(own), socket };
-        assert_eq!(attempt.has_arrived(told).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(attempt.has_arrived(told, Instant::now()).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         // Whoever connects to this one gets there as well.
         attempt.address = Address::Internet(SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.port())));
-        assert_eq!(attempt.has_arrived(told).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(attempt.has_arrived(told, Instant::now()).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }
 
 #[test]
 fn an_event_is_believed_that_can_be_about_one_attempt_alone() {
-    let said =
-        Event { key: Key::Connecting, readable: false, writable: true, closed: false, failed: false, due: false };
+    let said = Event {
+        key: Key::Connecting,
+        readable: false,
+        writable: true,
+        closed: false,
+        failed: false,
+        urgent: false,
+        due: false,
+    };
     let first = BlackHole::at(Ipv4Addr::new(127, 0, 0, 9).into(), 0);
     let second = BlackHole::at(Ipv4Addr::new(127, 0, 0, 8).into(), first.address.port());
     let scene = |addresses: &[SocketAddr]| {
@@ -363,4 +370,34 @@ fn whoever_does_not_tell_what_events_say_connects_as_well() {
     let mut scene = Scene::new(&address.to_string());
     scene.hears = false;
     assert_eq!(peer_of(&scene.finish().unwrap()), address);
+}
+
+/// The first one's socket is the caller's to count.
+#[test]
+fn sockets_beside_the_first_are_counted_and_without_room_there_are_none() {
+    let first = BlackHole::at(Ipv4Addr::new(127, 0, 0, 9).into(), 0);
+    let second = BlackHole::at(Ipv4Addr::new(127, 0, 0, 8).into(), first.address.port());
+    let third = BlackHole::at(Ipv4Addr::new(127, 0, 0, 7).into(), first.address.port());
+    let addresses = [first.address, second.address, third.address];
+    let mut scene = Scene::with_names(&format!("many.example:{}", first.address.port()), &addresses);
+    let descriptors = Descriptors::limited_to(1);
+    scene.connecting.room = Some(Arc::clone(&descriptors));
+    scene.pends();
+    assert!(matches!(scene.after_event(), Progress::Pending));
+    assert!(descriptors.take(1).is_some(), "the first counts elsewhere");
+    scene.now = scene.connecting.due();
+    scene.pends();
+    assert_eq!(scene.under_way().len(), 2);
+    assert!(descriptors.take(1).is_none());
+    scene.now = scene.connecting.due();
+    scene.pends();
+    assert_eq!(scene.under_way().len(), 2, "there is no room for a third one");
+    scene.now = scene.connecting.due();
+    scene.pends();
+    let to: Vec<_> = scene.under_way().into_iter().map(|(_, to)| to).collect();
+    assert_eq!(to, [second.address, third.address].map(Address::Internet), "the first has made room for it");
+    assert!(descriptors.take(1).is_none());
+    scene.now = scene.connecting.deadline();
+    assert!(matches!(scene.proceed(), Progress::Failed(_)));
+    assert!(descriptors.take(1).is_some());
 }

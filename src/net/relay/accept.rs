@@ -10,7 +10,6 @@ use std::time::Duration;
 use log::warn;
 
 use super::ListenerId;
-use super::descriptors::Taken;
 use super::end::End;
 use super::event_loop::{EventLoop, Key};
 use super::news::{How, News};
@@ -18,9 +17,10 @@ use super::pair::{Entrance, Fate, Pair, Phase};
 use super::request::Request;
 use super::route::Counted;
 use super::slab::PairId;
+use crate::net::descriptors::Taken;
 use crate::net::listener::is_the_connections_own;
 use crate::net::stream::Stream;
-use crate::reactor::{Descriptor, READABLE, Registered};
+use crate::reactor::{Descriptor, READABLE, Registered, URGENT};
 
 /// How many clients are accepted, or let go, before others have their turn.
 const BURST: usize = 16;
@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) struct Listener {
     entrance: Arc<Entrance>,
     /// None once it is closed; parked clients may be left.
-    socket: Option<Registered<Descriptor<OwnedFd>>>,
+    socket: Option<Open>,
     pub(super) paused: bool,
     /// Clients that wait, oldest first, and some that have left.
     parked: VecDeque<PairId>,
@@ -43,10 +43,18 @@ pub(super) struct Listener {
     short: bool,
 }
 
+/// A listening socket, which counts among the descriptors.
+#[derive(Debug)]
+struct Open {
+    socket: Registered<Descriptor<OwnedFd>>,
+    _taken: Taken,
+}
+
 impl Listener {
-    pub(super) fn new(entrance: Arc<Entrance>, socket: Registered<Descriptor<OwnedFd>>) -> Self {
+    pub(super) fn new(entrance: Arc<Entrance>, socket: Registered<Descriptor<OwnedFd>>, taken: Taken) -> Self {
         let (parked, waiting) = (VecDeque::new(), 0);
-        Listener { entrance, socket: Some(socket), paused: false, parked, waiting, behind: true, short: false }
+        let socket = Some(Open { socket, _taken: taken });
+        Listener { entrance, socket, paused: false, parked, waiting, behind: true, short: false }
     }
 
     /// Where its clients come in.
@@ -132,7 +140,7 @@ impl EventLoop {
         let Some(listener) = self.listeners.get_mut(&id) else {
             return false;
         };
-        let Some(socket) = &listener.socket else {
+        let Some(Open { socket, .. }) = &listener.socket else {
             return false;
         };
         listener.behind = true;
@@ -224,7 +232,7 @@ impl EventLoop {
         let Arrival { client, entrance, counted, taken } = arrival;
         let id = self.pairs.reserve();
         let stream = Stream::of_kind(client, entrance.kind);
-        let client = match self.reactor.register(stream, Key::Client(id), READABLE) {
+        let client = match self.reactor.register(stream, Key::Client(id), READABLE | URGENT) {
             Ok(client) => End::new(client),
             Err(error) => {
                 warn!("cannot watch a client: {error}");
@@ -238,9 +246,7 @@ impl EventLoop {
         let listener = entrance.id;
         let mut pair = Box::new(Pair::new(client, entrance, taken, self.tools.now));
         pair.counted = counted;
-        if self.shared.settings.tell_ends {
-            pair.known = pair.client.stream().peer().ok().map(Box::new);
-        }
+        pair.is_known(self.shared.settings.tell_ends);
         let fate = match (&pair.counted, self.listeners.get_mut(&listener)) {
             (None, Some(listener)) => {
                 pair.phase = Phase::Parked;

@@ -10,13 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::ListenerId;
 use super::end::End;
 use super::event_loop::{EventLoop, Key};
-use super::flow::{Flow, Progress, Way};
+use super::flow::{self, Flow, Way};
 use super::lane::{Lane, Tools};
 use super::pair::{Entrance, Pair, Phase};
 use super::route::{Counted, Destination};
+use super::silence::Silence;
 use super::slab::PairId;
+use crate::net::endpoint::ProxyVersion;
+use crate::net::proxy_protocol::{Parser, Progress};
 use crate::net::stream::Stream;
-use crate::reactor::READABLE;
+use crate::reactor::{READABLE, URGENT};
 
 /// What was taken out of a relay.
 #[derive(Debug, Default)]
@@ -47,12 +50,15 @@ pub struct CarriedState {
     pub destination: u64,
     /// How long ago it was accepted.
     pub age: Duration,
-    /// How long ago a byte was received from either side.
+    /// How long nothing has gone between the two sides, as far as is known.
     pub idle: Duration,
     /// Bytes from the client.
     pub bytes_in: u64,
     /// Bytes to the client.
     pub bytes_out: u64,
+    /// For whom the client speaks, if it has said that, as version 2 of the PROXY protocol has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<Vec<u8>>,
     /// From the client to the destination.
     pub up: Direction,
     /// From the destination to the client.
@@ -82,15 +88,16 @@ pub enum Ending {
 impl Carried {
     /// Of a pair that is movable; none if its bytes cannot be had, which ends it.
     pub(super) fn of(pair: Pair, tools: &mut Tools) -> Option<Carried> {
-        let Pair { client, destination, flow, up, down, since, last, entrance, counted, taken, .. } = pair;
+        let Pair { client, destination, flow, up, down, since, silence, header, entrance, counted, taken, .. } = pair;
         let peer = destination?.into_stream().into();
         let state = CarriedState {
             listener: entrance.id.number(),
             destination: counted.as_ref()?.destination().id(),
             age: tools.now.saturating_duration_since(since),
-            idle: tools.now.saturating_duration_since(last),
+            idle: silence.lasts(tools.now),
             bytes_in: up.moved,
             bytes_out: down.moved,
+            header: header.map(|header| header.to_bytes(ProxyVersion::V2)),
             up: Direction { end: Ending::of(flow.progress(Way::Up)), unsent: up.into_unsent(tools).ok()? },
             down: Direction { end: Ending::of(flow.progress(Way::Down)), unsent: down.into_unsent(tools).ok()? },
         };
@@ -110,8 +117,8 @@ impl Carried {
         home: &mut EventLoop,
     ) -> io::Result<Pair> {
         let Carried { client, peer, state } = self;
-        let client = home.reactor.register(Stream::try_from(client)?, Key::Client(id), READABLE)?;
-        let peer = home.reactor.register(Stream::try_from(peer)?, Key::Destination(id), READABLE)?;
+        let client = home.reactor.register(Stream::try_from(client)?, Key::Client(id), READABLE | URGENT)?;
+        let peer = home.reactor.register(Stream::try_from(peer)?, Key::Destination(id), READABLE | URGENT)?;
         let taken = home.shared.descriptors.take_anyway(2);
         let now = home.tools.now;
         let mut pair = Pair::new(known(client), entrance, taken, now);
@@ -121,8 +128,12 @@ impl Carried {
         pair.up = Lane::resumed(state.bytes_in, &state.up.unsent, &mut home.tools.buffers);
         pair.down = Lane::resumed(state.bytes_out, &state.down.unsent, &mut home.tools.buffers);
         pair.since = before(now, state.age);
-        pair.last = before(now, state.idle);
+        pair.silence = Silence::since(before(now, state.idle));
         pair.counted = Some(Counted::again(destination));
+        pair.is_known(home.shared.settings.tell_ends);
+        if let Some(Progress::Done { header, .. }) = state.header.and_then(|bytes| Parser::new().push(&bytes).ok()) {
+            pair.spoken_for(header);
+        }
         Ok(pair)
     }
 }
@@ -140,19 +151,19 @@ fn before(now: Instant, ago: Duration) -> Instant {
 }
 
 impl Ending {
-    fn of(progress: Progress) -> Ending {
+    fn of(progress: flow::Progress) -> Ending {
         match progress {
-            Progress::Open => Ending::Open,
-            Progress::Ended => Ending::Seen,
-            Progress::PassedOn | Progress::Broken => Ending::PassedOn,
+            flow::Progress::Open => Ending::Open,
+            flow::Progress::Ended => Ending::Seen,
+            flow::Progress::PassedOn | flow::Progress::Broken => Ending::PassedOn,
         }
     }
 
-    fn progress(self) -> Progress {
+    fn progress(self) -> flow::Progress {
         match self {
-            Ending::Open => Progress::Open,
-            Ending::Seen => Progress::Ended,
-            Ending::PassedOn => Progress::PassedOn,
+            Ending::Open => flow::Progress::Open,
+            Ending::Seen => flow::Progress::Ended,
+            Ending::PassedOn => flow::Progress::PassedOn,
         }
     }
 }

@@ -11,7 +11,8 @@ use super::pair::{Fate, Heard, Pair, Phase};
 use super::slab::PairId;
 use crate::net::connecting::{Connecting, Names, Progress};
 use crate::net::listener::Address;
-use crate::net::proxy_protocol::Header;
+use crate::net::proxy_protocol::{Header, UnixName};
+use crate::net::stream::Kind;
 
 impl EventLoop {
     /// Chooses the destination of a client whose turn it is, unless that was done when it was accepted, and starts to
@@ -26,7 +27,8 @@ impl EventLoop {
         let (to, now) = (Arc::clone(counted.destination().connect()), self.tools.now);
         let names = Names { resolver: &self.shared.resolver, inbox: &self.answers };
         let limit = self.shared.settings.connect_timeout;
-        let connecting = Box::new(Connecting::start(to, limit, now, names, Key::Destination(id)));
+        let connecting = Connecting::start(to, limit, now, names, Key::Destination(id));
+        let connecting = Box::new(connecting.counted_in(Arc::clone(&self.shared.descriptors)));
         pair.phase = Phase::Connecting { connecting, heard: Heard::default(), leaving: None };
         let fate = self.connect(id, pair);
         let waits = fate == Fate::Waits && matches!(pair.phase, Phase::Connecting { .. });
@@ -45,7 +47,7 @@ impl EventLoop {
             Progress::Connected(stream) => {
                 let until = connecting.deadline();
                 let mut end = End::new(stream);
-                (end.readable, end.closed) = (heard.readable, heard.closed);
+                (end.readable, end.closed, end.urgent) = (heard.readable, heard.closed, heard.urgent);
                 pair.destination = Some(end);
                 self.introduce(pair, until)
             }
@@ -115,8 +117,8 @@ impl EventLoop {
     /// The destination is there: whatever the client has sent already goes to it at once.
     fn connected(&mut self, pair: &mut Pair) -> Fate {
         pair.phase = Phase::Relaying;
-        pair.last = self.tools.now;
-        pair.relay(&mut self.tools, &self.shared.settings)
+        pair.silence.heard(self.tools.now);
+        pair.relay(&mut self.tools)
     }
 
     /// The introduction has taken too long.
@@ -144,8 +146,16 @@ fn header_of(pair: &Pair) -> Header {
     if let Some(header) = &pair.header {
         return Header::clone(header);
     }
-    match (pair.client.stream().peer(), pair.client.stream().local()) {
-        (Ok(Address::Internet(source)), Ok(Address::Internet(destination))) => Header::between(source, destination),
+    let client = pair.client.stream();
+    match (client.kind(), client.peer(), client.local()) {
+        (Kind::Tcp, Ok(Address::Internet(source)), Ok(Address::Internet(destination))) => {
+            Header::between(source, destination)
+        }
+        // The kernel forgets a peer that has gone; mostly it had no name.
+        (Kind::Unix, source, Ok(destination)) => {
+            let name = |address: &Address| UnixName::new(&address.sun_path()).unwrap_or_default();
+            Header::Unix { source: name(&source.unwrap_or(Address::Unnamed)), destination: name(&destination) }
+        }
         _ => Header::Unknown,
     }
 }

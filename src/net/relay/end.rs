@@ -3,7 +3,7 @@
 use std::io;
 
 use super::flow::{Flow, Input, Side, Way};
-use crate::net::stream::Stream;
+use crate::net::stream::{Kind, Stream};
 use crate::net::tls::{Got, Handshake, Session, SessionError};
 use crate::reactor::{Event, Registered, WRITABLE};
 
@@ -18,6 +18,12 @@ pub(super) struct End {
     pub(super) writable: bool,
     /// The peer sends no more, so reading has to go on until it says so itself: no further event comes.
     pub(super) closed: bool,
+    /// What is there is all that comes: the end of file behind it need not be read to be known.
+    last: bool,
+    /// The peer's end of file was seen by a read that gave bytes.
+    ended: bool,
+    /// A read may stop before an urgent byte though more is there, until one has found nothing.
+    pub(super) urgent: bool,
     /// The end of our direction is on its way through the session.
     ending: bool,
 }
@@ -25,7 +31,17 @@ pub(super) struct End {
 impl End {
     /// An end of which nothing is known yet; it is watched.
     pub(super) fn new(stream: Registered<Stream>) -> Self {
-        End { stream, tls: None, readable: false, writable: true, closed: false, ending: false }
+        End {
+            stream,
+            tls: None,
+            readable: false,
+            writable: true,
+            closed: false,
+            last: false,
+            ended: false,
+            urgent: false,
+            ending: false,
+        }
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -43,6 +59,9 @@ impl End {
         self.readable |= event.readable;
         self.writable |= event.writable;
         self.closed |= event.closed;
+        self.urgent |= event.urgent;
+        // TCP says so when it has queued all that came before. A reset says so as well, and is read to its error.
+        self.last |= event.closed && !event.failed && self.stream.kind() == Kind::Tcp;
         if event.failed { self.stream.take_error().unwrap_or_else(Some) } else { None }
     }
 
@@ -65,25 +84,33 @@ impl End {
             let _ = self.stream.also_watch_for(WRITABLE);
         }
         // What it says about the socket is of this moment; whatever comes later is told by an event.
-        self.readable = done || self.closed;
+        self.readable = done || self.closed || self.urgent;
         Ok(done)
     }
 
     /// Reads what there is, and takes note when there is no more: an event will tell when there is again.
     pub(super) fn read(&mut self, room: &mut [u8], cipher: &mut [u8]) -> io::Result<usize> {
         let Some(session) = &mut self.tls else {
-            let count = self.stream.read(room)?;
-            self.readable = count == room.len() || self.closed;
-            return Ok(count);
+            let received = self.stream.receive(room)?;
+            // One that has stopped short of its room has emptied the socket, unless something lay in its way.
+            let empty = received.length < room.len() && !received.stopped && !self.urgent;
+            self.ended = empty && self.last && received.length > 0;
+            self.readable = !empty || self.closed;
+            return Ok(received.length);
         };
         match session.read(&mut &*self.stream, room, cipher).map_err(io::Error::other)? {
             Got::Plain { length, more } => {
-                self.readable = more || self.closed;
+                self.readable = more || self.urgent || self.closed;
                 Ok(length)
             }
             Got::Closed => Ok(0),
             Got::Blocked => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+
+    /// Whether the last read has brought the end of file along with its bytes.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Writes as much as is taken now. What a session takes may still be in it.
@@ -138,7 +165,7 @@ impl End {
     pub(super) fn read_failed(&mut self, error: &io::Error, way: Way, flow: &mut Flow) {
         match error.kind() {
             io::ErrorKind::Interrupted => {}
-            io::ErrorKind::WouldBlock => self.readable = false,
+            io::ErrorKind::WouldBlock => (self.readable, self.urgent) = (false, false),
             _ => {
                 self.readable = false;
                 flow.on(Input::Reset(way.from()));
@@ -194,5 +221,75 @@ impl End {
     /// The socket itself, watched no more.
     pub(super) fn into_stream(self) -> Stream {
         self.stream.into_source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::End;
+    use crate::net::stream::Stream;
+    use crate::reactor::{READABLE, Reactor, URGENT};
+    use socket2::SockRef;
+    use std::io::{ErrorKind, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    /// An end that has heard of everything that its peer does until it shuts down.
+    fn end(peer: impl FnOnce(&mut TcpStream)) -> End {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = Stream::try_from(OwnedFd::from(listener.accept().unwrap().0)).unwrap();
+        let mut reactor = Reactor::new().unwrap();
+        let mut end = End::new(reactor.register(ours, (), READABLE | URGENT).unwrap());
+        peer(&mut theirs);
+        theirs.shutdown(Shutdown::Write).unwrap();
+        let mut events = Vec::new();
+        while !end.closed {
+            reactor.wait(&mut events).unwrap();
+            events.iter().for_each(|event| assert!(end.on(event).is_none()));
+        }
+        end
+    }
+
+    #[test]
+    fn an_end_of_file_that_was_told_before_the_last_bytes_were_read_need_not_be_read() {
+        let mut end = end(|peer| peer.write_all(b"all of it").unwrap());
+        assert_eq!(end.read(&mut [0; 9], &mut []).unwrap(), 9);
+        assert!(!end.has_ended() && end.readable, "there may be more");
+        assert_eq!(end.read(&mut [0; 9], &mut []).unwrap(), 0);
+
+        let mut end = self::end(|peer| peer.write_all(b"all of it").unwrap());
+        assert_eq!(end.read(&mut [0; 10], &mut []).unwrap(), 9);
+        assert!(end.has_ended());
+    }
+
+    #[test]
+    fn a_read_that_stops_before_an_urgent_byte_has_not_come_to_the_end() {
+        let mut end = end(|peer| {
+            peer.write_all(b"some").unwrap();
+            SockRef::from(&*peer).send_out_of_band(b"!").unwrap();
+            peer.write_all(b"more").unwrap();
+        });
+        for _ in 0..2 {
+            assert_eq!(end.read(&mut [0; 10], &mut []).unwrap(), 4);
+            assert!(!end.has_ended() && end.readable);
+        }
+        assert_eq!(end.read(&mut [0; 10], &mut []).unwrap(), 0);
+    }
+
+    #[test]
+    fn without_an_end_a_short_read_has_emptied_the_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = Stream::try_from(OwnedFd::from(listener.accept().unwrap().0)).unwrap();
+        let mut reactor = Reactor::new().unwrap();
+        let mut end = End::new(reactor.register(ours, (), READABLE | URGENT).unwrap());
+        theirs.write_all(b"word").unwrap();
+        let mut events = Vec::new();
+        reactor.wait(&mut events).unwrap();
+        events.iter().for_each(|event| assert!(end.on(event).is_none()));
+        assert_eq!(end.read(&mut [0; 10], &mut []).unwrap(), 4);
+        assert!(!end.readable && !end.has_ended());
+        assert_eq!(end.read(&mut [0; 10], &mut []).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 }

@@ -11,7 +11,6 @@ use log::error;
 
 use super::ListenerId;
 use super::accept::Listener;
-use super::descriptors::Descriptors;
 use super::flow::Side;
 use super::lane::Tools;
 use super::news::{Ended, How, News, NewsSender};
@@ -20,6 +19,7 @@ use super::pool::Pipes;
 use super::request::Request;
 use super::settings::{Settings, Splice};
 use super::slab::{PairId, Slab};
+use crate::net::descriptors::Descriptors;
 use crate::net::resolve::{Inbox, Resolver};
 use crate::reactor::{Event, Reactor, Waker};
 
@@ -178,6 +178,7 @@ impl EventLoop {
             connecting.hear(event);
             heard.readable |= event.readable;
             heard.closed |= event.closed;
+            heard.urgent |= event.urgent;
         }
         if error.is_some() && matches!(pair.phase, Phase::Relaying) {
             pair.on_error(side);
@@ -232,10 +233,10 @@ impl EventLoop {
             Phase::Connecting { .. } => self.connect(id, pair),
             Phase::Introducing { .. } => self.introduction_expired(pair),
             Phase::Relaying => {
-                if pair.is_heard(now) {
-                    Fate::Waits
-                } else {
+                if pair.is_silent_too_long(now) {
                     Fate::Ends(How::TimedOut)
+                } else {
+                    Fate::Waits
                 }
             }
             Phase::Settling { .. } => pair.look(now),
@@ -250,7 +251,7 @@ impl EventLoop {
             Phase::Greeting { .. } => self.greet(id, pair),
             Phase::Connecting { .. } => self.connect(id, pair),
             Phase::Introducing { .. } => self.agree(pair),
-            Phase::Relaying => pair.relay(&mut self.tools, &self.shared.settings),
+            Phase::Relaying => pair.relay(&mut self.tools),
             Phase::Settling { .. } => pair.look(self.tools.now),
         }
     }

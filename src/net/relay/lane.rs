@@ -74,13 +74,24 @@ pub(super) struct Lane {
     narrow: bool,
     /// The kernel cannot splice these sockets.
     never: bool,
+    /// Bytes that were held have been written since it was asked last.
+    flushed: bool,
     /// Bytes received ever.
     pub(super) moved: u64,
 }
 
 impl Lane {
     pub(super) fn new() -> Self {
-        Lane { held: Held::Nothing, busy: 0, splicing: false, piped: false, narrow: false, never: false, moved: 0 }
+        Lane {
+            held: Held::Nothing,
+            busy: 0,
+            splicing: false,
+            piped: false,
+            narrow: false,
+            never: false,
+            flushed: false,
+            moved: 0,
+        }
     }
 
     /// A lane that has moved so many bytes elsewhere, and these not yet.
@@ -97,6 +108,11 @@ impl Lane {
     /// Whether bytes go through a pipe.
     pub(super) fn splices(&self) -> bool {
         self.piped
+    }
+
+    /// Whether bytes that were held have been written since this was asked last.
+    pub(super) fn take_flushed(&mut self) -> bool {
+        std::mem::take(&mut self.flushed)
     }
 
     /// Whether there is something to do at once.
@@ -156,6 +172,7 @@ impl Lane {
                 Held::Tail(tail) => sink.write(tail.bytes()).map(|count| tail.written(count)),
                 Held::Pipe(pipe) => pipe.empty(sink.stream()),
             };
+            self.flushed |= written.is_ok();
             match written {
                 Ok(true) => self.drop_held(tools),
                 // It says when it takes more; with a pipe the kernel has to be asked until it says that it would block.
@@ -192,6 +209,9 @@ impl Lane {
                 return None;
             }
         };
+        if source.has_ended() {
+            source.ended(way, flow);
+        }
         self.piped = false;
         let full = count == room.len();
         let bytes = &room[..count];

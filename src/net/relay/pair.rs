@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ListenerId;
-use super::descriptors::Taken;
 use super::end::End;
 use super::flow::{Flow, Input, Side, Step, Way};
 use super::greeting::Greeting;
 use super::lane::{Lane, Tools};
 use super::news::How;
 use super::route::{Counted, Route};
-use super::settings::Settings;
+use super::settings::HALF_CLOSED_TIMEOUT;
+use super::silence::Silence;
 use crate::net::connecting::Connecting;
+use crate::net::descriptors::Taken;
 use crate::net::endpoint::Connect;
 use crate::net::listener::Address;
 use crate::net::proxy_protocol::Header;
@@ -64,7 +65,35 @@ pub(super) enum Phase {
     /// Bytes go both ways.
     Relaying,
     /// One side was reset, and the other is reset as soon as it has acknowledged what was written to it.
-    Settling { side: Side, until: Instant, look: Instant, pause: Duration },
+    Settling { side: Side, settling: Settling },
+}
+
+/// Waiting for the last bytes of a side to be acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settling {
+    /// How many are not, as was last seen.
+    left: usize,
+    /// How long that may stay so.
+    limit: Duration,
+    until: Instant,
+    look: Instant,
+    pause: Duration,
+}
+
+impl Settling {
+    /// So many bytes are not acknowledged: whether they are waited for. The time begins anew as long as they become fewer.
+    fn goes_on(&mut self, now: Instant, left: usize) -> bool {
+        if left != self.left {
+            self.left = left;
+            self.until = now + self.limit;
+        }
+        if left == 0 || now >= self.until {
+            return false;
+        }
+        self.look = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_LOOK);
+        true
+    }
 }
 
 /// What events have said of sockets that are not an end yet.
@@ -72,6 +101,7 @@ pub(super) enum Phase {
 pub(super) struct Heard {
     pub(super) readable: bool,
     pub(super) closed: bool,
+    pub(super) urgent: bool,
 }
 
 /// What becomes of a pair.
@@ -97,10 +127,8 @@ pub(super) struct Pair {
     pub(super) up: Lane,
     pub(super) down: Lane,
     pub(super) since: Instant,
-    /// When a byte was received last.
-    pub(super) last: Instant,
-    /// How many bytes neither peer had acknowledged when it was last looked.
-    unheard: usize,
+    /// How long nothing has gone.
+    pub(super) silence: Silence,
     /// For when the reactor has been told to give it back.
     pub(super) timer: Option<Instant>,
     /// It is in the list of those that go on.
@@ -125,8 +153,7 @@ impl Pair {
             up: Lane::new(),
             down: Lane::new(),
             since: now,
-            last: now,
-            unheard: 0,
+            silence: Silence::since(now),
             timer: None,
             queued: false,
             header: None,
@@ -138,22 +165,24 @@ impl Pair {
     }
 
     /// Moves what can be moved, and passes ends on.
-    pub(super) fn relay(&mut self, tools: &mut Tools, settings: &Settings) -> Fate {
+    pub(super) fn relay(&mut self, tools: &mut Tools) -> Fate {
         let Some(destination) = &mut self.destination else {
             return Fate::Ends(How::Unconnected);
         };
-        let idle = tools.now.saturating_duration_since(self.last);
-        let before = (self.up.moved, self.down.moved);
+        let idle = self.silence.lasts(tools.now);
+        let before = (self.up.moved, self.down.moved, self.flow);
         self.up.calm_down(idle);
         self.down.calm_down(idle);
         self.up.run(Way::Up, (&mut self.client, destination), &mut self.flow, tools);
         self.down.run(Way::Down, (destination, &mut self.client), &mut self.flow, tools);
         let moved = (self.up.moved - before.0, self.down.moved - before.1);
-        if moved != (0, 0) {
-            self.last = tools.now;
-            if let Some(counted) = &self.counted {
-                counted.destination().count_bytes(moved.0, moved.1);
-            }
+        if let Some(counted) = self.counted.as_ref().filter(|_| moved != (0, 0)) {
+            counted.destination().count_bytes(moved.0, moved.1);
+        }
+        let flushed = self.up.take_flushed() | self.down.take_flushed();
+        // An end is a word, too: the time of a half-closed connection begins with it.
+        if moved != (0, 0) || flushed || self.flow != before.2 {
+            self.silence.heard(tools.now);
         }
         self.client.flush(Side::Client, &mut self.flow);
         destination.flush(Side::Destination, &mut self.flow);
@@ -175,7 +204,7 @@ impl Pair {
                     Side::Client => self.client.shutdown(Side::Client, &mut self.flow),
                     Side::Destination => destination.shutdown(Side::Destination, &mut self.flow),
                 },
-                Step::Reset(side) => return self.settle(side, tools, settings),
+                Step::Reset(side) => return self.settle(side, tools),
                 Step::Close => {
                     let reset = self.flow.is_reset(Side::Client) || self.flow.is_reset(Side::Destination);
                     // The ends of TLS sessions may still wait for their sockets.
@@ -194,18 +223,19 @@ impl Pair {
     }
 
     /// A reset throws away what is not acknowledged yet, so that has to be waited for.
-    fn settle(&mut self, side: Side, tools: &mut Tools, settings: &Settings) -> Fate {
+    fn settle(&mut self, side: Side, tools: &mut Tools) -> Fate {
         self.up.drop_held(tools);
         self.down.drop_held(tools);
-        let longest = settings.half_closed_timeout.unwrap_or(super::settings::HALF_CLOSED_TIMEOUT);
-        let until = tools.now + longest;
-        self.phase = Phase::Settling { side, until, look: tools.now, pause: FIRST_LOOK };
-        self.look(tools.now)
+        // One that may be silent for ever gives nothing back by being waited for.
+        let (now, limit) = (tools.now, self.idle_limit().unwrap_or(HALF_CLOSED_TIMEOUT));
+        let settling = Settling { left: 0, limit, until: now + limit, look: now, pause: FIRST_LOOK };
+        self.phase = Phase::Settling { side, settling };
+        self.look(now)
     }
 
     /// Whether the last bytes are acknowledged, so that the reset may follow.
     pub(super) fn look(&mut self, now: Instant) -> Fate {
-        let Phase::Settling { side, until, look, pause } = &mut self.phase else {
+        let Phase::Settling { side, settling } = &mut self.phase else {
             return Fate::Waits;
         };
         let end = match side {
@@ -215,10 +245,7 @@ impl Pair {
         let Some(end) = end else {
             return Fate::Ends(How::Reset);
         };
-        let acknowledged = end.stream().unacknowledged().map_or(true, |bytes| bytes == 0);
-        if !acknowledged && now < *until {
-            *look = now + *pause;
-            *pause = (*pause * 2).min(LONGEST_LOOK);
+        if settling.goes_on(now, end.stream().unacknowledged().unwrap_or(0)) {
             return Fate::Waits;
         }
         // Fails only where there is no connection to be reset any more.
@@ -265,11 +292,18 @@ impl Pair {
         }
     }
 
+    /// Asks who the client is, where that is told at its end: the kernel may have forgotten it by then.
+    pub(super) fn is_known(&mut self, tell_ends: bool) {
+        if tell_ends {
+            self.known = self.client.stream().peer().ok().map(Box::new);
+        }
+    }
+
     /// Its proxy has said for whom it speaks; when it speaks for nobody, it is the client itself.
     pub(super) fn spoken_for(&mut self, header: Header) {
         match &header {
             Header::Inet { source, .. } => self.known = Some(Box::new(Address::Internet(*source))),
-            Header::Unix { .. } => {}
+            Header::Unix { source, .. } => self.known = Some(Box::new(Address::from_sun_path(source.as_bytes()))),
             Header::Local | Header::Unknown => return,
         }
         self.header = Some(Box::new(header));
@@ -296,8 +330,8 @@ impl Pair {
             Phase::Connecting { connecting, leaving, .. } => {
                 Some(leaving.map_or(connecting.due(), |leaving| leaving.min(connecting.due())))
             }
-            Phase::Relaying => self.idle_limit().map(|limit| self.last + limit),
-            Phase::Settling { look, .. } => Some(*look),
+            Phase::Relaying => self.idle_limit().map(|limit| self.silence.due(limit)),
+            Phase::Settling { settling, .. } => Some(settling.look),
         }
     }
 
@@ -310,16 +344,15 @@ impl Pair {
         }
     }
 
-    /// Nothing was received for as long as is allowed: whether what was written still arrives, bit by bit. That counts as
-    /// much, since a slow reader may have much to read in the kernel's buffers.
-    pub(super) fn is_heard(&mut self, now: Instant) -> bool {
+    /// Whether nothing has gone for as long as is allowed. What arrives of that which was written counts as much as what is
+    /// received, since a slow reader may have much to read in the kernel's buffers.
+    pub(super) fn is_silent_too_long(&mut self, now: Instant) -> bool {
+        let Some(limit) = self.idle_limit() else {
+            return false;
+        };
         let ends = [Some(&self.client), self.destination.as_ref()].into_iter().flatten();
-        let unheard = ends.map(|end| end.stream().unacknowledged().unwrap_or(0)).sum();
-        let before = std::mem::replace(&mut self.unheard, unheard);
-        if unheard != before {
-            self.last = now;
-        }
-        unheard != before
+        let undelivered = ends.map(|end| end.stream().undelivered().unwrap_or(0)).sum();
+        self.silence.look(now, limit, undelivered)
     }
 
     /// Whether both sockets can be moved to another process: nothing is known of them but bytes and ends.

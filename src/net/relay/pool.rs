@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-use super::descriptors::{Descriptors, Taken};
+use crate::net::descriptors::{Descriptors, Taken};
 
 /// The size of a pooled buffer; what does not fit gets a buffer of its own.
 const BUFFER: usize = 16 * 1024;
@@ -189,7 +189,7 @@ impl Pipes {
 #[cfg(test)]
 mod tests {
     use super::{Buffers, MOST_PIPES, Pipes};
-    use crate::net::relay::descriptors::Descriptors;
+    use crate::net::descriptors::Descriptors;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::time::{Duration, Instant};

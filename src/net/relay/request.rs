@@ -41,7 +41,7 @@ pub struct View {
     pub client: Address,
     /// How long ago it was accepted.
     pub age: Duration,
-    /// How long ago a byte was received from either side.
+    /// How long nothing has gone between the two sides, as far as is known.
     pub idle: Duration,
     /// Bytes from the client.
     pub bytes_in: u64,
@@ -120,7 +120,8 @@ impl EventLoop {
         let id = entrance.id;
         match self.reactor.register(Descriptor(socket), Key::Listener(id), READABLE) {
             Ok(socket) => {
-                let mut listener = Listener::new(entrance, socket);
+                let taken = self.shared.descriptors.take_anyway(1);
+                let mut listener = Listener::new(entrance, socket, taken);
                 listener.paused = paused;
                 self.listeners.insert(id, listener);
                 parked.into_iter().for_each(|client| self.admit(id, client));
@@ -165,7 +166,7 @@ impl EventLoop {
             destination: pair.counted.as_ref().map(|counted| counted.destination().id()),
             client: pair.client_address(),
             age: now.saturating_duration_since(pair.since),
-            idle: now.saturating_duration_since(pair.last),
+            idle: pair.silence.lasts(now),
             bytes_in: pair.up.moved,
             bytes_out: pair.down.moved,
             path: path(pair),
@@ -219,7 +220,7 @@ impl EventLoop {
         let id = self.pairs.reserve();
         match carried.into_pair(id, destination, entrance, self) {
             Ok(mut pair) => {
-                let fate = pair.relay(&mut self.tools, &self.shared.settings);
+                let fate = pair.relay(&mut self.tools);
                 self.settle(id, Box::new(pair), fate);
             }
             Err(error) => {

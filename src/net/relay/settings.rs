@@ -29,7 +29,7 @@ pub struct Settings {
     pub splice: Splice,
     /// Whether the end of each connection is told; that costs a wake-up each.
     pub tell_ends: bool,
-    /// How many descriptors connections may use; `None` for what the limit of open files leaves.
+    /// How many descriptors listeners and connections may use; `None` for what the limit of open files leaves.
     pub most_descriptors: Option<usize>,
 }
 

@@ -149,6 +149,31 @@ fn the_number_of_threads_is_bounded_and_what_waits_comes_to_its_turn() {
 }
 
 #[test]
+fn a_good_name_is_looked_up_however_many_hang_and_however_often_they_are_asked_for() {
+    let (resolver, begun) = held();
+    let mut asker = Asker::new();
+    let mut questions = Vec::new();
+    for number in 0..200 {
+        for _ in 0..FOR_ONE_NAME {
+            questions.push(resolver.ask(&format!("hangs-{}", number % 50), Key::Asked(0), &asker.inbox));
+        }
+    }
+    questions.push(resolver.ask("good", Key::Asked(1), &asker.inbox));
+    // It is held by this thread only as long as the name is another.
+    let mut hanging = Vec::new();
+    loop {
+        let (name, let_go) = begun.recv_timeout(PATIENCE).unwrap();
+        if name == "good" {
+            let_go.send(vec![address(1)]).unwrap();
+            break;
+        }
+        hanging.push(let_go);
+    }
+    let (key, answer) = asker.next();
+    assert_eq!((key, answer.unwrap()), (Key::Asked(1), vec![address(1)]));
+}
+
+#[test]
 fn a_question_that_was_taken_back_is_not_answered() {
     let (resolver, begun) = held();
     let mut asker = Asker::new();

@@ -15,6 +15,7 @@ trials_of_root![
     a_name_server_that_says_nothing_delays_nobody_else,
     a_name_to_listen_at_delays_nobody_else,
     a_start_that_was_given_up_starts_nothing,
+    many_names_that_hang_leave_room_for_one_that_does_not,
     a_name_that_moves_is_followed_by_new_connections,
     a_name_whose_first_address_is_dead_is_reached_by_the_other,
 ];
@@ -29,6 +30,8 @@ struct NameServer {
     moves: Arc<AtomicU8>,
     /// How often `late.test` was asked for, and whether that is answered by now.
     late: Arc<(AtomicUsize, AtomicBool)>,
+    /// How often it was asked for an address of a name that it says nothing about.
+    unanswered: Arc<AtomicUsize>,
 }
 
 impl NameServer {
@@ -39,9 +42,10 @@ impl NameServer {
         shell(&format!("mount --bind {} /etc/resolv.conf", rules.display()));
         let switch = place.scene.write("nsswitch.conf", "hosts: files dns\n");
         shell(&format!("mount --bind {} /etc/nsswitch.conf", switch.display()));
-        let server = NameServer { moves: Arc::new(AtomicU8::new(1)), late: Arc::default() };
+        let server = NameServer { moves: Arc::new(AtomicU8::new(1)), late: Arc::default(), unanswered: Arc::default() };
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
-        let (moves, late) = (Arc::clone(&server.moves), Arc::clone(&server.late));
+        let (moves, late, unanswered) =
+            (Arc::clone(&server.moves), Arc::clone(&server.late), Arc::clone(&server.unanswered));
         // It ends with the process; nobody else is in its network.
         std::thread::spawn(move || {
             let mut question = [0; 512];
@@ -54,6 +58,8 @@ impl NameServer {
                 }
                 if let Some(answer) = answer(&question[..length], moves.load(Ordering::SeqCst)) {
                     socket.send_to(&answer, from).unwrap();
+                } else if asks_for(&question[..length]) == A {
+                    unanswered.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
@@ -61,13 +67,22 @@ impl NameServer {
     }
 }
 
-/// Of a question and of an answer.
+/// RFC 1035, 4.1.1.
 const HEADER: usize = 12;
+
+fn end_of_name(question: &[u8]) -> usize {
+    HEADER + question[HEADER..].iter().position(|&byte| byte == 0).unwrap() + 1
+}
+
+/// The kind of records.
+fn asks_for(question: &[u8]) -> u16 {
+    let end = end_of_name(question);
+    u16::from_be_bytes([question[end], question[end + 1]])
+}
 
 /// RFC 1035, 4.1: a header of 12 bytes, one question, and what there is to be said.
 fn answer(question: &[u8], moves: u8) -> Option<Vec<u8>> {
-    let end = HEADER + question[HEADER..].iter().position(|&byte| byte == 0)? + 1;
-    let kind = u16::from_be_bytes([question[end], question[end + 1]]);
+    let (end, kind) = (end_of_name(question), asks_for(question));
     let first = &question[HEADER + 1..][..usize::from(question[HEADER])];
     let (code, content): (u8, Option<Vec<u8>>) = match (first, kind) {
         (b"silent", _) => return None,
@@ -188,6 +203,28 @@ fn a_start_that_was_given_up_starts_nothing() {
         place.start(&late[1], &a.endpoint());
         let rows = place.rows();
         assert!(rows.len() == 2 && !rows.iter().any(|row| row.starts_with(&late[0])), "{rows:?}");
+    });
+}
+
+/// As many lookups hang as a few names can have under way together, and none of them ends before the other name was needed.
+fn many_names_that_hang_leave_room_for_one_that_does_not() {
+    const NAMES: usize = 16;
+    const CLIENTS: usize = 4;
+    with_names(|place, server| {
+        place.scene.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:25 attempts:1\n");
+        let (a, (source, address)) = (Backend::new("a"), free_source());
+        place.start(&source, &format!("{}:timeout=10s", named("moves", &a)));
+        let mut hung = Vec::new();
+        for number in 0..NAMES {
+            let (silent, at) = free_source();
+            place.start(&silent, &named(&format!("silent.{number}"), &a));
+            for _ in 0..CLIENTS {
+                hung.push(Client::connect(at));
+                eventually("it is asked for", || server.unanswered.load(Ordering::SeqCst) == hung.len());
+            }
+        }
+        client(address, "a");
+        place.run(&["stop"]).expect(0);
     });
 }
 

@@ -1,5 +1,5 @@
-//! How many descriptors the relay may have open, so that it stops accepting before it runs out of them: an accepted client
-//! needs a second descriptor, and without it would have to be dropped.
+//! How many descriptors connections may have open, so that accepting stops before they run out: an accepted client needs a
+//! second descriptor, and without it would have to be dropped.
 
 use std::io;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ const RESERVED: std::ops::RangeInclusive<usize> = 8..=64;
 
 /// A count of descriptors that all loops share.
 #[derive(Debug)]
-pub(super) struct Descriptors {
+pub struct Descriptors {
     most: usize,
     used: AtomicUsize,
 }
 
 /// Descriptors that are counted as long as this lives.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub struct Taken {
     count: usize,
     descriptors: Arc<Descriptors>,
 }
@@ -29,7 +29,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// Those of getrlimit(2).
-    pub(super) fn new() -> io::Result<Arc<Self>> {
+    pub fn new() -> io::Result<Arc<Self>> {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let open = std::fs::read_dir("/proc/self/fd").map_or(16, Iterator::count);
@@ -38,19 +38,19 @@ impl Descriptors {
     }
 
     /// At most so many.
-    pub(super) fn limited_to(most: usize) -> Arc<Self> {
+    pub fn limited_to(most: usize) -> Arc<Self> {
         Arc::new(Descriptors { most, used: AtomicUsize::new(0) })
     }
 
     /// Counts so many, if there are so many.
-    pub(super) fn take(self: &Arc<Self>, count: usize) -> Option<Taken> {
+    pub fn take(self: &Arc<Self>, count: usize) -> Option<Taken> {
         let fits = |used: usize| used.checked_add(count).filter(|used| *used <= self.most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         Some(Taken { count, descriptors: Arc::clone(self) })
     }
 
     /// Counts so many that are open in any case.
-    pub(super) fn take_anyway(self: &Arc<Self>, count: usize) -> Taken {
+    pub fn take_anyway(self: &Arc<Self>, count: usize) -> Taken {
         self.used.fetch_add(count, Ordering::Relaxed);
         Taken { count, descriptors: Arc::clone(self) }
     }
