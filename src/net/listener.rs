@@ -390,15 +390,6 @@ impl Address {
             path => Address::Path(OsStr::from_bytes(path).into()),
         }
     }
-
-    /// The name of a unix socket as in `sun_path`; empty for what has none.
-    pub fn sun_path(&self) -> Vec<u8> {
-        match self {
-            Address::Path(path) => path.as_os_str().as_bytes().to_vec(),
-            Address::Abstract(name) => [b"\0", name.as_slice()].concat(),
-            Address::Internet(_) | Address::Unnamed => Vec::new(),
-        }
-    }
 }
 
 /// A text in the letters that names of listeners and instances are made of.

@@ -11,7 +11,7 @@ use super::pair::{Fate, Heard, Pair, Phase};
 use super::slab::PairId;
 use crate::net::connecting::{Connecting, Names, Progress};
 use crate::net::listener::Address;
-use crate::net::proxy_protocol::{Header, UnixName};
+use crate::net::proxy_protocol::Header;
 use crate::net::stream::Kind;
 
 impl EventLoop {
@@ -151,12 +151,9 @@ fn header_of(pair: &Pair) -> Header {
         (Kind::Tcp, Ok(Address::Internet(source)), Ok(Address::Internet(destination))) => {
             Header::between(source, destination)
         }
-        // The kernel forgets a peer that has gone; mostly it had no name.
-        (Kind::Unix, source, Ok(destination)) => {
-            let name = |address: &Address| UnixName::new(&address.sun_path()).unwrap_or_default();
-            Header::Unix { source: name(&source.unwrap_or(Address::Unnamed)), destination: name(&destination) }
-        }
-        _ => Header::Unknown,
+        // HAProxy and nginx close where they are told of a unix socket, or of a client without an address; HAProxy itself
+        // says this of such clients.
+        _ => Header::Local,
     }
 }
 
