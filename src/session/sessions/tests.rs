@@ -34,7 +34,7 @@ impl Server {
         self.connections += 1;
         let server = Nonce([self.connections as u8; 32]);
         let said = Transcript { version: 1, boot: BOOT, server, client: Nonce([3; 32]) };
-        Comer { connection: Connection(self.connections), source, said }
+        Comer { connection: Connection(self.connections), source: Some(source), said }
     }
 
     fn create(&mut self, number: u64, source: u8) -> Result<(Accept, Comer<u8>), Denial> {
@@ -185,6 +185,24 @@ fn sessions_are_limited_in_all_by_source_and_while_provisional() {
     assert_eq!(server.create(4, 3).err(), Some(busy), "an id is not used twice");
     server.create(8, 3).unwrap();
     server.check();
+}
+
+#[test]
+fn one_gateway_on_this_machine_may_come_for_all() {
+    let mut server = Server::new(policy(), Limits { sessions: 5, per_source: 2, ..Limits::default() });
+    for number in 1..=5 {
+        let comer = Comer { source: None, ..server.comer(1) };
+        let fresh = Fresh { id: id(number), secret: secret(number), ttl: None };
+        server.sessions.create(server.now, comer, fresh, &mut Vec::new()).unwrap();
+    }
+    assert!(server.sessions.per_source.is_empty());
+    let comer = Comer { source: None, ..server.comer(1) };
+    let fresh = Fresh { id: id(6), secret: secret(6), ttl: None };
+    assert!(server.sessions.create(server.now, comer, fresh, &mut Vec::new()).is_err(), "there are five");
+    for number in 1..=5 {
+        server.on(number, Input::Close);
+    }
+    assert!(server.sessions.is_empty() && server.sessions.per_source.is_empty());
 }
 
 #[test]
