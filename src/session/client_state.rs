@@ -77,6 +77,9 @@ pub struct Progress {
     pub queued: Vec<u8>,
     /// The input ends with that.
     pub ended: bool,
+    /// Nothing has shown that the server knows that the ticket is kept. If it does not, it has dropped the session, and
+    /// another one is as good.
+    pub fresh: bool,
 }
 
 /// The output, as far as it has come.
@@ -140,6 +143,8 @@ struct Attached {
     output_granted: u64,
     /// The output begins with the oldest that there is.
     oldest: bool,
+    /// How far the output had come when it was attached, and whether it had ended there.
+    announced: (u64, bool),
     /// What was acknowledged last.
     acked: u64,
     ack_due: Option<Instant>,
@@ -159,6 +164,22 @@ struct Owed {
     close: bool,
     fin: bool,
     commands: Vec<Command>,
+    checks: Checks,
+}
+
+/// Questions behind everything that was to be sent then, as counts of how many were asked and answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checks {
+    wanted: bool,
+    asked: u32,
+    answered: u32,
+}
+
+impl Checks {
+    /// What a question asks, which no PING of the heartbeat does.
+    fn question(number: u32) -> [u8; 8] {
+        (u64::MAX << 32 | u64::from(number)).to_be_bytes()
+    }
 }
 
 /// One client of one session.
@@ -209,12 +230,12 @@ impl Client {
 
     /// A client that goes on with a session.
     pub fn resume(now: Instant, settings: Settings, ticket: Ticket, progress: Progress) -> Client {
-        let Progress { epoch, output, input, queued, ended } = progress;
+        let Progress { epoch, output, input, queued, ended, fresh: unconfirmed } = progress;
         let wishes = Wishes { kept: true, ..Wishes::default() };
         let queue = Queue::restored(settings.input, input, &queued, ended);
         let output = Output { next: output, done: output, ..Output::default() };
         let fresh = Client::new(now, settings);
-        Client { ticket: Some(ticket), epoch, confirmed: true, input: queue, output, wishes, ..fresh }
+        Client { ticket: Some(ticket), epoch, confirmed: !unconfirmed, input: queue, output, wishes, ..fresh }
     }
 
     /// What it takes to resume; there is some once it was attached.
@@ -230,6 +251,7 @@ impl Client {
             input: self.input.base(),
             queued: self.input.bytes(),
             ended: self.input.has_ended(),
+            fresh: !self.confirmed,
         }
     }
 
@@ -262,6 +284,38 @@ impl Client {
     pub fn finish(&mut self) {
         self.input.end();
         self.with_owed(|owed| owed.fin = true);
+    }
+
+    /// Takes back what waits to arrive, of a session whose input nobody takes any more: the destination broke or was never
+    /// reached, or the session is over. Nothing of it is sent again.
+    pub fn undelivered(&mut self) -> Vec<u8> {
+        let dead = self.next == Next::Never || matches!(self.output.end, Some(End::Reset(_) | End::Failed(_)));
+        if dead { self.input.cut(self.input.base()) } else { Vec::new() }
+    }
+
+    /// Asks the server to answer once all that is to be sent by now has come to it. Of no use without a connection.
+    pub fn check(&mut self) {
+        self.with_owed(|owed| owed.checks.wanted = true);
+    }
+
+    /// Whether it has answered.
+    pub fn is_checked(&self) -> bool {
+        match &self.link {
+            Link::Attached(Attached { owed: Owed { checks, .. }, .. }) => {
+                !checks.wanted && checks.asked > 0 && checks.asked == checks.answered
+            }
+            Link::None | Link::Greeting { .. } | Link::Coming { .. } => false,
+        }
+    }
+
+    /// Whether all output that the server had when this connection was attached has come, with its end if it had ended.
+    pub fn has_caught_up(&self) -> bool {
+        match &self.link {
+            Link::Attached(Attached { announced: (next, ended), .. }) => {
+                self.output.next >= *next && (!ended || self.output.end.is_some())
+            }
+            Link::None | Link::Greeting { .. } | Link::Coming { .. } => false,
+        }
     }
 
     /// The terminal has this size.

@@ -97,6 +97,7 @@ impl Client {
             input_granted: None,
             output_granted: start.saturating_add(terms.window.into()),
             oldest,
+            announced: (accept.output_next, accept.output_ended),
             acked: self.output.done,
             ack_due: None,
             heard: now,

@@ -1,6 +1,6 @@
 //! What a client sends, made when its connection takes it. Pure.
 
-use super::{Attached, Client, Link};
+use super::{Attached, Checks, Client, Link, Owed};
 use crate::session::frame::{Ack, Frame, Mode};
 
 impl Client {
@@ -21,7 +21,20 @@ impl Client {
             return false;
         }
         self.send_owed(out);
-        self.send_input(room, out)
+        let more = self.send_input(room, out);
+        if !more {
+            self.send_check(out);
+        }
+        more
+    }
+
+    fn send_check(&mut self, out: &mut Vec<u8>) {
+        self.with_owed(|Owed { checks, .. }| {
+            if std::mem::take(&mut checks.wanted) {
+                checks.asked = checks.asked.wrapping_add(1).max(1);
+                Frame::Ping(Checks::question(checks.asked)).encode(out);
+            }
+        });
     }
 
     /// Whether there may be something to transmit.
@@ -34,6 +47,7 @@ impl Client {
         }
         let owed = &attached.owed;
         let owes = owed.ack || owed.pong.is_some() || owed.ping || owed.size || owed.close || !owed.commands.is_empty();
+        let owes = owes || owed.checks.wanted;
         owes || self.may_send_input() || self.fin_is_due()
     }
 

@@ -1,6 +1,6 @@
 //! What a server says to a client that is attached. Pure.
 
-use super::{Breach, Client, End, Event, FURTHEST, Link, Next};
+use super::{Breach, Checks, Client, End, Event, FURTHEST, Link, Next, Owed};
 use crate::session::frame::{Ack, Closed, Destination, Detached, Frame, Mode};
 
 impl Client {
@@ -23,7 +23,14 @@ impl Client {
                 self.with_owed(|owed| owed.pong = Some(bytes));
                 Ok(None)
             }
-            Frame::Pong(_) => Ok(None),
+            Frame::Pong(bytes) => {
+                self.with_owed(|Owed { checks, .. }| {
+                    if checks.asked > 0 && bytes == Checks::question(checks.asked) {
+                        checks.answered = checks.asked;
+                    }
+                });
+                Ok(None)
+            }
             Frame::Event { offset, .. } if offset > self.output.next => Err(Breach::Offset),
             Frame::Event { offset, kind, body } => Ok(Some(Event::Happened { offset, kind, body })),
             Frame::Hello(_)

@@ -86,7 +86,7 @@ fn what_does_not_belong_here_is_a_breach() {
 
 #[test]
 fn a_session_goes_on_where_it_was_also_in_another_process() {
-    let progress = Progress { epoch: 4, output: 10, input: 20, queued: b"hello".to_vec(), ended: true };
+    let progress = Progress { epoch: 4, output: 10, input: 20, queued: b"hello".to_vec(), ended: true, fresh: false };
     let mut bench = Bench::resuming(progress.clone());
     assert_eq!(bench.client.progress(), progress);
     bench.client.connected(bench.now, CLIENT);
@@ -232,4 +232,25 @@ fn a_new_session_that_was_dropped_before_it_was_known_is_made_again() {
     bench.client.connected(bench.now, CLIENT);
     bench.said(Frame::Hello(hello())).unwrap();
     assert_eq!(bench.sent(), ["preface", "NEW 0"]);
+}
+
+#[test]
+fn a_new_session_that_its_server_has_dropped_is_made_again_also_in_another_process() {
+    let mut bench = Bench::new(Settings::default());
+    bench.client.input(b"ls");
+    bench.connect();
+    bench.said(Frame::Accept(proved(Accept { secret: Some(secret()), ..accept() }))).unwrap();
+    let progress = bench.client.progress();
+    assert!(progress.fresh, "CONFIRM may not have arrived");
+    let mut bench = Bench::resuming(progress);
+    bench.connect();
+    bench.said(Frame::Reject(Refusal::Denied)).unwrap();
+    bench.client.connected(bench.now, CLIENT);
+    bench.said(Frame::Hello(hello())).unwrap();
+    assert_eq!(bench.sent(), ["preface", "NEW 0"]);
+    assert_eq!(bench.client.waiting(), 2);
+    // Once it was resumed the server knows of it.
+    let mut bench = Bench::attached(0);
+    bench.said(Frame::Destination(Destination::Open)).unwrap();
+    assert!(!bench.client.progress().fresh);
 }

@@ -218,3 +218,68 @@ fn an_observer_sends_no_input_and_a_writer_gets_no_output() {
     assert_eq!(bench.sent(), ["DATA 70 abc"]);
     assert_eq!(bench.said(Frame::Data { offset: 0, bytes: b"x" }), Err(Breach::Window));
 }
+
+#[test]
+fn a_check_is_answered_behind_all_that_was_to_be_sent() {
+    let mut bench = Bench::attached(4);
+    assert!(!bench.client.is_checked());
+    bench.client.input(b"abcdef");
+    bench.client.check();
+    let mut out = Vec::new();
+    assert!(bench.client.transmit(2, &mut out));
+    assert_eq!(words(&out), ["DATA 0 ab"], "there is more to be sent before");
+    let first = [255, 255, 255, 255, 0, 0, 0, 1];
+    assert_eq!(bench.sent(), ["DATA 2 cd".to_owned(), format!("Ping({first:?})")], "as far as it is granted");
+    assert!(!bench.client.is_checked());
+    bench.said(Frame::Pong([0; 8])).unwrap();
+    assert!(!bench.client.is_checked(), "the answer to something else");
+    // Another one is wanted, so the answer to the first one is not enough.
+    bench.client.check();
+    bench.said(Frame::Pong(first)).unwrap();
+    assert!(!bench.client.is_checked());
+    let second = [255, 255, 255, 255, 0, 0, 0, 2];
+    assert_eq!(bench.sent(), [format!("Ping({second:?})")]);
+    bench.said(Frame::Pong(first)).unwrap();
+    assert!(!bench.client.is_checked());
+    bench.said(Frame::Pong(second)).unwrap();
+    assert!(bench.client.is_checked());
+    bench.client.lost(bench.now);
+    bench.client.check();
+    assert!(!bench.client.is_checked(), "there is nobody to ask");
+}
+
+#[test]
+fn it_has_caught_up_when_all_has_come_that_there_was() {
+    let mut bench = Bench::resuming(Progress::default());
+    assert!(!bench.client.has_caught_up());
+    bench.attach(Accept { output_next: 5, output_ended: true, ..accept() });
+    assert!(!bench.client.has_caught_up());
+    bench.output(0, b"abcde");
+    assert!(!bench.client.has_caught_up(), "the end is missing");
+    bench.said(Frame::Fin { offset: 5 }).unwrap();
+    assert!(bench.client.has_caught_up());
+    bench.client.lost(bench.now);
+    assert!(!bench.client.has_caught_up(), "there may be more");
+}
+
+#[test]
+fn input_that_nobody_takes_any_more_is_given_back() {
+    let ends = [
+        Frame::Reset { offset: 0, errno: 104 },
+        Frame::Destination(Destination::Refused),
+        Frame::Closed(crate::session::frame::Closed::Expired),
+    ];
+    for end in ends {
+        let mut bench = Bench::attached(2);
+        bench.client.input(b"abcd");
+        bench.sent();
+        assert_eq!(bench.client.undelivered(), b"", "somebody may take it still");
+        bench.said(end).unwrap();
+        assert_eq!(bench.client.undelivered(), b"abcd");
+        assert_eq!((bench.client.waiting(), bench.client.room(), bench.client.undelivered()), (0, 0, Vec::new()));
+    }
+    let mut bench = Bench::attached(2);
+    bench.client.input(b"abcd");
+    bench.said(Frame::Fin { offset: 0 }).unwrap();
+    assert_eq!(bench.client.undelivered(), b"", "the other stream goes on");
+}
