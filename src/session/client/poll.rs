@@ -1,0 +1,385 @@
+//! The client that polls: each line of standard input is one connection, which brings the line, prints what there is,
+//! and ends.
+
+use super::driver::{Driver, News};
+use super::standard::Read;
+use super::terminal::Typing;
+use super::voice::{Voice, quoted};
+use super::{ClientError, Outcome, conclude, sent_away};
+use crate::session::client_state::{Breach, End, Next};
+use crate::session::frame::{Closed, Refusal};
+use nix::sys::signal::Signal;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A line without an end goes in pieces of this size.
+const PIECE: usize = 64 * 1024;
+/// What ends a line on its way.
+const LINE_END: &[u8] = b"\r\n";
+
+/// Lines of what was read.
+#[derive(Debug, Default)]
+struct Lines {
+    begun: Vec<u8>,
+    whole: VecDeque<Vec<u8>>,
+    ended: bool,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.begun.extend_from_slice(part);
+            if self.begun.ends_with(b"\n") {
+                self.begun.pop();
+                self.begun.pop_if(|last| *last == b'\r');
+                self.complete();
+            }
+            while self.begun.len() > PIECE {
+                let rest = self.begun.split_off(PIECE);
+                self.whole.push_back(std::mem::replace(&mut self.begun, rest));
+            }
+        }
+    }
+
+    /// What was begun is a line. An empty one is no input: it only polls.
+    fn complete(&mut self) {
+        let mut line = std::mem::take(&mut self.begun);
+        if !line.is_empty() {
+            line.extend_from_slice(LINE_END);
+        }
+        self.whole.push_back(line);
+    }
+
+    fn end(&mut self) {
+        if !self.begun.is_empty() {
+            self.complete();
+        }
+        self.ended = true;
+    }
+}
+
+/// What came of one poll.
+enum Polled {
+    /// All that there was has been printed, and what was typed has arrived.
+    Done,
+    /// It came to nothing, or not to its end.
+    Failed,
+    /// The client ends.
+    Over(Result<Outcome, ClientError>),
+}
+
+/// Polls for each line until there is none any more or the session ends.
+pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: bool) -> Result<Outcome, ClientError> {
+    let mut lines = Lines::default();
+    let mut failed = false;
+    echo(driver)?;
+    greet(driver, voice);
+    loop {
+        if let Some(ending) = signalled(driver)? {
+            return Ok(ending);
+        }
+        if driver.output.is_closed() {
+            return Ok(Outcome::Left);
+        }
+        if let Some(line) = lines.whole.front() {
+            if line.len() <= driver.client.room() {
+                driver.client.input(line);
+                lines.whole.pop_front();
+            }
+            // Otherwise there is no room before something has arrived.
+            if lines.ended && lines.whole.is_empty() && end_input {
+                driver.client.finish();
+            }
+            match once(driver, voice, server)? {
+                Polled::Done => failed = false,
+                Polled::Failed => failed = true,
+                Polled::Over(outcome) => return outcome,
+            }
+            if failed && lines.ended {
+                return leave(driver, &lines, failed);
+            }
+        } else if lines.ended {
+            return leave(driver, &lines, failed);
+        } else if !read(driver, &mut lines)? {
+            driver.turn()?;
+        }
+    }
+}
+
+fn greet(driver: &Driver, voice: &Voice) {
+    if driver.terminal.is_some() {
+        voice.note(None, "each Enter polls, with what was typed before it; ^D leaves");
+    }
+}
+
+/// Reads standard input; whether something came of it.
+fn read(driver: &mut Driver, lines: &mut Lines) -> Result<bool, ClientError> {
+    if !driver.input_ready {
+        return Ok(false);
+    }
+    let mut room = [0; 4096];
+    match driver.input.read(&mut room).map_err(|source| ClientError::Input { source })? {
+        Read::Bytes(count) => lines.push(&room[..count]),
+        Read::Later => {
+            driver.input_ready = false;
+            return Ok(false);
+        }
+        Read::End => lines.end(),
+    }
+    Ok(true)
+}
+
+/// There is nothing more to poll for.
+fn leave(driver: &mut Driver, lines: &Lines, failed: bool) -> Result<Outcome, ClientError> {
+    let kept = driver.client.ticket().is_some();
+    let unread = lines.whole.iter().map(Vec::len).sum::<usize>();
+    match (driver.client.waiting() + unread, failed) {
+        (0, false) => Ok(Outcome::Left),
+        (0, true) => Err(ClientError::Unpolled),
+        (waiting, _) if kept && unread == 0 => Err(ClientError::Waiting(waiting)),
+        (waiting, _) => Err(ClientError::Unsent(waiting)),
+    }
+}
+
+/// One connection.
+fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, ClientError> {
+    driver.client.ask(Instant::now());
+    driver.connects = true;
+    let mut asked = false;
+    let mut ended = None;
+    loop {
+        driver.turn()?;
+        while let Some(news) = driver.news.pop_front() {
+            if let Some(polled) = understand(driver, voice, server, news, &mut ended)? {
+                driver.hang_up(Instant::now());
+                echo(driver)?;
+                return Ok(polled);
+            }
+        }
+        if let Some(ending) = signalled(driver)? {
+            return Ok(Polled::Over(Ok(ending)));
+        }
+        if driver.output.is_closed() {
+            return Ok(Polled::Over(Ok(Outcome::Left)));
+        }
+        if !asked && driver.client.has_caught_up() && driver.is_settled() {
+            if ended.is_some() {
+                driver.client.finish();
+            }
+            driver.client.check();
+            asked = true;
+        }
+        if asked && driver.client.is_checked() && driver.is_settled() {
+            break;
+        }
+    }
+    driver.hang_up(Instant::now());
+    echo(driver)?;
+    let waiting = driver.client.waiting();
+    match ended {
+        Some(end) => Ok(Polled::Over(conclude(driver, voice, well(end)))),
+        None if waiting > 0 => {
+            voice.complain(None, &format!("the destination takes no input at the moment: {waiting} bytes wait"));
+            Ok(Polled::Failed)
+        }
+        None => Ok(Polled::Done),
+    }
+}
+
+/// The end of a destination that has ended well, or has not.
+pub(super) fn well(end: End) -> Result<(), ClientError> {
+    match end {
+        End::Eof => Ok(()),
+        End::Reset(_) | End::Failed(_) => Err(ClientError::Destination(end)),
+    }
+}
+
+/// What follows of news; how the poll ends, if it does.
+fn understand(
+    driver: &mut Driver,
+    voice: &Voice,
+    server: &str,
+    news: News,
+    ended: &mut Option<End>,
+) -> Result<Option<Polled>, ClientError> {
+    let failed = |text: &str| {
+        voice.complain(None, text);
+        Ok(Some(Polled::Failed))
+    };
+    match news {
+        News::Attached { new, uncertain } => {
+            attached(driver, voice, new, &uncertain);
+            Ok(None)
+        }
+        News::Uncertain(uncertain) => {
+            doubt(driver, voice, &uncertain);
+            Ok(None)
+        }
+        News::Gap { from, to } => {
+            voice.complain(None, &gap(from, to));
+            Ok(None)
+        }
+        News::GoAway(seconds) => {
+            voice.note(None, &going(seconds));
+            Ok(None)
+        }
+        News::RemoteEcho(_) | News::NotSaved(_) => Ok(None),
+        News::Ended(end) => {
+            *ended = Some(end);
+            Ok(None)
+        }
+        News::Refused(Refusal::OutOfRange { .. }) => {
+            driver.client.from_oldest();
+            driver.client.ask(Instant::now());
+            Ok(None)
+        }
+        News::Refused(source @ (Refusal::Denied | Refusal::Gone)) => match driver.client.next() {
+            // It is complete, and only the server's last word was lost.
+            Next::Never => Ok(Some(Polled::Over(conclude(driver, voice, ended.map_or(Ok(()), well))))),
+            // The server had never heard of it: another one is made.
+            Next::At(_) => Ok(None),
+            Next::Asked | Next::Connected => {
+                let server = server.to_owned();
+                Ok(Some(Polled::Over(Err(ClientError::Refused { server, source }))))
+            }
+        },
+        News::Refused(refusal) => failed(&refusal.to_string()),
+        News::Detached(reason) => failed(sent_away(reason)),
+        News::Closed(reason) => {
+            let how = match (*ended, reason) {
+                (Some(end), _) => well(end),
+                (None, Closed::Complete) => Ok(()),
+                (None, reason) => Err(ClientError::Closed(reason)),
+            };
+            let outcome = put_out(driver)?.map_or_else(|| conclude(driver, voice, how), Ok);
+            Ok(Some(Polled::Over(outcome)))
+        }
+        News::Cut(error) => failed(&format!("{}; Enter goes on", crate::chain(&error))),
+        News::Unreachable(error) => failed(&crate::chain(&error)),
+        News::Silent => failed("the server says nothing; Enter goes on"),
+        News::Breach(source @ (Breach::Proof | Breach::Hello | Breach::Offset)) => {
+            let server = server.to_owned();
+            Ok(Some(Polled::Over(Err(ClientError::Breach { server, source }))))
+        }
+        News::Breach(breach) => failed(&crate::chain(&breach)),
+    }
+}
+
+/// Writes what is still to be written, as long as somebody takes it; the end, if a signal says so meanwhile.
+pub(super) fn put_out(driver: &mut Driver) -> Result<Option<Outcome>, ClientError> {
+    while !driver.output.is_done() && !driver.output.is_closed() {
+        driver.turn()?;
+        if let Some(outcome) = signalled(driver)? {
+            return Ok(Some(outcome));
+        }
+    }
+    Ok(None)
+}
+
+/// Says what there is to be said of a session to which it has come.
+pub(super) fn attached(driver: &Driver, voice: &Voice, new: bool, uncertain: &[u8]) {
+    let terminal = driver.terminal.as_ref();
+    if new && let Some(ticket) = driver.client.ticket() {
+        let id = ticket.id.to_string();
+        voice.note(terminal, &format!("new session {}", &id[..8]));
+        if driver.is_in_clear_to_elsewhere() {
+            voice.complain(terminal, "warning: its secret went through the network in clear");
+        }
+    }
+    doubt(driver, voice, uncertain);
+}
+
+/// Others have sent input, and nobody knows whether this is among what has arrived.
+pub(super) fn doubt(driver: &Driver, voice: &Voice, uncertain: &[u8]) {
+    if !uncertain.is_empty() {
+        let text = quoted(uncertain, driver.is_echoed_remotely());
+        let text = format!("others have sent input, so this may have arrived or not, and is not sent again: {text}");
+        voice.complain(driver.terminal.as_ref(), &text);
+    }
+}
+
+pub(super) fn gap(from: u64, to: u64) -> String {
+    format!("{} bytes of output are gone: from byte {from} to byte {to}", to.saturating_sub(from))
+}
+
+pub(super) fn going(seconds: u32) -> String {
+    format!("the server ends in {seconds} s")
+}
+
+/// What is typed is shown unless the destination shows or hides it.
+fn echo(driver: &mut Driver) -> Result<(), ClientError> {
+    let typing = if driver.is_echoed_remotely() { Typing::HiddenLines } else { Typing::Lines };
+    match &mut driver.terminal {
+        Some(terminal) => terminal.set(typing).map_err(|source| ClientError::Terminal { source }),
+        None => Ok(()),
+    }
+}
+
+/// Does what the signals say; the end, if one of them is one.
+pub(super) fn signalled(driver: &mut Driver) -> Result<Option<Outcome>, ClientError> {
+    for signal in std::mem::take(&mut driver.caught) {
+        match signal {
+            Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT => {
+                return Ok(Some(Outcome::Signal(signal)));
+            }
+            Signal::SIGWINCH => resized(driver),
+            Signal::SIGTSTP => stop(driver)?,
+            Signal::SIGCONT => {
+                if let Some(terminal) = &driver.terminal {
+                    terminal.apply().map_err(|source| ClientError::Terminal { source })?;
+                }
+                resized(driver);
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Stops this process, and goes on here when it does.
+pub(super) fn stop(driver: &mut Driver) -> Result<(), ClientError> {
+    match &driver.terminal {
+        Some(terminal) => terminal.stop().map_err(|source| ClientError::Terminal { source })?,
+        None => {
+            let stopped = nix::sys::signal::raise(Signal::SIGSTOP);
+            stopped.map_err(|errno| ClientError::Terminal { source: errno.into() })?;
+        }
+    }
+    resized(driver);
+    Ok(())
+}
+
+fn resized(driver: &mut Driver) {
+    if let Some((columns, rows)) = driver.terminal.as_ref().and_then(|terminal| terminal.size()) {
+        driver.client.resize(columns, rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lines, PIECE};
+
+    fn lines(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut lines = Lines::default();
+        pieces.iter().for_each(|piece| lines.push(piece));
+        lines.end();
+        lines.whole.into()
+    }
+
+    #[test]
+    fn a_line_gets_its_end_and_an_empty_one_is_no_input() {
+        assert_eq!(lines(&[b"ls\n\npwd\r\n"]), [b"ls\r\n".to_vec(), vec![], b"pwd\r\n".to_vec()]);
+        assert_eq!(lines(&[b"l", b"s", b"\r", b"\n\r\n"]), [b"ls\r\n".to_vec(), vec![]]);
+        assert_eq!(lines(&[b"ls"]), [b"ls\r\n".to_vec()], "the last one may have no end");
+        assert_eq!(lines(&[b"a\rb\n"]), [b"a\rb\r\n".to_vec()]);
+        assert!(lines(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_line_without_an_end_goes_in_pieces() {
+        let long = vec![b'x'; 2 * PIECE + 3];
+        let pieces = lines(&[&long[..PIECE + 1], &long[PIECE + 1..], b"\n"]);
+        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [PIECE, PIECE, 5]);
+        assert_eq!(pieces.concat(), [&long[..], b"\r\n"].concat());
+    }
+}
