@@ -4,7 +4,7 @@ mod command_line;
 mod control;
 mod defects;
 mod grace;
-mod peers;
+pub(crate) mod peers;
 mod place;
 mod restart;
 mod restart_failures;

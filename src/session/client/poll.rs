@@ -14,6 +14,8 @@ use std::time::Instant;
 
 /// A line without an end goes in pieces of this size.
 const PIECE: usize = 64 * 1024;
+/// More bytes of lines that cannot be brought are not read.
+const MOST_UNSENT: usize = 1024 * 1024;
 /// What ends a line on its way.
 const LINE_END: &[u8] = b"\r\n";
 
@@ -50,6 +52,11 @@ impl Lines {
         self.whole.push_back(line);
     }
 
+    /// How many bytes of them there are.
+    fn length(&self) -> usize {
+        self.whole.iter().map(Vec::len).sum()
+    }
+
     fn end(&mut self) {
         if !self.begun.is_empty() {
             self.complete();
@@ -75,18 +82,13 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
     echo(driver)?;
     greet(driver, voice);
     loop {
-        if let Some(ending) = signalled(driver)? {
-            return Ok(ending);
-        }
-        if driver.output.is_closed() {
-            return Ok(Outcome::Left);
-        }
         if let Some(line) = lines.whole.front() {
-            if line.len() <= driver.client.room() {
+            // Without room something has to arrive first.
+            let taken = line.len() <= driver.client.room();
+            if taken {
                 driver.client.input(line);
                 lines.whole.pop_front();
             }
-            // Otherwise there is no room before something has arrived.
             if lines.ended && lines.whole.is_empty() && end_input {
                 driver.client.finish();
             }
@@ -95,13 +97,25 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
                 Polled::Failed => failed = true,
                 Polled::Over(outcome) => return outcome,
             }
-            if failed && lines.ended {
-                return leave(driver, &lines, failed);
+            if taken || !failed {
+                continue;
             }
-        } else if lines.ended {
+        }
+        // What cannot be brought is tried again at the next Enter, as long as there are not too many.
+        if lines.ended || lines.length() > MOST_UNSENT {
             return leave(driver, &lines, failed);
-        } else if !read(driver, &mut lines)? {
-            driver.turn()?;
+        }
+        let before = lines.whole.len();
+        while lines.whole.len() == before && !lines.ended {
+            if !read(driver, &mut lines)? {
+                driver.turn()?;
+            }
+            if let Some(ending) = signalled(driver)? {
+                return Ok(ending);
+            }
+            if driver.output.is_closed() {
+                return Ok(Outcome::Left);
+            }
         }
     }
 }
@@ -132,7 +146,7 @@ fn read(driver: &mut Driver, lines: &mut Lines) -> Result<bool, ClientError> {
 /// There is nothing more to poll for.
 fn leave(driver: &mut Driver, lines: &Lines, failed: bool) -> Result<Outcome, ClientError> {
     let kept = driver.client.ticket().is_some();
-    let unread = lines.whole.iter().map(Vec::len).sum::<usize>();
+    let unread = lines.length();
     match (driver.client.waiting() + unread, failed) {
         (0, false) => Ok(Outcome::Left),
         (0, true) => Err(ClientError::Unpolled),

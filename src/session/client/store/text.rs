@@ -4,8 +4,6 @@
 use super::Kept;
 use crate::session::client_state::{Progress, Ticket};
 use crate::session::credential::{BootId, Secret, SessionId};
-use thiserror::Error;
-use zeroize::Zeroizing;
 
 const HEAD: &str = "socket-protector session 1";
 const TAIL: &str = "end";
@@ -13,7 +11,7 @@ const TAIL: &str = "end";
 const LINES: usize = 1024;
 
 /// What is wrong with a text. It does not repeat it.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Fault {
     /// No text, or another one.
     #[error("it does not begin with '{HEAD}'")]
@@ -35,12 +33,12 @@ pub enum Fault {
 }
 
 /// The text.
-pub(super) fn write(kept: &Kept) -> Zeroizing<Vec<u8>> {
+pub(super) fn write(kept: &Kept) -> zeroize::Zeroizing<Vec<u8>> {
     let Kept { server, ticket, progress, remote_echo } = kept;
     let secret = ticket.secret.to_text();
     let queued = hex(&progress.queued);
     // Room for all of it, so that no copy of a secret stays behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(LINES + server.len() + queued.len()));
+    let mut text = zeroize::Zeroizing::new(Vec::with_capacity(LINES + server.len() + queued.len()));
     let mut line = |words: &[&str]| {
         text.extend_from_slice(words.join(" ").as_bytes());
         text.push(b'\n');
@@ -119,8 +117,8 @@ fn yes(text: &str) -> Option<bool> {
 }
 
 /// What was typed may be a password.
-fn hex(bytes: &[u8]) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+fn hex(bytes: &[u8]) -> zeroize::Zeroizing<String> {
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(2 * bytes.len()));
     for byte in bytes {
         for digit in [byte >> 4, byte & 15] {
             text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
