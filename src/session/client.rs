@@ -258,6 +258,10 @@ pub fn run(options: Options, signals: Signals) -> Result<Outcome, ClientError> {
         Way::Follow => follow::run(&mut driver, &voice, &server, Some(end_input)),
         Way::Observe => follow::run(&mut driver, &voice, &server, None),
     };
+    if let Ok(Outcome::Left | Outcome::Signal(_)) = done {
+        driver.hang_up(Instant::now());
+        driver.settle(Instant::now())?;
+    }
     if let Ok(Outcome::Signal(signal)) = done {
         driver.into_signals().release();
         // The default ends us; one that is ignored or blocked does not.

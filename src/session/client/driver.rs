@@ -175,7 +175,9 @@ impl Driver {
         }
         self.connect(now);
         self.receive(now)?;
-        self.put_out(now)?;
+        while self.put_out(now)? {
+            self.keep(now)?;
+        }
         self.keep(now)?;
         self.transmit(now);
         Ok(())
@@ -306,9 +308,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Writes output as far as that does not wait.
-    fn put_out(&mut self, now: Instant) -> Result<(), ClientError> {
-        let echo = self.output.write().map_err(|source| ClientError::Output { source })?;
+    /// Writes output as far as that does not wait; whether so much was written that it is to be kept before there is more.
+    fn put_out(&mut self, now: Instant) -> Result<bool, ClientError> {
+        let until = self.saved.output.saturating_add(SAVE_BYTES);
+        let until = if self.store.is_some() { until } else { u64::MAX };
+        let echo = self.output.write(until).map_err(|source| ClientError::Output { source })?;
         if let Some(remote) = echo
             && remote != self.remote_echo
         {
@@ -318,7 +322,7 @@ impl Driver {
         if self.store.is_none() {
             self.deal_with(now, self.output.written());
         }
-        Ok(())
+        Ok(self.output.written() >= until)
     }
 
     /// Output up to there is dealt with, and its end if there is no more.
@@ -387,6 +391,17 @@ impl Driver {
         }
         self.saved =
             Saved { at: Some(now), output: self.output.written(), failed: true, ..std::mem::take(&mut self.saved) };
+    }
+
+    /// Keeps what has changed, if anything has.
+    ///
+    /// # Errors
+    /// Those of [`Store::save`].
+    pub(super) fn settle(&mut self, now: Instant) -> Result<(), ClientError> {
+        if self.saved.rest == Some(self.rest()) && self.saved.output >= self.output.written() {
+            return Ok(());
+        }
+        self.save(now)
     }
 
     /// Keeps everything as it is now.

@@ -4,7 +4,7 @@ use super::driver::{Driver, News};
 use super::keys::{Keys, Typed};
 use super::poll::{attached, doubt, gap, going, put_out, signalled, stop, well};
 use super::standard::Read;
-use super::terminal::Typing;
+use super::terminal::{Terminal, Typing};
 use super::voice::Voice;
 use super::{ClientError, Outcome, conclude};
 use crate::session::client_state::{Breach, End, Next};
@@ -75,7 +75,7 @@ pub(super) fn run(
     follow.remote_echo(remote)?;
     loop {
         if let Some(outcome) = follow.step()? {
-            return outcome.and_then(|outcome| follow.left(outcome));
+            return outcome.map(|outcome| follow.left(outcome));
         }
     }
 }
@@ -123,13 +123,8 @@ impl Follow<'_> {
         self.input.is_none() || self.driver.client.is_checked()
     }
 
-    /// Leaves as one who may come again.
-    fn left(&mut self, outcome: Outcome) -> Result<Outcome, ClientError> {
-        if matches!(outcome, Outcome::Ended) {
-            return Ok(outcome);
-        }
-        self.driver.hang_up(Instant::now());
-        self.driver.save(Instant::now())?;
+    /// Says that it is left.
+    fn left(&self, outcome: Outcome) -> Outcome {
         if let (Outcome::Left, Some(ticket), Some(_)) = (&outcome, self.driver.client.ticket(), &self.input) {
             let id = ticket.id.to_string();
             self.say(&format!("left; session {} goes on", &id[..8]));
@@ -137,7 +132,7 @@ impl Follow<'_> {
                 self.say(&format!("{} bytes of input wait until then", self.driver.client.waiting()));
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     fn say(&self, text: &str) {
@@ -224,8 +219,9 @@ impl Follow<'_> {
     }
 
     fn explain(&self) {
-        let text = ESCAPES.replace('\n', "\r\n");
-        self.show(format!("\r\n{text}").as_bytes());
+        let text = format!("\n{ESCAPES}");
+        let is_raw = self.driver.terminal.as_ref().is_some_and(Terminal::is_raw);
+        self.show(if is_raw { text.replace('\n', "\r\n") } else { text }.as_bytes());
     }
 
     /// Key by key to the destination while it shows or hides what is typed, else a line at a time.

@@ -113,7 +113,7 @@ impl Keys {
     fn edit(&mut self, key: u8, typed: &mut Vec<Typed>) {
         match key {
             b'\r' | b'\n' => {
-                push(typed, Typed::Show(b"\r\n".to_vec()));
+                push(typed, Typed::Show(b"\n".to_vec()));
                 let mut line = std::mem::take(&mut self.line);
                 line.extend_from_slice(b"\r\n");
                 push(typed, Typed::Input(line));

@@ -166,6 +166,9 @@ fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, Clie
         while let Some(news) = driver.news.pop_front() {
             if let Some(polled) = understand(driver, voice, server, news, &mut ended)? {
                 driver.hang_up(Instant::now());
+                if !matches!(polled, Polled::Over(_)) {
+                    driver.settle(Instant::now())?;
+                }
                 echo(driver)?;
                 return Ok(polled);
             }
@@ -188,6 +191,7 @@ fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, Clie
         }
     }
     driver.hang_up(Instant::now());
+    driver.settle(Instant::now())?;
     echo(driver)?;
     let waiting = driver.client.waiting();
     match ended {

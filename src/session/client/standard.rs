@@ -154,13 +154,16 @@ impl Output {
         self.closed
     }
 
-    /// Writes what does not have to wait; the last word about the echo that came to its turn.
+    /// Writes what does not have to wait until this much of the output is written, or a page more; the last word about
+    /// the echo that came to its turn.
     ///
     /// # Errors
     /// Those of write(2). That nobody reads is none.
-    pub(super) fn write(&mut self) -> io::Result<Option<bool>> {
+    pub(super) fn write(&mut self, until: u64) -> io::Result<Option<bool>> {
         let mut echo = None;
-        while let Some(item) = self.items.front_mut() {
+        while self.written < until
+            && let Some(item) = self.items.front_mut()
+        {
             match item {
                 Item::RemoteEcho(remote) => {
                     echo = Some(*remote);

@@ -65,6 +65,7 @@ fn what_is_typed_while_it_is_cut_arrives_once() {
     let mut stream = destination.accept();
     client.say("one\n");
     assert_eq!(read(&mut stream, 4), "one\n");
+    eventually("that is known", || std::fs::read_to_string(place.state()).unwrap().contains("input 4\n"));
     // Nothing gets through any more.
     chaos.freeze(true);
     client.say("two\n");

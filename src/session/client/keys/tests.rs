@@ -26,10 +26,10 @@ fn echoed() -> Keys {
 fn a_line_is_shown_and_goes_when_it_is_complete() {
     let mut keys = Keys::new();
     assert_eq!(typed(&mut keys, "ls"), [show("ls")]);
-    assert_eq!(typed(&mut keys, "\r"), [show("\r\n"), input("ls\r\n")]);
-    assert_eq!(typed(&mut keys, "\n"), [show("\r\n"), input("\r\n")]);
+    assert_eq!(typed(&mut keys, "\r"), [show("\n"), input("ls\r\n")]);
+    assert_eq!(typed(&mut keys, "\n"), [show("\n"), input("\r\n")]);
     assert_eq!(typed(&mut keys, "a\tb\x1b"), [show("a b^[")]);
-    assert_eq!(typed(&mut keys, "\r"), [show("\r\n"), input("a\tb\x1b\r\n")]);
+    assert_eq!(typed(&mut keys, "\r"), [show("\n"), input("a\tb\x1b\r\n")]);
 }
 
 #[test]
@@ -39,10 +39,10 @@ fn a_line_can_be_edited_letter_by_letter() {
     assert_eq!(typed(&mut keys, "\x7f"), [show("\x08 \x08")]);
     assert_eq!(typed(&mut keys, "\x08"), [show("\x08 \x08")], "two bytes, one letter");
     assert_eq!(typed(&mut keys, "\x01\x7f"), [show("^A\x08 \x08\x08 \x08")]);
-    assert_eq!(typed(&mut keys, "b\r"), [show("b\r\n"), input("ab\r\n")]);
+    assert_eq!(typed(&mut keys, "b\r"), [show("b\n"), input("ab\r\n")]);
     assert_eq!(typed(&mut keys, "\x7f"), [], "nothing is left");
     assert_eq!(typed(&mut keys, "abc\x15"), [show(&format!("abc{}", "\x08 \x08".repeat(3)))]);
-    assert_eq!(typed(&mut keys, "\r"), [show("\r\n"), input("\r\n")]);
+    assert_eq!(typed(&mut keys, "\r"), [show("\n"), input("\r\n")]);
     assert_eq!(typed(&mut keys, "abc\x04"), [show("abc"), input("abc")]);
     assert_eq!(typed(&mut keys, "\x04"), [Typed::End]);
 }
@@ -90,7 +90,7 @@ fn a_tilde_at_the_beginning_of_a_line_is_for_the_client() {
     }
     assert_eq!(typed(&mut echoed(), "~~."), [input("~.")]);
     assert_eq!(typed(&mut echoed(), "~x"), [input("~x")]);
-    assert_eq!(typed(&mut Keys::new(), "~~.\r"), [show("~.\r\n"), input("~.\r\n")]);
+    assert_eq!(typed(&mut Keys::new(), "~~.\r"), [show("~.\n"), input("~.\r\n")]);
     // A line of which everything was taken away begins again.
     assert_eq!(typed(&mut Keys::new(), "a\x7f~."), [show("a\x08 \x08"), Typed::Leave]);
 }
