@@ -109,7 +109,7 @@ enum Command {
     Stop(control::Stop),
     /// Forward connections to a destination that can be changed while they run
     Forward(forward::Forward),
-    /// Keep connections to a destination while the clients that use them come and go
+    /// Keep connections for clients that come and go
     Session(session::Session),
     /// Write a completion script for a shell to standard output
     Completions(generate::Completions),
