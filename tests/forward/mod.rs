@@ -12,7 +12,7 @@ mod restart_undecided;
 mod saved;
 mod stop;
 mod switch;
-mod tls;
+pub(crate) mod tls;
 mod wait;
 
 /// Every trial of the role.

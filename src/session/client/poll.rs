@@ -1,6 +1,9 @@
 //! The client that polls: each line of standard input is one connection, which brings the line, prints what there is,
 //! and ends.
 
+mod lines;
+
+use self::lines::Lines;
 use super::driver::{Driver, News};
 use super::standard::Read;
 use super::terminal::Typing;
@@ -9,62 +12,10 @@ use super::{ClientError, Outcome, conclude, sent_away};
 use crate::session::client_state::{Breach, End, Next};
 use crate::session::frame::{Closed, Refusal};
 use nix::sys::signal::Signal;
-use std::collections::VecDeque;
 use std::time::Instant;
 
-/// A line without an end goes in pieces of this size.
-const PIECE: usize = 64 * 1024;
 /// More bytes of lines that cannot be brought are not read.
 const MOST_UNSENT: usize = 1024 * 1024;
-/// What ends a line on its way.
-const LINE_END: &[u8] = b"\r\n";
-
-/// Lines of what was read.
-#[derive(Debug, Default)]
-struct Lines {
-    begun: Vec<u8>,
-    whole: VecDeque<Vec<u8>>,
-    ended: bool,
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.begun.extend_from_slice(part);
-            if self.begun.ends_with(b"\n") {
-                self.begun.pop();
-                self.begun.pop_if(|last| *last == b'\r');
-                self.complete();
-            }
-            while self.begun.len() > PIECE {
-                let rest = self.begun.split_off(PIECE);
-                self.whole.push_back(std::mem::replace(&mut self.begun, rest));
-            }
-        }
-    }
-
-    /// What was begun is a line. An empty one is no input: it only polls.
-    fn complete(&mut self) {
-        let mut line = std::mem::take(&mut self.begun);
-        if !line.is_empty() {
-            line.extend_from_slice(LINE_END);
-        }
-        self.whole.push_back(line);
-    }
-
-    /// How many bytes of them there are.
-    fn length(&self) -> usize {
-        self.whole.iter().map(Vec::len).sum()
-    }
-
-    fn end(&mut self) {
-        if !self.begun.is_empty() {
-            self.complete();
-        }
-        self.ended = true;
-    }
-}
-
 /// What came of one poll.
 enum Polled {
     /// All that there was has been printed, and what was typed has arrived.
@@ -89,9 +40,6 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
                 driver.client.input(line);
                 lines.whole.pop_front();
             }
-            if lines.ended && lines.whole.is_empty() && end_input {
-                driver.client.finish();
-            }
             match once(driver, voice, server)? {
                 Polled::Done => failed = false,
                 Polled::Failed => failed = true,
@@ -100,6 +48,9 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
             if taken || !failed {
                 continue;
             }
+        }
+        if lines.ended && end_input && driver.client.ticket().is_some() {
+            return last(driver, voice, server, &lines);
         }
         // What cannot be brought is tried again at the next Enter, as long as there are not too many.
         if lines.ended || lines.length() > MOST_UNSENT {
@@ -117,6 +68,16 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
                 return Ok(Outcome::Left);
             }
         }
+    }
+}
+
+/// One more connection, to end the input behind all lines.
+fn last(driver: &mut Driver, voice: &Voice, server: &str, lines: &Lines) -> Result<Outcome, ClientError> {
+    driver.client.finish();
+    match once(driver, voice, server)? {
+        Polled::Done => leave(driver, lines, false),
+        Polled::Failed => leave(driver, lines, true),
+        Polled::Over(outcome) => outcome,
     }
 }
 
@@ -370,34 +331,5 @@ pub(super) fn stop(driver: &mut Driver) -> Result<(), ClientError> {
 fn resized(driver: &mut Driver) {
     if let Some((columns, rows)) = driver.terminal.as_ref().and_then(|terminal| terminal.size()) {
         driver.client.resize(columns, rows);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Lines, PIECE};
-
-    fn lines(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut lines = Lines::default();
-        pieces.iter().for_each(|piece| lines.push(piece));
-        lines.end();
-        lines.whole.into()
-    }
-
-    #[test]
-    fn a_line_gets_its_end_and_an_empty_one_is_no_input() {
-        assert_eq!(lines(&[b"ls\n\npwd\r\n"]), [b"ls\r\n".to_vec(), vec![], b"pwd\r\n".to_vec()]);
-        assert_eq!(lines(&[b"l", b"s", b"\r", b"\n\r\n"]), [b"ls\r\n".to_vec(), vec![]]);
-        assert_eq!(lines(&[b"ls"]), [b"ls\r\n".to_vec()], "the last one may have no end");
-        assert_eq!(lines(&[b"a\rb\n"]), [b"a\rb\r\n".to_vec()]);
-        assert!(lines(&[]).is_empty());
-    }
-
-    #[test]
-    fn a_line_without_an_end_goes_in_pieces() {
-        let long = vec![b'x'; 2 * PIECE + 3];
-        let pieces = lines(&[&long[..PIECE + 1], &long[PIECE + 1..], b"\n"]);
-        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [PIECE, PIECE, 5]);
-        assert_eq!(pieces.concat(), [&long[..], b"\r\n"].concat());
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
 
 use super::place::{Chaos, Cut, Destination, Place, Random, Talk, WHOLE, pattern, place_of, read};
 use crate::harness::{PATIENCE, eventually, trials, until};
@@ -50,7 +51,7 @@ fn drain(client: &mut Talk, chaos: &Chaos, length: usize) -> Vec<u8> {
     })
 }
 
-fn output_is_cut(cuts: Vec<Cut>, length: usize) {
+fn output_is_cut(cuts: Vec<Cut>, length: usize, says: impl Fn(&TcpStream, Vec<u8>) -> thread::JoinHandle<()>) {
     let (destination, place, chaos, stream) = scene();
     let pattern = pattern(length);
     let speaker = says(&stream, pattern.clone());
@@ -60,18 +61,34 @@ fn output_is_cut(cuts: Vec<Cut>, length: usize) {
     let out = drain(&mut client, &chaos, length);
     assert!(out == pattern, "{} bytes of {length}", out.len());
     speaker.join().unwrap();
-    client.end().expect(0);
+    client.kill();
     assert!(destination.is_alone(), "the destination saw one connection");
 }
 
 fn output_is_whole_wherever_connections_are_cut() {
-    output_is_cut((0..EVERY).map(|down| Cut { down, ..WHOLE }).collect(), 1_500_000);
+    // In pieces, each of which is a frame: a connection that brings none brings nothing.
+    let in_pieces = |stream: &TcpStream, bytes: Vec<u8>| {
+        let mut stream = stream.try_clone().unwrap();
+        stream.set_write_timeout(None).unwrap();
+        stream.set_nodelay(true).unwrap();
+        thread::spawn(move || {
+            let mut random = Random::new(5);
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, left) = rest.split_at(rest.len().min(1 + random.below(900)));
+                stream.write_all(piece).unwrap();
+                rest = left;
+                thread::sleep(Duration::from_millis(1));
+            }
+        })
+    };
+    output_is_cut((0..EVERY).map(|down| Cut { down, ..WHOLE }).collect(), 1_500_000, in_pieces);
 }
 
 fn output_is_whole_after_a_thousand_cuts() {
     let mut random = Random::new(1);
     let cuts = (0..1000).map(|_| Cut { down: EVERY + random.below(16_000), ..WHOLE }).collect();
-    output_is_cut(cuts, 8_000_000);
+    output_is_cut(cuts, 8_000_000, says);
 }
 
 /// A client that sends a line on each of these connections; the destination has to get each once and in order.
@@ -80,6 +97,7 @@ fn input_is_cut(cuts: Vec<Cut>, line: impl Fn(usize) -> String) {
     let lines: Vec<_> = (0..cuts.len()).map(line).collect();
     let wanted: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let length = wanted.len();
+    stream.set_read_timeout(None).unwrap();
     let listener = thread::spawn(move || {
         let got = read(&mut stream, length);
         (got, stream)
@@ -89,17 +107,16 @@ fn input_is_cut(cuts: Vec<Cut>, line: impl Fn(usize) -> String) {
     for line in lines {
         client.say(&format!("{line}\n"));
     }
-    eventually("all has arrived", || {
+    until("all has arrived", PATIENCE * 6, || {
         client.say("\n");
-        listener.is_finished()
+        if listener.is_finished() { Ok(()) } else { Err(format!("{} cuts are to come", chaos.left())) }
     });
     let (got, mut stream) = listener.join().unwrap();
     assert!(got == wanted);
     // Nothing comes behind it.
     client.say("end\n");
     assert_eq!(read(&mut stream, 5), "end\r\n");
-    eventually("the client is done", || chaos.left() == 0);
-    client.end().expect(0);
+    client.kill();
     assert!(destination.is_alone());
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use super::place::{Chaos, Cut, Destination, Place, read};
+use super::place::{Chaos, Cut, Destination, Place, pattern, read};
 use crate::forward::peers::island::on_an_island;
+use crate::forward::tls::certificate;
 use crate::harness::process::census;
 use crate::harness::scene::binary;
 use crate::harness::{eventually, trials, trials_of_root};
@@ -20,6 +21,7 @@ trials![
     kept_sessions_are_listed_without_their_secrets,
     the_secret_is_seen_nowhere_but_in_its_file,
     the_usual_file_is_one_for_each_server,
+    a_server_is_reached_through_tls_if_it_is_the_right_one,
 ];
 trials_of_root![host_and_port_of_the_proxy_default_independently];
 
@@ -197,7 +199,9 @@ fn the_secret_is_seen_nowhere_but_in_its_file() {
     let mut client = place.start(command);
     client.say("\n");
     destination.accept();
-    eventually("it is kept", || std::fs::read_to_string(place.state()).is_ok_and(|text| text.contains("\nsecret sks_")));
+    eventually("it is kept", || {
+        std::fs::read_to_string(place.state()).is_ok_and(|text| text.contains("\nsecret sks_"))
+    });
     let seen = ["cmdline", "environ"].map(|file| std::fs::read(format!("/proc/{}/{file}", client.pid())).unwrap());
     let ended = client.end().expect(0);
     for text in seen.iter().chain([&ended.out, &ended.err.into_bytes()]) {
@@ -230,8 +234,9 @@ fn host_and_port_of_the_proxy_default_independently() {
         eventually("it listens", || std::net::TcpStream::connect("127.0.0.1:9009").is_ok());
         let mut received = String::new();
         let mut stream = None;
-        for (round, proxy) in
-            [None, Some("--proxy=localhost"), Some("--proxy=:9009"), Some("--proxy=localhost:9009")].into_iter().enumerate()
+        for (round, proxy) in [None, Some("--proxy=localhost"), Some("--proxy=:9009"), Some("--proxy=localhost:9009")]
+            .into_iter()
+            .enumerate()
         {
             let mut command = std::process::Command::new(binary());
             place.scene.mark(&mut command).args(["session", "client"]).args(proxy);
@@ -243,4 +248,39 @@ fn host_and_port_of_the_proxy_default_independently() {
         assert_eq!(received, "0\r\n1\r\n2\r\n3\r\n", "one session by all names");
         place.scene.clear();
     });
+}
+
+fn a_server_is_reached_through_tls_if_it_is_the_right_one() {
+    let destination = Destination::new();
+    let mut place = Place::new(&destination.endpoint());
+    place.kill_server();
+    let (right, wrong) = (certificate(&place.scene, "right"), certificate(&place.scene, "wrong"));
+    let (key, crt) = (right.key.display(), right.certificate.display());
+    let listen = format!("--proxy=ssl:{}:interface=127.0.0.1:privateKey={key}:certKey={crt}", place.port);
+    let _server = place.scene.begin(&["session", "server", &listen, &destination.endpoint()]);
+    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", place.port)).is_ok());
+    let through = |roots: &std::path::Path, ways: &[&str]| {
+        let mut command = std::process::Command::new(binary());
+        let proxy = format!("--proxy=tls:{}:trustRoots={}", place.proxy(), roots.display());
+        place.scene.mark(&mut command).args(["session", "client", &proxy, "--state"]).arg(place.state()).args(ways);
+        place.start(command)
+    };
+    let mut client = through(&wrong.roots, &[]);
+    client.say("not for others\n");
+    client.end().expect(1).says("cannot speak TLS with ");
+    assert!(destination.is_alone());
+    let mut client = through(&right.roots, &[]);
+    client.say("hello\n");
+    client.end().expect(0);
+    let mut stream = destination.accept();
+    assert_eq!(read(&mut stream, 7), "hello\r\n");
+    let mut client = through(&right.roots, &["--follow"]);
+    let much = String::from_utf8(pattern(300_000)).unwrap();
+    stream.write_all(much.as_bytes()).unwrap();
+    client.prints(&much);
+    client.say("bye\n");
+    assert_eq!(read(&mut stream, 4), "bye\n");
+    drop(stream);
+    client.finish().expect(0);
+    place.scene.clear();
 }
