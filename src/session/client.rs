@@ -193,6 +193,7 @@ fn sent_away(reason: Detached) -> &'static str {
         Detached::ByAdministrator => "the server's administrator has detached this client",
         Detached::Broke => "the server says that this client broke the protocol",
         Detached::Silent => "the server says that this client was silent for too long",
+        Detached::Conflict => "what this client sent again is not what has arrived",
         Detached::Other(_) => "the server has detached this client",
     }
 }

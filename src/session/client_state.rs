@@ -9,6 +9,7 @@
 //! so ([`Client::done`]). Input arrives once, by its offset; where somebody else has sent input in between, what may
 //! have been lost or not is given back.
 
+mod arriving;
 mod coming;
 mod event;
 mod queue;
@@ -20,6 +21,7 @@ mod time;
 
 pub use self::event::{Breach, End, Event, Next, Silent};
 
+use self::arriving::Course;
 use self::queue::Queue;
 use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, Transcript};
 use crate::session::frame::{Command, Frame, Mode};
@@ -71,7 +73,7 @@ pub struct Progress {
     pub epoch: u64,
     /// The first byte of output that was not dealt with.
     pub output: u64,
-    /// The first byte of input that may not have arrived.
+    /// The first byte of input that may not have arrived, counted by what clients have sent; a writer counts all.
     pub input: u64,
     /// The input from there on.
     pub queued: Vec<u8>,
@@ -137,6 +139,7 @@ struct Terms {
 struct Attached {
     since: Instant,
     terms: Terms,
+    course: Course,
     /// Up to here input may be sent; nothing before the server has said so.
     input_granted: Option<u64>,
     /// Up to here output may come.
@@ -192,6 +195,8 @@ pub struct Client {
     asked: u64,
     /// The server has shown that it knows that the ticket is kept.
     confirmed: bool,
+    /// The destination takes no more input.
+    input_lost: bool,
     input: Queue,
     output: Output,
     wishes: Wishes,
@@ -219,6 +224,7 @@ impl Client {
             epoch: 0,
             asked: 0,
             confirmed: false,
+            input_lost: false,
             output: Output::default(),
             wishes: Wishes::default(),
             link: Link::None,
@@ -275,6 +281,11 @@ impl Client {
         self.input.room()
     }
 
+    /// Whether the input has not ended, by this client or another one.
+    pub fn takes_input(&self) -> bool {
+        !self.input.has_ended()
+    }
+
     /// How much input waits to arrive.
     pub fn waiting(&self) -> usize {
         self.input.waiting()
@@ -289,7 +300,9 @@ impl Client {
     /// Takes back what waits to arrive, of a session whose input nobody takes any more: the destination broke or was never
     /// reached, or the session is over. Nothing of it is sent again.
     pub fn undelivered(&mut self) -> Vec<u8> {
-        let dead = self.next == Next::Never || matches!(self.output.end, Some(End::Reset(_) | End::Failed(_)));
+        let dead = self.input_lost
+            || self.next == Next::Never
+            || matches!(self.output.end, Some(End::Reset(_) | End::Failed(_)));
         if dead { self.input.cut(self.input.base()) } else { Vec::new() }
     }
 

@@ -27,12 +27,14 @@ const SEND: usize = 32 * 1024;
 /// What happened, for the one who uses the client.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The client is attached. Input of which nobody can tell whether it has arrived comes with it.
+    /// The client is attached.
     Attached {
         new: bool,
-        uncertain: Vec<u8>,
     },
+    /// Input of which nobody can tell whether it has arrived.
     Uncertain(Vec<u8>),
+    /// The destination takes no more input.
+    InputLost,
     Gap {
         from: u64,
         to: u64,
@@ -268,9 +270,7 @@ impl Driver {
         };
         let (news, attached) = match said {
             Ok(None) => (None, None),
-            Ok(Some(client_state::Event::Attached { new, uncertain, .. })) => {
-                (Some(News::Attached { new, uncertain }), Some(new))
-            }
+            Ok(Some(client_state::Event::Attached { new, .. })) => (Some(News::Attached { new }), Some(new)),
             Ok(Some(event)) => (told(event, &mut self.output), None),
             Err(breach) => (Some(News::Breach(breach)), None),
         };
@@ -363,8 +363,9 @@ fn told(event: client_state::Event<'_>, output: &mut Output) -> Option<News> {
             output.push_echo(*remote == 1);
             None
         }
+        Event::Happened { kind: event::INPUT_LOST, .. } => Some(News::InputLost),
         Event::Happened { .. } | Event::Arrived { .. } | Event::Destination(_) => None,
-        Event::Attached { new, uncertain, .. } => Some(News::Attached { new, uncertain }),
+        Event::Attached { new, .. } => Some(News::Attached { new }),
         Event::Overtaken { uncertain } => Some(News::Uncertain(uncertain)),
         Event::Gap { from, to } => Some(News::Gap { from, to }),
         Event::Ended(end) => Some(News::Ended(end)),

@@ -2,7 +2,7 @@
 
 use super::driver::{Driver, News};
 use super::keys::{Keys, Typed};
-use super::poll::{attached, doubt, gap, going, put_out, signalled, stop, well};
+use super::poll::{put_out, remark, signalled, stop, well};
 use super::standard::Read;
 use super::terminal::{Terminal, Typing};
 use super::voice::Voice;
@@ -148,7 +148,7 @@ impl Follow<'_> {
         while let Some(typist) = &mut self.input
             && self.driver.input_ready
             && !typist.ended
-            && self.driver.client.room() >= ROOM
+            && (self.driver.client.room() >= ROOM || typist.keys.is_some() && !self.driver.client.takes_input())
         {
             let mut room = [0; ROOM / 2];
             match self.driver.input.read(&mut room).map_err(|source| ClientError::Input { source })? {
@@ -190,8 +190,9 @@ impl Follow<'_> {
         for typed in typed {
             match typed {
                 Typed::Input(bytes) => {
-                    let taken = self.driver.client.input(&bytes);
-                    debug_assert_eq!(taken, bytes.len(), "there was room for more than was read");
+                    if self.driver.client.input(&bytes) < bytes.len() {
+                        self.complain("that is not sent: the input has ended");
+                    }
                 }
                 Typed::Show(bytes) => self.show(&bytes),
                 Typed::Leave => return Ok(Some(Outcome::Left)),
@@ -241,20 +242,19 @@ impl Follow<'_> {
     /// What follows of news; the end, if it is one.
     fn understand(&mut self, news: News) -> Result<Ending, ClientError> {
         match news {
-            News::Attached { new, uncertain } => {
-                attached(self.driver, self.voice, new, &uncertain);
+            News::Attached { .. } => {
+                remark(self.driver, self.voice, &news);
                 if self.missing.take().is_some() {
                     self.say("connected again");
                 }
                 self.attached = true;
             }
-            News::Uncertain(uncertain) => doubt(self.driver, self.voice, &uncertain),
             News::RemoteEcho(remote) => self.remote_echo(remote)?,
             // One who looks on from where he came has missed nothing that he asked for.
             News::Gap { from: 0, .. } if self.input.is_none() => {}
-            News::Gap { from, to } => self.complain(&gap(from, to)),
-            News::GoAway(seconds) => self.say(&going(seconds)),
-            News::NotSaved(error) => self.complain(&format!("{}; the session goes on", crate::chain(&error))),
+            News::Uncertain(_) | News::InputLost | News::Gap { .. } | News::GoAway(_) | News::NotSaved(_) => {
+                remark(self.driver, self.voice, &news);
+            }
             News::Ended(end) => {
                 self.ended = Some(end);
                 self.driver.client.finish();

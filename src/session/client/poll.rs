@@ -35,9 +35,11 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
     loop {
         if let Some(line) = lines.whole.front() {
             // Without room something has to arrive first.
-            let taken = line.len() <= driver.client.room();
+            let taken = line.len() <= driver.client.room() || !driver.client.takes_input();
             if taken {
-                driver.client.input(line);
+                if driver.client.input(line) < line.len() {
+                    voice.complain(None, &format!("{} bytes are not sent: the input has ended", line.len()));
+                }
                 lines.whole.pop_front();
             }
             match once(driver, voice, server)? {
@@ -185,24 +187,18 @@ fn understand(
         voice.complain(None, text);
         Ok(Some(Polled::Failed))
     };
+    let over = |error| Ok(Some(Polled::Over(Err(error))));
     match news {
-        News::Attached { new, uncertain } => {
-            attached(driver, voice, new, &uncertain);
+        News::Attached { .. }
+        | News::Uncertain(_)
+        | News::InputLost
+        | News::Gap { .. }
+        | News::GoAway(_)
+        | News::RemoteEcho(_)
+        | News::NotSaved(_) => {
+            remark(driver, voice, &news);
             Ok(None)
         }
-        News::Uncertain(uncertain) => {
-            doubt(driver, voice, &uncertain);
-            Ok(None)
-        }
-        News::Gap { from, to } => {
-            voice.complain(None, &gap(from, to));
-            Ok(None)
-        }
-        News::GoAway(seconds) => {
-            voice.note(None, &going(seconds));
-            Ok(None)
-        }
-        News::RemoteEcho(_) | News::NotSaved(_) => Ok(None),
         News::Ended(end) => {
             *ended = Some(end);
             Ok(None)
@@ -217,10 +213,7 @@ fn understand(
             Next::Never => Ok(Some(Polled::Over(conclude(driver, voice, ended.map_or(Ok(()), well))))),
             // The server had never heard of it: another one is made.
             Next::At(_) => Ok(None),
-            Next::Asked | Next::Connected => {
-                let server = server.to_owned();
-                Ok(Some(Polled::Over(Err(ClientError::Refused { server, source }))))
-            }
+            Next::Asked | Next::Connected => over(ClientError::Refused { server: server.to_owned(), source }),
         },
         News::Refused(refusal) => failed(&refusal.to_string()),
         News::Detached(reason) => failed(sent_away(reason)),
@@ -237,8 +230,7 @@ fn understand(
         News::Unreachable(error) => failed(&crate::chain(&error)),
         News::Silent => failed("the server says nothing; Enter goes on"),
         News::Breach(source @ (Breach::Proof | Breach::Hello | Breach::Offset)) => {
-            let server = server.to_owned();
-            Ok(Some(Polled::Over(Err(ClientError::Breach { server, source }))))
+            over(ClientError::Breach { server: server.to_owned(), source })
         }
         News::Breach(breach) => failed(&crate::chain(&breach)),
     }
@@ -255,34 +247,39 @@ pub(super) fn put_out(driver: &mut Driver) -> Result<Option<Outcome>, ClientErro
     Ok(None)
 }
 
-/// Says what there is to be said of a session to which it has come.
-pub(super) fn attached(driver: &Driver, voice: &Voice, new: bool, uncertain: &[u8]) {
+/// Says what there is to be said of news that end nothing.
+pub(super) fn remark(driver: &mut Driver, voice: &Voice, news: &News) {
+    let hidden = driver.is_echoed_remotely();
+    let lost = if let News::InputLost = news { driver.client.undelivered() } else { Vec::new() };
     let terminal = driver.terminal.as_ref();
-    if new && let Some(ticket) = driver.client.ticket() {
-        let id = ticket.id.to_string();
-        voice.note(terminal, &format!("new session {}", &id[..8]));
-        if driver.is_in_clear_to_elsewhere() {
-            voice.complain(terminal, "warning: its secret went through the network in clear");
+    match news {
+        News::Attached { new: true } => {
+            let id = driver.client.ticket().map(|ticket| ticket.id.to_string()).unwrap_or_default();
+            voice.note(terminal, &format!("new session {}", id.get(..8).unwrap_or_default()));
+            if driver.is_in_clear_to_elsewhere() {
+                voice.complain(terminal, "warning: its secret went through the network in clear");
+            }
         }
+        News::Uncertain(uncertain) => {
+            let text = quoted(uncertain, hidden);
+            let text =
+                format!("others have sent input, so this may have arrived or not, and is not sent again: {text}");
+            voice.complain(terminal, &text);
+        }
+        News::InputLost if lost.is_empty() => voice.complain(terminal, "the destination takes no more input"),
+        News::InputLost => {
+            let text = quoted(&lost, hidden);
+            voice.complain(terminal, &format!("the destination takes no more input; not delivered: {text}"));
+        }
+        News::Gap { from, to } => voice.complain(terminal, &gap(*from, *to)),
+        News::GoAway(seconds) => voice.note(terminal, &format!("the server ends in {seconds} s")),
+        News::NotSaved(error) => voice.complain(terminal, &format!("{}; the session goes on", crate::chain(error))),
+        _ => {}
     }
-    doubt(driver, voice, uncertain);
 }
 
-/// Others have sent input, and nobody knows whether this is among what has arrived.
-pub(super) fn doubt(driver: &Driver, voice: &Voice, uncertain: &[u8]) {
-    if !uncertain.is_empty() {
-        let text = quoted(uncertain, driver.is_echoed_remotely());
-        let text = format!("others have sent input, so this may have arrived or not, and is not sent again: {text}");
-        voice.complain(driver.terminal.as_ref(), &text);
-    }
-}
-
-pub(super) fn gap(from: u64, to: u64) -> String {
+fn gap(from: u64, to: u64) -> String {
     format!("{} bytes of output are gone: from byte {from} to byte {to}", to.saturating_sub(from))
-}
-
-pub(super) fn going(seconds: u32) -> String {
-    format!("the server ends in {seconds} s")
 }
 
 /// What is typed is shown unless the destination shows or hides it.

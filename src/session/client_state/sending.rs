@@ -1,5 +1,6 @@
 //! What a client sends, made when its connection takes it. Pure.
 
+use super::arriving::Course;
 use super::{Attached, Checks, Client, Link, Owed};
 use crate::session::frame::{Ack, Frame, Mode};
 
@@ -88,15 +89,19 @@ impl Client {
             return false;
         };
         let granted = attached.input_granted.unwrap_or(0);
+        let writers = match attached.course {
+            Course::Settled { writers } => writers,
+            Course::Open { .. } => 0,
+        };
         while sends && room > 0 {
-            let sent = self.input.send(room.min(attached.terms.longest), granted, out);
+            let sent = self.input.send((room.min(attached.terms.longest), granted), writers, out);
             if sent == 0 {
                 break;
             }
             room -= sent;
         }
         if self.fin_is_due() {
-            Frame::Fin { offset: self.input.next() }.encode(out);
+            Frame::Fin { offset: self.input.next() + writers }.encode(out);
             self.with_owed(|owed| owed.fin = false);
         }
         self.may_send_input()

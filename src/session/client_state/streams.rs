@@ -1,7 +1,7 @@
 //! What a server says to a client that is attached. Pure.
 
-use super::{Breach, Checks, Client, End, Event, FURTHEST, Link, Next, Owed};
-use crate::session::frame::{Ack, Closed, Destination, Detached, Frame, Mode};
+use super::{Breach, Checks, Client, End, Event, Link, Next, Owed};
+use crate::session::frame::{Closed, Destination, Detached, Frame, Mode, event};
 
 impl Client {
     pub(super) fn streams<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Event<'a>>, Breach> {
@@ -31,8 +31,12 @@ impl Client {
                 });
                 Ok(None)
             }
+            Frame::Input { next, writers } => self.input_told(next, writers),
             Frame::Event { offset, .. } if offset > self.output.next => Err(Breach::Offset),
-            Frame::Event { offset, kind, body } => Ok(Some(Event::Happened { offset, kind, body })),
+            Frame::Event { offset, kind, body } => {
+                self.input_lost |= kind == event::INPUT_LOST;
+                Ok(Some(Event::Happened { offset, kind, body }))
+            }
             Frame::Hello(_)
             | Frame::New(_)
             | Frame::Resume(_)
@@ -111,36 +115,6 @@ impl Client {
         }
     }
 
-    fn input_arrived<'a>(&mut self, ack: Ack) -> Result<Option<Event<'a>>, Breach> {
-        if self.settings.mode == Mode::Observe {
-            return Ok(None);
-        }
-        if ack.next > FURTHEST {
-            return Err(Breach::Offset);
-        }
-        self.confirmed |= ack.next > 0;
-        let mut lost = Vec::new();
-        if ack.next > self.input.cursor() {
-            lost = self.input.overtaken(ack.next, self.input.cursor());
-        }
-        self.input.arrived(ack.next);
-        if let Link::Attached(attached) = &mut self.link {
-            let granted = ack.next.saturating_add(ack.window.into());
-            attached.input_granted = attached.input_granted.max(Some(granted));
-        }
-        if ack.end && self.input.has_ended() && self.input.next() == ack.next {
-            self.input.end_arrived();
-        } else if ack.end {
-            // Another one has ended it.
-            lost.extend(self.input.cut(ack.next));
-        }
-        if lost.is_empty() {
-            Ok(Some(Event::Arrived { next: self.input.base(), written: ack.written }))
-        } else {
-            Ok(Some(Event::Overtaken { uncertain: lost }))
-        }
-    }
-
     fn closed<'a>(&mut self, reason: Closed) -> Event<'a> {
         (self.link, self.next) = (Link::None, Next::Never);
         Event::Closed(reason)
@@ -148,9 +122,13 @@ impl Client {
 
     /// Whoever was taken over, or sent away, does not come back by itself: two clients would fight for ever.
     fn detached<'a>(&mut self, reason: Detached) -> Event<'a> {
-        if let Detached::TakenOver | Detached::ByAdministrator | Detached::Broke | Detached::Other(_) = reason {
-            self.next = Next::Asked;
-            self.link = Link::None;
+        match reason {
+            Detached::Silent => {}
+            Detached::TakenOver
+            | Detached::ByAdministrator
+            | Detached::Broke
+            | Detached::Conflict
+            | Detached::Other(_) => (self.next, self.link) = (Next::Asked, Link::None),
         }
         Event::Detached(reason)
     }
