@@ -321,13 +321,15 @@ impl Client {
         }
     }
 
-    /// Whether all output that the server had when this connection was attached has come, with its end if it had ended.
-    pub fn has_caught_up(&self) -> bool {
+    /// Up to where there was output when this connection was attached, once all of that has come, with its end if it had
+    /// ended.
+    pub fn caught_up(&self) -> Option<u64> {
         match &self.link {
             Link::Attached(Attached { announced: (next, ended), .. }) => {
-                self.output.next >= *next && (!ended || self.output.end.is_some())
+                let has_come = self.output.next >= *next && (!ended || self.output.end.is_some());
+                has_come.then_some(*next)
             }
-            Link::None | Link::Greeting { .. } | Link::Coming { .. } => false,
+            Link::None | Link::Greeting { .. } | Link::Coming { .. } => None,
         }
     }
 

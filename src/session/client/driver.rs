@@ -149,8 +149,11 @@ impl Driver {
         self.link.is_in_clear_to_elsewhere()
     }
 
-    /// Waits until something happens, and does what follows of it.
+    /// Waits until something happens, and does what follows of it. What there is to be kept and sent already goes before.
     pub(super) fn turn(&mut self) -> Result<(), ClientError> {
+        let now = Instant::now();
+        self.keep(now)?;
+        self.transmit(now);
         self.set_times();
         let mut events = Vec::new();
         self.reactor.wait(&mut events).map_err(|source| ClientError::Wait { source })?;

@@ -30,6 +30,8 @@ enum Polled {
 pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: bool) -> Result<Outcome, ClientError> {
     let mut lines = Lines::default();
     let mut failed = false;
+    // It is told once, and may take several polls to be brought back.
+    let mut ended = None;
     echo(driver)?;
     greet(driver, voice);
     loop {
@@ -42,7 +44,7 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
                 }
                 lines.whole.pop_front();
             }
-            match once(driver, voice, server)? {
+            match once(driver, voice, server, &mut ended)? {
                 Polled::Done => failed = false,
                 Polled::Failed => failed = true,
                 Polled::Over(outcome) => return outcome,
@@ -52,7 +54,9 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
             }
         }
         if lines.ended && end_input && driver.client.ticket().is_some() {
-            return last(driver, voice, server, &lines);
+            driver.client.finish();
+            let polled = once(driver, voice, server, &mut ended)?;
+            return last(driver, &lines, polled);
         }
         // What cannot be brought is tried again at the next Enter, as long as there are not too many.
         if lines.ended || lines.length() > MOST_UNSENT {
@@ -73,10 +77,9 @@ pub(super) fn run(driver: &mut Driver, voice: &Voice, server: &str, end_input: b
     }
 }
 
-/// One more connection, to end the input behind all lines.
-fn last(driver: &mut Driver, voice: &Voice, server: &str, lines: &Lines) -> Result<Outcome, ClientError> {
-    driver.client.finish();
-    match once(driver, voice, server)? {
+/// What came of one more connection, which was to end the input behind all lines.
+fn last(driver: &mut Driver, lines: &Lines, polled: Polled) -> Result<Outcome, ClientError> {
+    match polled {
         Polled::Done => leave(driver, lines, false),
         Polled::Failed => leave(driver, lines, true),
         Polled::Over(outcome) => outcome,
@@ -119,15 +122,15 @@ fn leave(driver: &mut Driver, lines: &Lines, failed: bool) -> Result<Outcome, Cl
 }
 
 /// One connection.
-fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, ClientError> {
+fn once(driver: &mut Driver, voice: &Voice, server: &str, ended: &mut Option<End>) -> Result<Polled, ClientError> {
     driver.client.ask(Instant::now());
     driver.connects = true;
     let mut asked = false;
-    let mut ended = None;
     loop {
         driver.turn()?;
+        let had_ended = ended.is_some();
         while let Some(news) = driver.news.pop_front() {
-            if let Some(polled) = understand(driver, voice, server, news, &mut ended)? {
+            if let Some(polled) = understand(driver, voice, server, news, ended)? {
                 driver.hang_up(Instant::now());
                 if !matches!(polled, Polled::Over(_)) {
                     driver.settle(Instant::now())?;
@@ -142,14 +145,16 @@ fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, Clie
         if driver.output.is_closed() {
             return Ok(Polled::Over(Ok(Outcome::Left)));
         }
-        if !asked && driver.client.has_caught_up() && driver.is_settled() {
+        // An end that came since is to be brought back as well.
+        asked &= had_ended == ended.is_some();
+        if !asked && has_all(driver, ended.is_some())? {
             if ended.is_some() {
                 driver.client.finish();
             }
             driver.client.check();
             asked = true;
         }
-        if asked && driver.client.is_checked() && driver.is_settled() {
+        if asked && driver.client.is_checked() {
             break;
         }
     }
@@ -157,7 +162,7 @@ fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, Clie
     driver.settle(Instant::now())?;
     echo(driver)?;
     let waiting = driver.client.waiting();
-    match ended {
+    match *ended {
         Some(end) => Ok(Polled::Over(conclude(driver, voice, well(end)))),
         None if waiting > 0 => {
             voice.complain(None, &format!("the destination takes no input at the moment: {waiting} bytes wait"));
@@ -165,6 +170,20 @@ fn once(driver: &mut Driver, voice: &Voice, server: &str) -> Result<Polled, Clie
         }
         None => Ok(Polled::Done),
     }
+}
+
+/// Whether all that there was is written and kept; what comes meanwhile is for the next poll, unless it is the end.
+fn has_all(driver: &mut Driver, ended: bool) -> Result<bool, ClientError> {
+    let Some(mark) = driver.client.caught_up() else {
+        return Ok(false);
+    };
+    if driver.output.written() < mark && !driver.output.is_done() {
+        return Ok(false);
+    }
+    if !driver.has_kept(mark) {
+        driver.settle(Instant::now())?;
+    }
+    Ok(!ended || driver.is_settled())
 }
 
 /// The end of a destination that has ended well, or has not.

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use super::place::{Chaos, Cut, Destination, Place, Random, Talk, WHOLE, pattern, place_of, read};
+use tempfile::TempDir;
+
+use super::place::{Chaos, Cut, Destination, Place, Random, Talk, WHOLE, in_memory, pattern, place_of, read};
 use crate::harness::{PATIENCE, eventually, trials, until};
 
 trials![
@@ -29,17 +31,34 @@ fn says(stream: &TcpStream, bytes: Vec<u8>) -> thread::JoinHandle<()> {
 }
 
 /// A server, with a session that exists, behind a relay.
-fn scene() -> (Destination, Place, Chaos, TcpStream) {
-    let destination = Destination::new();
-    let place = Place::new(&destination.endpoint());
-    place.poll("\n").expect(0);
-    let stream = destination.accept();
-    let chaos = Chaos::new(place.port);
-    (destination, place, chaos, stream)
+struct Cutting {
+    chaos: Chaos,
+    stream: TcpStream,
+    place: Place,
+    destination: Destination,
+    memory: TempDir,
 }
 
-fn through(place: &Place, chaos: &Chaos) -> Talk {
-    place.start(place.command(chaos.port(), "state", &[]))
+impl Cutting {
+    fn new() -> Cutting {
+        let destination = Destination::new();
+        let place = Place::new(&destination.endpoint());
+        let memory = in_memory();
+        let chaos = Chaos::new(place.port);
+        let state = memory.path().join("state");
+        place.poll_by(place.port, state.to_str().unwrap(), "\n").expect(0);
+        let stream = destination.accept();
+        Cutting { chaos, stream, place, destination, memory }
+    }
+
+    fn client(&self, port: u16, ways: &[&str]) -> Talk {
+        let state = self.memory.path().join("state");
+        self.place.start(self.place.command(port, state.to_str().unwrap(), ways))
+    }
+
+    fn through(&self) -> Talk {
+        self.client(self.chaos.port(), &[])
+    }
 }
 
 /// Presses Enter until all cuts are made and this much has been printed.
@@ -52,17 +71,17 @@ fn drain(client: &mut Talk, chaos: &Chaos, length: usize) -> Vec<u8> {
 }
 
 fn output_is_cut(cuts: Vec<Cut>, length: usize, says: impl Fn(&TcpStream, Vec<u8>) -> thread::JoinHandle<()>) {
-    let (destination, place, chaos, stream) = scene();
+    let scene = Cutting::new();
     let pattern = pattern(length);
-    let speaker = says(&stream, pattern.clone());
-    let mut client = through(&place, &chaos);
+    let speaker = says(&scene.stream, pattern.clone());
+    let mut client = scene.through();
     client.say(&"\n".repeat(cuts.len()));
-    chaos.plan(cuts);
-    let out = drain(&mut client, &chaos, length);
+    scene.chaos.plan(cuts);
+    let out = drain(&mut client, &scene.chaos, length);
     assert!(out == pattern, "{} bytes of {length}", out.len());
     speaker.join().unwrap();
     client.kill();
-    assert!(destination.is_alone(), "the destination saw one connection");
+    assert!(scene.destination.is_alone(), "the destination saw one connection");
 }
 
 fn output_is_whole_wherever_connections_are_cut() {
@@ -93,35 +112,43 @@ fn output_is_whole_after_a_thousand_cuts() {
 
 /// A client that sends a line on each of these connections; the destination has to get each once and in order.
 fn input_is_cut(cuts: Vec<Cut>, line: impl Fn(usize) -> String) {
-    let (destination, place, chaos, mut stream) = scene();
+    let scene = Cutting::new();
+    let mut stream = scene.stream.try_clone().unwrap();
     let lines: Vec<_> = (0..cuts.len()).map(line).collect();
-    let wanted: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let sent = |line: &String| if line.is_empty() { String::new() } else { format!("{line}\r\n") };
+    let wanted: String = lines.iter().map(sent).collect();
     let length = wanted.len();
     stream.set_read_timeout(None).unwrap();
-    let listener = thread::spawn(move || {
-        let got = read(&mut stream, length);
-        (got, stream)
-    });
-    chaos.plan(cuts);
-    let mut client = through(&place, &chaos);
+    let listener = thread::spawn(move || read(&mut stream, length));
+    scene.chaos.plan(cuts);
+    let mut client = scene.through();
     for line in lines {
         client.say(&format!("{line}\n"));
     }
     until("all has arrived", PATIENCE * 6, || {
         client.say("\n");
-        if listener.is_finished() { Ok(()) } else { Err(format!("{} cuts are to come", chaos.left())) }
+        if listener.is_finished() { Ok(()) } else { Err(format!("{} cuts are to come", scene.chaos.left())) }
     });
-    let (got, mut stream) = listener.join().unwrap();
-    assert!(got == wanted);
+    assert!(listener.join().unwrap() == wanted);
     // Nothing comes behind it.
     client.say("end\n");
+    let mut stream = scene.stream.try_clone().unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
     assert_eq!(read(&mut stream, 5), "end\r\n");
     client.kill();
-    assert!(destination.is_alone());
+    assert!(scene.destination.is_alone());
 }
 
 fn input_arrives_once_wherever_connections_are_cut() {
-    input_is_cut((0..EVERY).map(|up| Cut { up, ..WHOLE }).collect(), |number| format!("line {number:07}"));
+    // Each is followed by one that is whole, so that the next line is alone again. Each byte of what comes before the line
+    // and around its beginning, and every eighth of those within it.
+    let places: Vec<_> = (0..400).chain((400..EVERY).step_by(8)).collect();
+    let cuts = places.iter().flat_map(|up| [Cut { up: *up, ..WHOLE }, WHOLE]).collect();
+    let line = |number: usize| match number % 2 {
+        0 => format!("{number:05} {}", "x".repeat(places[number / 2].saturating_sub(120))),
+        _ => String::new(),
+    };
+    input_is_cut(cuts, line);
 }
 
 fn input_arrives_once_after_a_thousand_cuts() {
@@ -137,7 +164,7 @@ fn a_new_session_whose_answer_is_lost_leaves_one_behind() {
     let chaos = Chaos::new(place.port);
     // Behind HELLO, in ACCEPT.
     chaos.plan([Cut { down: 100, ..WHOLE }]);
-    let mut client = through(&place, &chaos);
+    let mut client = place.start(place.command(chaos.port(), "state", &[]));
     client.say("lost\n");
     client.tells("Enter goes on");
     assert!(!std::fs::read_to_string(place.state()).unwrap().contains("secret"), "there is nothing to be kept");
@@ -154,37 +181,38 @@ fn a_new_session_whose_answer_is_lost_leaves_one_behind() {
 }
 
 fn answers_that_are_lost_a_hundred_times_change_nothing() {
-    let (destination, place, chaos, mut stream) = scene();
+    let scene = Cutting::new();
+    let (chaos, mut stream) = (&scene.chaos, &scene.stream);
     stream.write_all(b"what is to be printed").unwrap();
     // Somewhere in ACCEPT.
     chaos.plan((0..100).map(|number| Cut { down: 70 + number % 80, ..WHOLE }));
-    let mut client = through(&place, &chaos);
+    let mut client = scene.through();
     client.say("a line\n");
     client.say(&"\n".repeat(99));
     eventually("all are lost", || chaos.left() == 0);
     client.say("\n");
-    assert_eq!(read(&mut stream, 8), "a line\r\n");
+    assert_eq!(read(&mut stream.try_clone().unwrap(), 8), "a line\r\n");
     eventually("it is printed", || {
         client.say("\n");
         client.out() == b"what is to be printed"
     });
     let ended = client.end().expect(0);
     assert!(!ended.err.contains("others have sent input"), "nobody else was there: {}", ended.err);
-    assert!(destination.is_alone());
+    assert!(scene.destination.is_alone());
 }
 
 /// What was printed and not kept when it was killed comes again: not more than was written within a moment.
 fn a_killed_client_repeats_little_and_misses_nothing() {
     const LENGTH: usize = 12_000_000;
-    const CHUNK: usize = 64 * 1024 + 16 * 1024;
-    let (destination, place, _chaos, stream) = scene();
+    const CHUNK: usize = 64 * 1024 + 4096;
+    let scene = Cutting::new();
     let pattern = pattern(LENGTH);
-    let speaker = says(&stream, pattern.clone());
+    let speaker = says(&scene.stream, pattern.clone());
     let mut random = Random::new(3);
     let mut end = 0;
     let mut kills = 0;
     while end < LENGTH {
-        let client = place.client(&["--follow"]);
+        let client = scene.client(scene.place.port, &["--follow"]);
         let wanted = 20_000 + random.below(800_000);
         eventually("so much is printed", || client.out().len() >= wanted.min(LENGTH - end));
         let out = client.kill().out;
@@ -196,5 +224,5 @@ fn a_killed_client_repeats_little_and_misses_nothing() {
     }
     assert!(kills > 10, "{kills}");
     speaker.join().unwrap();
-    assert!(destination.is_alone());
+    assert!(scene.destination.is_alone());
 }

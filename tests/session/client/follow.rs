@@ -49,10 +49,16 @@ fn it_connects_again_by_itself_and_says_so() {
     client.tells("has closed the connection; connecting again");
     client.tells("connected again");
     client.prints(&"x".repeat(500));
-    let before = census(client.pid());
+    let held = || {
+        let mut census = census(client.pid());
+        // One that is about to take the place of the state file is there for a moment.
+        census.descriptors.retain(|name, _| !name.ends_with(".new"));
+        census
+    };
+    let before = held();
     stream.write_all(b"more").unwrap();
     client.prints(&format!("{}more", "x".repeat(500)));
-    assert_eq!(census(client.pid()), before);
+    assert_eq!(held(), before);
     client.kill();
     assert!(destination.is_alone());
 }
@@ -74,11 +80,11 @@ fn what_is_typed_while_it_is_cut_arrives_once() {
         let text = std::fs::read_to_string(place.state()).unwrap();
         text.contains("queued 74776f0a74687265650a\n")
     });
-    // Killed like this, they are its successor's to bring.
+    // Killed like this, they are its successor's to bring; what is still under way comes too late.
     client.kill();
-    chaos.freeze(false);
-    assert_eq!(read(&mut stream, 10), "two\nthree\n", "they were under way, or came by the other one");
     let mut client = place.client(&["--follow"]);
+    assert_eq!(read(&mut stream, 10), "two\nthree\n");
+    chaos.freeze(false);
     client.say("four\n");
     assert_eq!(read(&mut stream, 5), "four\n");
     client.kill();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -392,4 +393,22 @@ fn carry(mut from: &TcpStream, mut to: &TcpStream, most: usize, frozen: &(Mutex<
         }
         left -= if left == usize::MAX { 0 } else { count };
     }
+}
+
+/// Whether it becomes so within this time.
+pub(super) fn within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// A folder in memory, where nothing waits for a disk; on the disk where there is none.
+pub(super) fn in_memory() -> tempfile::TempDir {
+    let builder = || tempfile::Builder::new();
+    builder().prefix("sp-").tempdir_in("/dev/shm").or_else(|_| builder().prefix("sp-").tempdir()).unwrap()
 }

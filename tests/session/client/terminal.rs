@@ -4,14 +4,15 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::sys::termios::Termios;
 
-use super::place::{Destination, Place, read};
+use super::place::{Destination, Place, read, within};
 use super::pty::Pty;
 use crate::harness::process::{send, stopped};
-use crate::harness::{eventually, trials};
+use crate::harness::{PATIENCE, eventually, trials, until};
 
 trials![
     a_line_is_shown_edited_and_sent,
@@ -51,6 +52,16 @@ fn until_bytes(stream: &mut TcpStream, wanted: &[u8]) -> Vec<u8> {
         bytes.push(byte[0]);
     }
     bytes
+}
+
+/// Presses Enter, and again when nothing has come of it for some time.
+#[track_caller]
+fn enter_until(pty: &mut Pty, text: &str) {
+    until(&format!("{text:?} is shown"), PATIENCE, || {
+        pty.keys("\r");
+        let shown = within(Duration::from_millis(500), || pty.screen().contains(text));
+        if shown { Ok(()) } else { Err(pty.screen()) }
+    });
 }
 
 fn same(one: &Termios, other: &Termios) -> bool {
@@ -244,18 +255,12 @@ fn one_who_polls_types_lines_and_does_not_see_what_is_hidden() {
     let mut stream = destination.accept();
     assert_eq!(read(&mut stream, 7), "hello\r\n");
     stream.write_all(&[&WILL_ECHO[..], b"Password: "].concat()).unwrap();
-    eventually("it is asked for", || {
-        pty.keys("\r");
-        pty.screen().contains("Password: ")
-    });
+    enter_until(&mut pty, "Password: ");
     pty.waits_for(true, false, true);
     pty.keys("secret\r");
     until_bytes(&mut stream, b"secret\r\n");
     stream.write_all(&[&WONT_ECHO[..], b"welcome"].concat()).unwrap();
-    eventually("it is let in", || {
-        pty.keys("\r");
-        pty.screen().contains("welcome")
-    });
+    enter_until(&mut pty, "welcome");
     pty.waits_for(true, true, true);
     assert!(!pty.screen().contains("secret"));
     pty.keys("\x04");

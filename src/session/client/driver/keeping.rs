@@ -37,6 +37,11 @@ impl Driver {
         self.output.is_done() && (self.store.is_none() || self.saved.output >= self.output.written())
     }
 
+    /// Whether output up to there is written and kept.
+    pub(in crate::session::client) fn has_kept(&self, mark: u64) -> bool {
+        self.store.is_none() || self.saved.output >= mark
+    }
+
     pub(super) fn rest(&self) -> (u64, u64, usize, bool, bool, bool) {
         let Progress { mut epoch, input, queued, ended, fresh, .. } = self.client.progress();
         // Who was attached is of interest for input that may be under way, and for nothing else.

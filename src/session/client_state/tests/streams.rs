@@ -300,15 +300,19 @@ fn a_check_is_answered_behind_all_that_was_to_be_sent() {
 #[test]
 fn it_has_caught_up_when_all_has_come_that_there_was() {
     let mut bench = Bench::resuming(Progress::default());
-    assert!(!bench.client.has_caught_up());
+    assert_eq!(bench.client.caught_up(), None);
     bench.attach(Accept { output_next: 5, output_ended: true, ..accept() });
-    assert!(!bench.client.has_caught_up());
+    assert_eq!(bench.client.caught_up(), None);
     bench.output(0, b"abcde");
-    assert!(!bench.client.has_caught_up(), "the end is missing");
+    assert_eq!(bench.client.caught_up(), None, "the end is missing");
     bench.said(Frame::Fin { offset: 5 }).unwrap();
-    assert!(bench.client.has_caught_up());
+    assert_eq!(bench.client.caught_up(), Some(5));
     bench.client.lost(bench.now);
-    assert!(!bench.client.has_caught_up(), "there may be more");
+    assert_eq!(bench.client.caught_up(), None, "there may be more");
+    bench.attach(Accept { epoch: 2, output_next: 5, ..accept() });
+    bench.client.output.end = None;
+    bench.output(5, b"more");
+    assert_eq!(bench.client.caught_up(), Some(5), "what came since is not waited for");
 }
 
 #[test]
