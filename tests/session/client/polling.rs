@@ -22,6 +22,7 @@ trials![
     the_secret_is_seen_nowhere_but_in_its_file,
     the_usual_file_is_one_for_each_server,
     a_server_is_reached_through_tls_if_it_is_the_right_one,
+    a_poll_ends_though_the_destination_goes_on_talking,
 ];
 trials_of_root![host_and_port_of_the_proxy_default_independently];
 
@@ -283,4 +284,21 @@ fn a_server_is_reached_through_tls_if_it_is_the_right_one() {
     drop(stream);
     client.finish().expect(0);
     place.scene.clear();
+}
+
+fn a_poll_ends_though_the_destination_goes_on_talking() {
+    let destination = Destination::new();
+    let place = Place::new(&destination.endpoint());
+    place.poll("\n").expect(0);
+    let mut stream = destination.accept();
+    stream.set_write_timeout(None).unwrap();
+    let speaker = std::thread::spawn(move || {
+        let line = [b'x'; 1000];
+        while stream.write_all(&line).is_ok() {}
+    });
+    for _ in 0..5 {
+        eventually("something is printed", || !place.poll("\n").expect(0).out.is_empty());
+    }
+    drop(place);
+    speaker.join().unwrap();
 }
