@@ -23,10 +23,19 @@ impl Client {
         }
         self.send_owed(out);
         let more = self.send_input(room, out);
-        if !more {
+        if self.check_is_due() {
             self.send_check(out);
         }
         more
+    }
+
+    /// Behind all input that may be sent, which is none before the first ACK.
+    fn check_is_due(&self) -> bool {
+        let Link::Attached(Attached { input_granted, owed, .. }) = &self.link else {
+            return false;
+        };
+        let settled = input_granted.is_some() || !self.sends_input();
+        owed.checks.wanted && settled && !self.may_send_input()
     }
 
     fn send_check(&mut self, out: &mut Vec<u8>) {
@@ -48,8 +57,7 @@ impl Client {
         }
         let owed = &attached.owed;
         let owes = owed.ack || owed.pong.is_some() || owed.ping || owed.size || owed.close || !owed.commands.is_empty();
-        let owes = owes || owed.checks.wanted;
-        owes || self.may_send_input() || self.fin_is_due()
+        owes || self.may_send_input() || self.fin_is_due() || self.check_is_due()
     }
 
     fn send_owed(&mut self, out: &mut Vec<u8>) {

@@ -298,6 +298,17 @@ fn a_check_is_answered_behind_all_that_was_to_be_sent() {
 }
 
 #[test]
+fn a_check_waits_for_the_first_ack_as_input_does() {
+    let mut bench = Bench::resuming(Progress::default());
+    bench.client.input(b"abc");
+    bench.attach(accept());
+    bench.client.check();
+    assert!(bench.sent().is_empty());
+    bench.ack(0, 100);
+    assert_eq!(bench.sent(), ["DATA 0 abc", "Ping([255, 255, 255, 255, 0, 0, 0, 1])"]);
+}
+
+#[test]
 fn it_has_caught_up_when_all_has_come_that_there_was() {
     let mut bench = Bench::resuming(Progress::default());
     assert_eq!(bench.client.caught_up(), None);
