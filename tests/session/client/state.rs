@@ -44,10 +44,10 @@ fn a_file_that_cannot_be_used_is_told_and_nothing_is_connected() {
 fn a_file_is_for_its_owner_alone() {
     let destination = Destination::new();
     let place = Place::new(&destination.endpoint());
-    let shell = format!("umask 0; exec \"$@\"");
+    let shell = "umask 0; exec \"$@\"";
     let client = place.command(place.port, "state", &[]);
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", &shell, "sh"]).arg(client.get_program()).args(client.get_args());
+    command.args(["-c", shell, "sh"]).arg(client.get_program()).args(client.get_args());
     place.scene.mark(&mut command);
     let mut client = place.start(command);
     client.say("\n");
