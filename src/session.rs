@@ -9,6 +9,7 @@
 //! of one, and `telnet` stands between a session and a destination that speaks it. `docs/session.md` tells what they
 //! decide.
 
+pub mod client;
 pub mod client_state;
 pub mod credential;
 pub mod frame;

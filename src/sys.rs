@@ -223,6 +223,19 @@ pub(crate) fn default_signals(signals: &[c_int]) {
     }
 }
 
+/// Columns and rows of a terminal; see ioctl_tty(2), TIOCGWINSZ.
+///
+/// # Errors
+/// Those of ioctl(2): it is no terminal.
+pub(crate) fn window_size(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call fills in one such structure, which is ours.
+    match unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, ptr::from_mut(&mut size)) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok((size.ws_col, size.ws_row)),
+    }
+}
+
 /// A descriptor that becomes readable when the process exits; see pidfd_open(2). Close-on-exec.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! `session`: its commands, and how they find the server of an address.
 
 mod ask;
+mod client;
 mod server;
 mod status;
 
@@ -40,6 +41,8 @@ Exit codes:
 enum Command {
     /// Keep connections to DEST for clients that come and go
     Server(Box<server::Server>),
+    /// Use a session: print what its destination has said, and send what is typed
+    Client(client::Client),
     /// Show the sessions of a server
     Status(status::Status),
     /// End a session
@@ -59,6 +62,7 @@ impl Session {
         };
         match self.command {
             Command::Server(server) => server.run(common, signals),
+            Command::Client(client) => client.run(common, signals),
             Command::Status(status) => status.run(&run_dir(signals)?),
             Command::Close(close) => close.run(&run_dir(signals)?),
             Command::Detach(detach) => detach.run(&run_dir(signals)?),

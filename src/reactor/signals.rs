@@ -32,6 +32,14 @@ impl Signals {
         Ok(Signals(signals))
     }
 
+    /// Catches further ones, which only some roles have to do with.
+    ///
+    /// # Errors
+    /// Those of sigaction(2).
+    pub fn catch_also(&self, signals: &[Signal]) -> io::Result<()> {
+        signals.iter().try_for_each(|signal| self.0.add_signal(*signal as i32))
+    }
+
     /// Gives every signal its default again, for a command that does not stay: ^C shall end it.
     pub fn release(self) {
         // PIPE keeps its catcher: a closed standard output is an error of write(2), never a death.

@@ -9,6 +9,7 @@
 //! so ([`Client::done`]). Input arrives once, by its offset; where somebody else has sent input in between, what may
 //! have been lost or not is given back.
 
+mod arriving;
 mod coming;
 mod event;
 mod queue;
@@ -20,6 +21,7 @@ mod time;
 
 pub use self::event::{Breach, End, Event, Next, Silent};
 
+use self::arriving::Course;
 use self::queue::Queue;
 use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, Transcript};
 use crate::session::frame::{Command, Frame, Mode};
@@ -71,12 +73,15 @@ pub struct Progress {
     pub epoch: u64,
     /// The first byte of output that was not dealt with.
     pub output: u64,
-    /// The first byte of input that may not have arrived.
+    /// The first byte of input that may not have arrived, counted by what clients have sent; a writer counts all.
     pub input: u64,
     /// The input from there on.
     pub queued: Vec<u8>,
     /// The input ends with that.
     pub ended: bool,
+    /// Nothing has shown that the server knows that the ticket is kept. If it does not, it has dropped the session, and
+    /// another one is as good.
+    pub fresh: bool,
 }
 
 /// The output, as far as it has come.
@@ -134,12 +139,15 @@ struct Terms {
 struct Attached {
     since: Instant,
     terms: Terms,
+    course: Course,
     /// Up to here input may be sent; nothing before the server has said so.
     input_granted: Option<u64>,
     /// Up to here output may come.
     output_granted: u64,
     /// The output begins with the oldest that there is.
     oldest: bool,
+    /// How far the output had come when it was attached, and whether it had ended there.
+    announced: (u64, bool),
     /// What was acknowledged last.
     acked: u64,
     ack_due: Option<Instant>,
@@ -159,6 +167,22 @@ struct Owed {
     close: bool,
     fin: bool,
     commands: Vec<Command>,
+    checks: Checks,
+}
+
+/// Questions behind everything that was to be sent then, as counts of how many were asked and answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checks {
+    wanted: bool,
+    asked: u32,
+    answered: u32,
+}
+
+impl Checks {
+    /// What a question asks, which no PING of the heartbeat does.
+    fn question(number: u32) -> [u8; 8] {
+        (u64::MAX << 32 | u64::from(number)).to_be_bytes()
+    }
 }
 
 /// One client of one session.
@@ -171,6 +195,8 @@ pub struct Client {
     asked: u64,
     /// The server has shown that it knows that the ticket is kept.
     confirmed: bool,
+    /// The destination takes no more input.
+    input_lost: bool,
     input: Queue,
     output: Output,
     wishes: Wishes,
@@ -198,6 +224,7 @@ impl Client {
             epoch: 0,
             asked: 0,
             confirmed: false,
+            input_lost: false,
             output: Output::default(),
             wishes: Wishes::default(),
             link: Link::None,
@@ -209,12 +236,12 @@ impl Client {
 
     /// A client that goes on with a session.
     pub fn resume(now: Instant, settings: Settings, ticket: Ticket, progress: Progress) -> Client {
-        let Progress { epoch, output, input, queued, ended } = progress;
+        let Progress { epoch, output, input, queued, ended, fresh: unconfirmed } = progress;
         let wishes = Wishes { kept: true, ..Wishes::default() };
         let queue = Queue::restored(settings.input, input, &queued, ended);
         let output = Output { next: output, done: output, ..Output::default() };
         let fresh = Client::new(now, settings);
-        Client { ticket: Some(ticket), epoch, confirmed: true, input: queue, output, wishes, ..fresh }
+        Client { ticket: Some(ticket), epoch, confirmed: !unconfirmed, input: queue, output, wishes, ..fresh }
     }
 
     /// What it takes to resume; there is some once it was attached.
@@ -230,6 +257,7 @@ impl Client {
             input: self.input.base(),
             queued: self.input.bytes(),
             ended: self.input.has_ended(),
+            fresh: !self.confirmed,
         }
     }
 
@@ -253,6 +281,11 @@ impl Client {
         self.input.room()
     }
 
+    /// Whether the input has not ended, by this client or another one.
+    pub fn takes_input(&self) -> bool {
+        !self.input.has_ended()
+    }
+
     /// How much input waits to arrive.
     pub fn waiting(&self) -> usize {
         self.input.waiting()
@@ -262,6 +295,42 @@ impl Client {
     pub fn finish(&mut self) {
         self.input.end();
         self.with_owed(|owed| owed.fin = true);
+    }
+
+    /// Takes back what waits to arrive, of a session whose input nobody takes any more: the destination broke or was never
+    /// reached, or the session is over. Nothing of it is sent again.
+    pub fn undelivered(&mut self) -> Vec<u8> {
+        let dead = self.input_lost
+            || self.next == Next::Never
+            || matches!(self.output.end, Some(End::Reset(_) | End::Failed(_)));
+        if dead { self.input.cut(self.input.base()) } else { Vec::new() }
+    }
+
+    /// Asks the server to answer once all that is to be sent by now has come to it. Of no use without a connection.
+    pub fn check(&mut self) {
+        self.with_owed(|owed| owed.checks.wanted = true);
+    }
+
+    /// Whether it has answered.
+    pub fn is_checked(&self) -> bool {
+        match &self.link {
+            Link::Attached(Attached { owed: Owed { checks, .. }, .. }) => {
+                !checks.wanted && checks.asked > 0 && checks.asked == checks.answered
+            }
+            Link::None | Link::Greeting { .. } | Link::Coming { .. } => false,
+        }
+    }
+
+    /// Up to where there was output when this connection was attached, once all of that has come, with its end if it had
+    /// ended.
+    pub fn caught_up(&self) -> Option<u64> {
+        match &self.link {
+            Link::Attached(Attached { announced: (next, ended), .. }) => {
+                let has_come = self.output.next >= *next && (!ended || self.output.end.is_some());
+                has_come.then_some(*next)
+            }
+            Link::None | Link::Greeting { .. } | Link::Coming { .. } => None,
+        }
     }
 
     /// The terminal has this size.

@@ -5,7 +5,7 @@ mod control;
 mod defects;
 mod grace;
 mod hand_over;
-mod peers;
+pub(crate) mod peers;
 mod place;
 mod restart;
 mod restart_failures;
@@ -13,7 +13,7 @@ mod restart_undecided;
 mod saved;
 mod stop;
 mod switch;
-mod tls;
+pub(crate) mod tls;
 mod wait;
 
 /// Every trial of the role.

@@ -3,7 +3,7 @@
 
 mod conformance;
 mod haproxy;
-mod island;
+pub(crate) mod island;
 mod names;
 mod postgres;
 mod proxies;

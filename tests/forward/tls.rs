@@ -19,14 +19,14 @@ trials![
 ];
 
 /// The files of a server: its authority's folder, its key and its certificate.
-pub(super) struct Files {
-    pub(super) roots: PathBuf,
-    pub(super) key: PathBuf,
-    pub(super) certificate: PathBuf,
+pub(crate) struct Files {
+    pub(crate) roots: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) certificate: PathBuf,
 }
 
 /// A certificate for 127.0.0.1 from an authority of its own.
-pub(super) fn certificate(scene: &Scene, name: &str) -> Files {
+pub(crate) fn certificate(scene: &Scene, name: &str) -> Files {
     made(scene, name, |_| {})
 }
 

@@ -1,5 +1,6 @@
 //! Coming to a session: HELLO, NEW or RESUME, and what the server says to that. Pure.
 
+use super::arriving::Course;
 use super::{Attached, Breach, Client, Event, FURTHEST, Link, Next, Output, Owed, PATIENCE, Terms, Ticket};
 use crate::session::credential::{Mac, Nonce, Secret, Transcript, wipe};
 use crate::session::frame::encode_preface;
@@ -81,7 +82,11 @@ impl Client {
         }
         let oldest = self.wishes.oldest;
         let start = self.start(&accept)?;
-        let uncertain = self.settle_input(&accept)?;
+        if accept.input_next > FURTHEST || accept.input_next < self.input.base() && self.settings.mode != Mode::Observe
+        {
+            return Err(Breach::Offset);
+        }
+        self.input.rewind();
         let confirm = self.settle_ticket(&said, &accept, secret);
         let owed = Owed {
             confirm,
@@ -94,16 +99,23 @@ impl Client {
         self.link = Link::Attached(Attached {
             since: now,
             terms,
+            course: Course::Open {
+                began: accept.input_next,
+                clients: None,
+                epoch: accept.epoch,
+                ended: accept.input_ended,
+            },
             input_granted: None,
             output_granted: start.saturating_add(terms.window.into()),
             oldest,
+            announced: (accept.output_next, accept.output_ended),
             acked: self.output.done,
             ack_due: None,
             heard: now,
             pings: 0,
             owed,
         });
-        Ok(Event::Attached { new: !resumes, destination: accept.destination, uncertain })
+        Ok(Event::Attached { new: !resumes, destination: accept.destination })
     }
 
     /// Where the output begins.
@@ -121,33 +133,8 @@ impl Client {
         if accept.output_next < self.output.next { Err(Breach::Offset) } else { Ok(self.output.done) }
     }
 
-    /// Where the input goes on. What has not arrived is sent again, if it is certain that it has not.
-    fn settle_input(&mut self, accept: &Accept) -> Result<Vec<u8>, Breach> {
-        let next = accept.input_next;
-        if self.settings.mode == Mode::Observe {
-            return Ok(Vec::new());
-        }
-        if next < self.input.base() || next > FURTHEST {
-            return Err(Breach::Offset);
-        }
-        // Clients that were attached meanwhile may have sent what lies between. One that asked may have been attached
-        // without knowing.
-        let others = self.epoch > 0 && accept.epoch > self.epoch.saturating_add(self.asked);
-        let mut uncertain = Vec::new();
-        if next > self.input.sent() || others {
-            uncertain = self.input.overtaken(next, self.input.sent());
-        }
-        self.input.arrived(next);
-        self.input.rewind();
-        if accept.input_ended {
-            uncertain.extend(self.input.cut(next));
-        }
-        Ok(uncertain)
-    }
-
     /// The proof that the secret of a new session has arrived is made now, and sent when the ticket is kept.
     fn settle_ticket(&mut self, said: &Transcript, accept: &Accept, secret: Option<Secret>) -> Option<Mac> {
-        (self.epoch, self.asked) = (accept.epoch, 0);
         match secret {
             Some(secret) => {
                 let confirm = secret.key().confirm(said, accept.id);

@@ -23,11 +23,9 @@ pub enum Event<'a> {
         new: bool,
         /// What the server tells of the destination.
         destination: Destination,
-        /// Input of which nobody can tell whether it has arrived, since others have sent some; or that cannot arrive any
-        /// more, since they have ended it. It is not sent again.
-        uncertain: Vec<u8>,
     },
-    /// Others have sent input meanwhile, so nobody can tell whether this has arrived. It is not sent again.
+    /// Other clients were attached meanwhile, so nobody can tell whether this has arrived; or they have ended the input, and
+    /// it cannot any more. It is not sent again.
     Overtaken {
         /// What it was.
         uncertain: Vec<u8>,
@@ -61,9 +59,9 @@ pub enum Event<'a> {
     Ended(End),
     /// Input has arrived at the session: up to here, and so much of it at the destination, if the server says so.
     Arrived {
-        /// The first byte that has not.
+        /// The first byte that has not, as [`Progress`](super::Progress) counts.
         next: u64,
-        /// How many bytes the destination was sent.
+        /// How many bytes the destination was sent, whoever sent them.
         written: Option<u64>,
     },
     /// The server ends in so many seconds.

@@ -1,4 +1,4 @@
-//! The input of a client, by offset, until it has arrived. Pure.
+//! The input of a client, by offset as clients count it, until it has arrived. Pure.
 
 use crate::session::frame::data_head;
 use std::collections::VecDeque;
@@ -115,13 +115,14 @@ impl Queue {
         self.bytes.drain(..).collect()
     }
 
-    /// Appends a DATA frame with what comes next, at most so many bytes and below this offset; says how many.
-    pub(super) fn send(&mut self, most: usize, below: u64, out: &mut Vec<u8>) -> usize {
+    /// Appends a DATA frame with what comes next, at most so many bytes and below this offset; says how many. The
+    /// connection's offsets are so much larger.
+    pub(super) fn send(&mut self, (most, below): (usize, u64), larger: u64, out: &mut Vec<u8>) -> usize {
         let most = most.min(usize::try_from(below.saturating_sub(self.cursor)).unwrap_or(usize::MAX));
         let start = (self.cursor - self.base) as usize;
         let length = most.min(self.bytes.len() - start);
         if length > 0 {
-            out.extend_from_slice(&data_head(self.cursor, length));
+            out.extend_from_slice(&data_head(self.cursor + larger, length));
             out.extend(self.bytes.range(start..start + length));
             self.cursor += length as u64;
             self.sent = self.sent.max(self.cursor);

@@ -1,6 +1,7 @@
 //! What a client sends, made when its connection takes it. Pure.
 
-use super::{Attached, Client, Link};
+use super::arriving::Course;
+use super::{Attached, Checks, Client, Link, Owed};
 use crate::session::frame::{Ack, Frame, Mode};
 
 impl Client {
@@ -21,7 +22,29 @@ impl Client {
             return false;
         }
         self.send_owed(out);
-        self.send_input(room, out)
+        let more = self.send_input(room, out);
+        if self.check_is_due() {
+            self.send_check(out);
+        }
+        more
+    }
+
+    /// Behind all input that may be sent, which is none before the first ACK.
+    fn check_is_due(&self) -> bool {
+        let Link::Attached(Attached { input_granted, owed, .. }) = &self.link else {
+            return false;
+        };
+        let settled = input_granted.is_some() || !self.sends_input();
+        owed.checks.wanted && settled && !self.may_send_input()
+    }
+
+    fn send_check(&mut self, out: &mut Vec<u8>) {
+        self.with_owed(|Owed { checks, .. }| {
+            if std::mem::take(&mut checks.wanted) {
+                checks.asked = checks.asked.wrapping_add(1).max(1);
+                Frame::Ping(Checks::question(checks.asked)).encode(out);
+            }
+        });
     }
 
     /// Whether there may be something to transmit.
@@ -34,7 +57,7 @@ impl Client {
         }
         let owed = &attached.owed;
         let owes = owed.ack || owed.pong.is_some() || owed.ping || owed.size || owed.close || !owed.commands.is_empty();
-        owes || self.may_send_input() || self.fin_is_due()
+        owes || self.may_send_input() || self.fin_is_due() || self.check_is_due()
     }
 
     fn send_owed(&mut self, out: &mut Vec<u8>) {
@@ -74,15 +97,19 @@ impl Client {
             return false;
         };
         let granted = attached.input_granted.unwrap_or(0);
+        let writers = match attached.course {
+            Course::Settled { writers } => writers,
+            Course::Open { .. } => 0,
+        };
         while sends && room > 0 {
-            let sent = self.input.send(room.min(attached.terms.longest), granted, out);
+            let sent = self.input.send((room.min(attached.terms.longest), granted), writers, out);
             if sent == 0 {
                 break;
             }
             room -= sent;
         }
         if self.fin_is_due() {
-            Frame::Fin { offset: self.input.next() }.encode(out);
+            Frame::Fin { offset: self.input.next() + writers }.encode(out);
             self.with_owed(|owed| owed.fin = false);
         }
         self.may_send_input()

@@ -1,7 +1,7 @@
 //! What a server says to a client that is attached. Pure.
 
-use super::{Breach, Client, End, Event, FURTHEST, Link, Next};
-use crate::session::frame::{Ack, Closed, Destination, Detached, Frame, Mode};
+use super::{Breach, Checks, Client, End, Event, Link, Next, Owed};
+use crate::session::frame::{Closed, Destination, Detached, Frame, Mode, event};
 
 impl Client {
     pub(super) fn streams<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Event<'a>>, Breach> {
@@ -23,9 +23,20 @@ impl Client {
                 self.with_owed(|owed| owed.pong = Some(bytes));
                 Ok(None)
             }
-            Frame::Pong(_) | Frame::Input { .. } => Ok(None),
+            Frame::Pong(bytes) => {
+                self.with_owed(|Owed { checks, .. }| {
+                    if checks.asked > 0 && bytes == Checks::question(checks.asked) {
+                        checks.answered = checks.asked;
+                    }
+                });
+                Ok(None)
+            }
+            Frame::Input { next, writers } => self.input_told(next, writers),
             Frame::Event { offset, .. } if offset > self.output.next => Err(Breach::Offset),
-            Frame::Event { offset, kind, body } => Ok(Some(Event::Happened { offset, kind, body })),
+            Frame::Event { offset, kind, body } => {
+                self.input_lost |= kind == event::INPUT_LOST;
+                Ok(Some(Event::Happened { offset, kind, body }))
+            }
             Frame::Hello(_)
             | Frame::New(_)
             | Frame::Resume(_)
@@ -101,36 +112,6 @@ impl Client {
             Destination::Connecting | Destination::Open | Destination::Eof | Destination::Reset => {
                 Ok(Some(Event::Destination(destination)))
             }
-        }
-    }
-
-    fn input_arrived<'a>(&mut self, ack: Ack) -> Result<Option<Event<'a>>, Breach> {
-        if self.settings.mode == Mode::Observe {
-            return Ok(None);
-        }
-        if ack.next > FURTHEST {
-            return Err(Breach::Offset);
-        }
-        self.confirmed |= ack.next > 0;
-        let mut lost = Vec::new();
-        if ack.next > self.input.cursor() {
-            lost = self.input.overtaken(ack.next, self.input.cursor());
-        }
-        self.input.arrived(ack.next);
-        if let Link::Attached(attached) = &mut self.link {
-            let granted = ack.next.saturating_add(ack.window.into());
-            attached.input_granted = attached.input_granted.max(Some(granted));
-        }
-        if ack.end && self.input.has_ended() && self.input.next() == ack.next {
-            self.input.end_arrived();
-        } else if ack.end {
-            // Another one has ended it.
-            lost.extend(self.input.cut(ack.next));
-        }
-        if lost.is_empty() {
-            Ok(Some(Event::Arrived { next: self.input.base(), written: ack.written }))
-        } else {
-            Ok(Some(Event::Overtaken { uncertain: lost }))
         }
     }
 

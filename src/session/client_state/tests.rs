@@ -113,11 +113,19 @@ impl Bench {
         self.sent();
     }
 
-    fn attach(&mut self, accept: Accept) -> Vec<u8> {
+    fn attach(&mut self, accept: Accept) {
         self.connect();
-        match self.said(Frame::Accept(proved(accept))) {
-            Ok(Some(Event::Attached { uncertain, .. })) => uncertain,
-            other => panic!("{other:?}"),
+        let event = self.said(Frame::Accept(proved(accept)));
+        assert!(matches!(event, Ok(Some(Event::Attached { .. }))), "{event:?}");
+    }
+
+    /// Attached, and the first ACK has come; the input that is in doubt then.
+    fn settle(&mut self, accept: Accept) -> Vec<u8> {
+        let next = accept.input_next;
+        self.attach(accept);
+        match self.ack(next, 0) {
+            Event::Overtaken { uncertain } => uncertain,
+            _ => Vec::new(),
         }
     }
 

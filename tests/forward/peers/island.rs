@@ -5,7 +5,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs `body` there. Programs and threads that it starts are there as well.
-pub(super) fn on_an_island(body: impl FnOnce() + Send) {
+pub(crate) fn on_an_island(body: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let island = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
@@ -20,7 +20,7 @@ pub(super) fn on_an_island(body: impl FnOnce() + Send) {
 
 /// Runs a line of shell, which must work.
 #[track_caller]
-pub(super) fn shell(line: &str) {
+pub(crate) fn shell(line: &str) {
     let ran = Command::new("sh").args(["-c", line]).output().unwrap();
     assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
 }

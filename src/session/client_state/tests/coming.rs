@@ -13,7 +13,7 @@ fn a_new_session_is_confirmed_when_its_ticket_is_kept_and_not_before() {
     assert_eq!(bench.said(Frame::Hello(hello())), Ok(None));
     assert_eq!(bench.sent(), ["NEW 60"]);
     let event = bench.said(Frame::Accept(proved(Accept { secret: Some(secret()), ..accept() })));
-    let attached = Event::Attached { new: true, destination: Destination::Open, uncertain: vec![] };
+    let attached = Event::Attached { new: true, destination: Destination::Open };
     assert_eq!(event, Ok(Some(attached)));
     assert_eq!(bench.client.ticket(), Some(&ticket()));
     bench.ack(0, 100);
@@ -86,7 +86,7 @@ fn what_does_not_belong_here_is_a_breach() {
 
 #[test]
 fn a_session_goes_on_where_it_was_also_in_another_process() {
-    let progress = Progress { epoch: 4, output: 10, input: 20, queued: b"hello".to_vec(), ended: true };
+    let progress = Progress { epoch: 4, output: 10, input: 20, queued: b"hello".to_vec(), ended: true, fresh: false };
     let mut bench = Bench::resuming(progress.clone());
     assert_eq!(bench.client.progress(), progress);
     bench.client.connected(bench.now, CLIENT);
@@ -94,7 +94,7 @@ fn a_session_goes_on_where_it_was_also_in_another_process() {
     assert_eq!(bench.sent(), ["preface", "RESUME 10 Steal"]);
     let accept = Accept { epoch: 5, input_next: 22, output_base: 5, output_next: 12, ..accept() };
     let event = bench.said(Frame::Accept(proved(accept))).unwrap();
-    let attached = Event::Attached { new: false, destination: Destination::Open, uncertain: vec![] };
+    let attached = Event::Attached { new: false, destination: Destination::Open };
     assert_eq!(event, Some(attached));
     assert!(bench.sent().is_empty(), "nothing is sent before the server has granted it");
     bench.ack(22, 100);
@@ -110,7 +110,7 @@ fn input_arrives_once_wherever_the_connection_was_cut() {
         assert_eq!(bench.sent(), ["DATA 0 abcdef"]);
         bench.client.lost(bench.now);
         bench.client.input(b"gh");
-        let uncertain = bench.attach(Accept { epoch: 2, input_next: arrived, ..accept() });
+        let uncertain = bench.settle(Accept { epoch: 2, input_next: arrived, ..accept() });
         assert_eq!(uncertain, b"");
         bench.ack(arrived, 100);
         let rest = &"abcdefgh"[arrived as usize..];
@@ -129,7 +129,7 @@ fn an_answer_that_got_lost_is_nobody_elses_turn() {
     }
     bench.client.lost(bench.now);
     assert_eq!(bench.client.progress().epoch, 101);
-    assert_eq!(bench.attach(Accept { epoch: 102, input_next: 3, ..accept() }), b"");
+    assert_eq!(bench.settle(Accept { epoch: 102, input_next: 3, ..accept() }), b"");
     bench.ack(3, 100);
     assert_eq!(bench.sent(), ["DATA 3 def"]);
 }
@@ -147,14 +147,14 @@ fn where_others_have_sent_input_what_may_be_lost_is_given_back() {
     // So much has come that it cannot be all ours; or there was another client; or there was one that sent nothing.
     for (epoch, next, lost, rest) in [(2, 9, "abcdef", "gh"), (3, 4, "abcd", "efgh"), (3, 0, "", "abcdefgh")] {
         let mut bench = sent();
-        let uncertain = bench.attach(Accept { epoch, input_next: next, ..accept() });
+        let uncertain = bench.settle(Accept { epoch, input_next: next, ..accept() });
         assert_eq!(String::from_utf8(uncertain).unwrap(), lost);
         bench.ack(next, 100);
         assert_eq!(bench.sent(), [format!("DATA {next} {rest}")]);
     }
     // They have ended it.
     let mut bench = sent();
-    assert_eq!(bench.attach(Accept { epoch: 2, input_next: 6, input_ended: true, ..accept() }), b"gh");
+    assert_eq!(bench.settle(Accept { epoch: 2, input_next: 6, input_ended: true, ..accept() }), b"gh");
     assert_eq!((bench.client.waiting(), bench.client.room()), (0, 0));
     bench.ack(6, 100);
     assert!(bench.sent().is_empty());
@@ -232,4 +232,25 @@ fn a_new_session_that_was_dropped_before_it_was_known_is_made_again() {
     bench.client.connected(bench.now, CLIENT);
     bench.said(Frame::Hello(hello())).unwrap();
     assert_eq!(bench.sent(), ["preface", "NEW 0"]);
+}
+
+#[test]
+fn a_new_session_that_its_server_has_dropped_is_made_again_also_in_another_process() {
+    let mut bench = Bench::new(Settings::default());
+    bench.client.input(b"ls");
+    bench.connect();
+    bench.said(Frame::Accept(proved(Accept { secret: Some(secret()), ..accept() }))).unwrap();
+    let progress = bench.client.progress();
+    assert!(progress.fresh, "CONFIRM may not have arrived");
+    let mut bench = Bench::resuming(progress);
+    bench.connect();
+    bench.said(Frame::Reject(Refusal::Denied)).unwrap();
+    bench.client.connected(bench.now, CLIENT);
+    bench.said(Frame::Hello(hello())).unwrap();
+    assert_eq!(bench.sent(), ["preface", "NEW 0"]);
+    assert_eq!(bench.client.waiting(), 2);
+    // Once it was resumed the server knows of it.
+    let mut bench = Bench::attached(0);
+    bench.said(Frame::Destination(Destination::Open)).unwrap();
+    assert!(!bench.client.progress().fresh);
 }

@@ -259,3 +259,37 @@ fn input_that_a_writer_has_overtaken_is_not_sent_twice_and_not_lost_in_silence()
     assert_eq!(world.remote.got, b"first by the way, typed while it was cut");
     assert!(world.seats[0].uncertain.is_empty());
 }
+
+#[test]
+fn a_client_and_a_writer_send_at_once_and_nothing_is_lost_or_repeated() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let mut world = open();
+        let writer = world.join(Mode::Input, Progress { input: 6, ..Progress::default() });
+        world.connect(writer, WHOLE);
+        let (mine, theirs) = (vec![b'm'; 2000], vec![b't'; 2000]);
+        let mut typed = [0; 2];
+        for _ in 0..4000 {
+            if !world.is_connected(0) {
+                let budget = Budget { up: 150 + random.below(900), down: 150 + random.below(3000), ..WHOLE };
+                world.connect(0, budget);
+            }
+            for (place, (seat, all)) in [(0, &mine), (writer, &theirs)].into_iter().enumerate() {
+                let next = (typed[place] + random.below(60)).min(all.len());
+                typed[place] += world.seats[seat].client.input(&all[typed[place]..next]);
+            }
+            let now = world.now;
+            world.seats[0].deal(now);
+            let moved = [0, writer].map(|seat| world.step(seat, 1 + random.below(100)));
+            if moved == [false, false] {
+                world.pass();
+            }
+            if world.remote.got.len() == 4006 {
+                break;
+            }
+        }
+        let count = |letter| world.remote.got[6..].iter().filter(|byte| **byte == letter).count();
+        assert_eq!((count(b'm'), count(b't')), (2000, 2000), "seed {seed}");
+        assert!(world.seats.iter().all(|seat| seat.uncertain.is_empty()), "seed {seed}");
+    }
+}

@@ -60,20 +60,69 @@ fn the_end_of_the_input_follows_all_of_it_and_is_said_until_it_has_arrived() {
 }
 
 #[test]
-fn input_that_others_overtake_while_it_is_under_way_is_given_back() {
+fn input_that_others_send_meanwhile_does_not_count_as_ours() {
     let mut bench = Bench::attached(4);
     bench.client.input(b"abcdef");
     assert_eq!(bench.sent(), ["DATA 0 abcd"]);
-    assert_eq!(bench.ack(9, 100), Event::Overtaken { uncertain: b"abcd".to_vec() });
-    assert_eq!(bench.sent(), ["DATA 9 ef"]);
-    assert_eq!(bench.ack(11, 100), Event::Arrived { next: 11, written: None });
-    // Where nothing was under way, nobody has to know.
-    assert_eq!(bench.ack(20, 100), Event::Arrived { next: 20, written: None });
+    assert_eq!(bench.said(Frame::Input { next: 7, writers: 5 }), Ok(None));
+    assert_eq!(bench.ack(2, 100), Event::Arrived { next: 2, written: None });
+    assert_eq!(bench.sent(), ["DATA 4 ef"]);
+    // More than was sent cannot arrive.
+    let ack = Ack { next: 7, window: 0, end: false, written: None };
+    assert_eq!(bench.said(Frame::Ack(ack)), Err(Breach::Offset));
+    // Two of ours and five of a writer have arrived when it comes again.
+    bench.attach(Accept { epoch: 2, input_next: 7, ..accept() });
+    assert_eq!(bench.said(Frame::Input { next: 9, writers: 7 }), Ok(None), "two more came meanwhile");
+    assert_eq!(bench.ack(7, 100), Event::Arrived { next: 2, written: None });
+    bench.client.finish();
+    assert_eq!(bench.sent(), ["DATA 7 cdef", "FIN 11"]);
+    assert_eq!(bench.ack(9, 100), Event::Arrived { next: 4, written: None });
+    assert_eq!(bench.client.progress().input, 4);
+    for (next, writers) in [(3, 4), (u64::MAX, 0)] {
+        let mut bench = Bench::attached(4);
+        assert_eq!(bench.said(Frame::Input { next, writers }), Err(Breach::Offset));
+    }
+}
+
+#[test]
+fn a_writer_counts_all_and_gives_back_what_may_have_arrived() {
+    for (next, lost, rest) in [(0, "", "DATA 0 abcdef"), (2, "ab", "DATA 2 cdef"), (9, "abcdef", "")] {
+        let mut bench = Bench::resuming(Progress::default());
+        bench.client.settings.mode = Mode::Input;
+        bench.settle(accept());
+        bench.ack(0, 100);
+        bench.client.input(b"abcdef");
+        bench.sent();
+        bench.client.lost(bench.now);
+        let uncertain = bench.settle(Accept { input_next: next, ..accept() });
+        assert_eq!(String::from_utf8(uncertain).unwrap(), lost);
+        bench.ack(next, 100);
+        assert_eq!(bench.sent().concat(), rest);
+    }
+}
+
+#[test]
+fn what_others_have_sent_is_in_doubt_until_it_is_settled() {
+    let mut bench = Bench::attached(100);
+    bench.client.input(b"abcdef");
+    bench.sent();
+    bench.client.lost(bench.now);
+    // Another client was there, and the connection ends before the first ACK.
+    bench.attach(Accept { epoch: 3, input_next: 4, ..accept() });
+    bench.client.lost(bench.now);
+    assert_eq!(bench.client.progress().queued, b"abcdef");
+    assert_eq!(bench.settle(Accept { epoch: 4, input_next: 4, ..accept() }), b"abcd");
+}
+
+#[test]
+fn input_ends_for_all_when_one_ends_it() {
+    let mut bench = Bench::attached(4);
     bench.client.input(b"gh");
-    let ended = Ack { next: 21, window: 0, end: true, written: None };
+    assert!(bench.client.takes_input());
+    let ended = Ack { next: 0, window: 0, end: true, written: None };
     let event = bench.said(Frame::Ack(ended)).unwrap();
-    assert_eq!(event, Some(Event::Overtaken { uncertain: b"gh".to_vec() }), "it has ended for all");
-    assert_eq!(bench.client.room(), 0);
+    assert_eq!(event, Some(Event::Overtaken { uncertain: b"gh".to_vec() }));
+    assert_eq!((bench.client.room(), bench.client.takes_input()), (0, false));
 }
 
 #[test]
@@ -217,4 +266,85 @@ fn an_observer_sends_no_input_and_a_writer_gets_no_output() {
     bench.ack(70, 100);
     assert_eq!(bench.sent(), ["DATA 70 abc"]);
     assert_eq!(bench.said(Frame::Data { offset: 0, bytes: b"x" }), Err(Breach::Window));
+}
+
+#[test]
+fn a_check_is_answered_behind_all_that_was_to_be_sent() {
+    let mut bench = Bench::attached(4);
+    assert!(!bench.client.is_checked());
+    bench.client.input(b"abcdef");
+    bench.client.check();
+    let mut out = Vec::new();
+    assert!(bench.client.transmit(2, &mut out));
+    assert_eq!(words(&out), ["DATA 0 ab"], "there is more to be sent before");
+    let first = [255, 255, 255, 255, 0, 0, 0, 1];
+    assert_eq!(bench.sent(), ["DATA 2 cd".to_owned(), format!("Ping({first:?})")], "as far as it is granted");
+    assert!(!bench.client.is_checked());
+    bench.said(Frame::Pong([0; 8])).unwrap();
+    assert!(!bench.client.is_checked(), "the answer to something else");
+    // Another one is wanted, so the answer to the first one is not enough.
+    bench.client.check();
+    bench.said(Frame::Pong(first)).unwrap();
+    assert!(!bench.client.is_checked());
+    let second = [255, 255, 255, 255, 0, 0, 0, 2];
+    assert_eq!(bench.sent(), [format!("Ping({second:?})")]);
+    bench.said(Frame::Pong(first)).unwrap();
+    assert!(!bench.client.is_checked());
+    bench.said(Frame::Pong(second)).unwrap();
+    assert!(bench.client.is_checked());
+    bench.client.lost(bench.now);
+    bench.client.check();
+    assert!(!bench.client.is_checked(), "there is nobody to ask");
+}
+
+#[test]
+fn a_check_waits_for_the_first_ack_as_input_does() {
+    let mut bench = Bench::resuming(Progress::default());
+    bench.client.input(b"abc");
+    bench.attach(accept());
+    bench.client.check();
+    assert!(bench.sent().is_empty());
+    bench.ack(0, 100);
+    assert_eq!(bench.sent(), ["DATA 0 abc", "Ping([255, 255, 255, 255, 0, 0, 0, 1])"]);
+}
+
+#[test]
+fn it_has_caught_up_when_all_has_come_that_there_was() {
+    let mut bench = Bench::resuming(Progress::default());
+    assert_eq!(bench.client.caught_up(), None);
+    bench.attach(Accept { output_next: 5, output_ended: true, ..accept() });
+    assert_eq!(bench.client.caught_up(), None);
+    bench.output(0, b"abcde");
+    assert_eq!(bench.client.caught_up(), None, "the end is missing");
+    bench.said(Frame::Fin { offset: 5 }).unwrap();
+    assert_eq!(bench.client.caught_up(), Some(5));
+    bench.client.lost(bench.now);
+    assert_eq!(bench.client.caught_up(), None, "there may be more");
+    bench.attach(Accept { epoch: 2, output_next: 5, ..accept() });
+    bench.client.output.end = None;
+    bench.output(5, b"more");
+    assert_eq!(bench.client.caught_up(), Some(5), "what came since is not waited for");
+}
+
+#[test]
+fn input_that_nobody_takes_any_more_is_given_back() {
+    let ends = [
+        Frame::Reset { offset: 0, errno: 104 },
+        Frame::Destination(Destination::Refused),
+        Frame::Closed(crate::session::frame::Closed::Expired),
+        Frame::Event { offset: 0, kind: crate::session::frame::event::INPUT_LOST, body: &[0; 8] },
+    ];
+    for end in ends {
+        let mut bench = Bench::attached(2);
+        bench.client.input(b"abcd");
+        bench.sent();
+        assert_eq!(bench.client.undelivered(), b"", "somebody may take it still");
+        bench.said(end).unwrap();
+        assert_eq!(bench.client.undelivered(), b"abcd");
+        assert_eq!((bench.client.waiting(), bench.client.room(), bench.client.undelivered()), (0, 0, Vec::new()));
+    }
+    let mut bench = Bench::attached(2);
+    bench.client.input(b"abcd");
+    bench.said(Frame::Fin { offset: 0 }).unwrap();
+    assert_eq!(bench.client.undelivered(), b"", "the other stream goes on");
 }

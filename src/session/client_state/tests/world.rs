@@ -395,12 +395,11 @@ impl Seat {
 
     fn hears(&mut self, event: Event<'_>) {
         match event {
-            Event::Attached { new, uncertain, .. } => {
+            Event::Attached { new, .. } => {
                 if new {
                     self.client.kept();
                 }
                 self.attached += 1;
-                self.uncertain.extend(uncertain);
             }
             Event::Overtaken { uncertain } => self.uncertain.extend(uncertain),
             Event::Output { offset, bytes } => {
