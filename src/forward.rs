@@ -36,6 +36,8 @@ enum Source {
     Client(ClientId),
     /// What the loops tell.
     News,
+    /// The addresses of names to listen at.
+    Answers,
     /// What probes and the watch over certificates tell.
     Told,
     /// The time at which a probe has taken too long.

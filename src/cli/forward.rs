@@ -125,11 +125,18 @@ impl Stop {
         let done = result::<Done>(reply.map_err(|error| asked.no_answer(&error))?)?;
         print("Stopped\n")?;
         match (done.cut, self.drain) {
+            (None, _) | (_, None) if everything && done.warning.is_some() => {
+                Err(Failure::told(printable(done.warning.unwrap_or_default().as_bytes())))
+            }
             (Some(count), Some(limit)) => {
+                settled(&done);
                 let were = if count == 1 { "connection was" } else { "connections were" };
                 Err(Failure::not_in_time(format!("{count} {were} cut: not at an end after {limit}")))
             }
-            _ => Ok(ExitCode::SUCCESS),
+            _ => {
+                settled(&done);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -172,9 +179,13 @@ impl Asked {
 /// Tells what was done but is not as it should be.
 fn settled(done: &Done) {
     if let Some(warning) = &done.warning {
-        // Nobody left to tell is no failure.
-        let _ = writeln!(io::stderr(), "socket-protector: {}", printable(warning.as_bytes()));
+        warn(warning);
     }
+}
+
+fn warn(text: &str) {
+    // Nobody left to tell is no failure.
+    let _ = writeln!(io::stderr(), "socket-protector: {}", printable(text.as_bytes()));
 }
 
 fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {

@@ -217,7 +217,11 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
             let done = serve(options, inherited, &run_dir, verbosity, signals, Some(starter));
             if let Err(failure) = &done {
                 error!("{}", failure.to_string().trim_end());
-                pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
+                pipe.tell(&StartResult {
+                    code: failure.exit_code(),
+                    text: failure.to_string(),
+                    ..StartResult::default()
+                });
             }
             done.map(|()| ExitCode::SUCCESS)
         }
@@ -288,7 +292,7 @@ fn serve(
         signals,
         listeners,
         control,
-        starter: starter.map(|pipe| (pipe, StartResult { code: 0, text })),
+        starter: starter.map(|pipe| (pipe, StartResult { code: 0, text, ..StartResult::default() })),
         logging,
     };
     let max_respawns = options.max_respawns;

@@ -52,25 +52,29 @@ impl AskError {
 /// # Errors
 /// Nobody there, no answer in time, or the connection lost.
 pub fn ask(path: &Path, request: &impl Serialize, timeout: Option<Duration>) -> Result<Reply, AskError> {
-    let stream = connect(path)?;
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let stream = connect(path, deadline)?;
     exchange(stream, request, deadline).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::TimedOut { path: path.into() },
         _ => AskError::Broken { path: path.into(), source },
     })
 }
 
-fn connect(path: &Path) -> Result<UnixStream, AskError> {
+/// An instance that is stuck may have a full backlog: connect(2) waits for it as long as a write may wait, see socket(7).
+fn connect(path: &Path, deadline: Option<Instant>) -> Result<UnixStream, AskError> {
     let connected = || -> io::Result<UnixStream> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // An instance that is stuck has a full backlog, and a blocking connect would wait for it.
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)?;
-        socket.set_nonblocking(false)?;
-        Ok(socket.into())
+        let address = SockAddr::unix(path)?;
+        loop {
+            socket.set_write_timeout(left(deadline)?)?;
+            match socket.connect(&address) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                connected => return connected.map(|()| socket.into()),
+            }
+        }
     };
     connected().map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => AskError::TimedOut { path: path.into() },
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::TimedOut { path: path.into() },
         _ => AskError::Connect { path: path.into(), source },
     })
 }
@@ -81,7 +85,7 @@ fn connect(path: &Path) -> Result<UnixStream, AskError> {
 /// As [`ask`].
 pub fn ask_last(path: &Path, request: &impl Serialize) -> Result<Reply, AskError> {
     let broken = |source| AskError::Broken { path: path.into(), source };
-    let stream = connect(path)?;
+    let stream = connect(path, None)?;
     let mut rest = stream.try_clone().map_err(broken)?;
     let reply = exchange(stream, request, None).map_err(broken)?;
     // End of file, or a reset: either way it is gone.
@@ -89,13 +93,17 @@ pub fn ask_last(path: &Path, request: &impl Serialize) -> Result<Reply, AskError
     Ok(reply)
 }
 
+/// How long may still be waited; `None`: for ever.
+fn left(deadline: Option<Instant>) -> io::Result<Option<Duration>> {
+    match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+        Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
 fn exchange(mut stream: UnixStream, request: &impl Serialize, deadline: Option<Instant>) -> io::Result<Reply> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    let left = |deadline: Option<Instant>| match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-        Some(Duration::ZERO) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-        left => Ok(left),
-    };
     stream.set_write_timeout(left(deadline)?)?;
     stream.write_all(&line)?;
     let mut reader = BufReader::new(stream).take(LONGEST_LINE as u64);

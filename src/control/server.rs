@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -64,11 +64,11 @@ pub struct Server<K> {
     client_key: fn(ClientId) -> K,
 }
 
-/// A client on its way to another process.
+/// A client on its way to another process; `S` is its connection, lent to be sent or owned where it came.
 #[derive(Debug)]
-pub struct Share {
+pub struct Share<S = OwnedFd> {
     /// Its connection.
-    pub socket: OwnedFd,
+    pub socket: S,
     /// It has asked, and waits for an answer.
     pub asked: bool,
     /// The beginning of what it asks.
@@ -279,25 +279,15 @@ impl<K: Copy + Eq + Hash> Server<K> {
         self.file = file_of(&self.path).or(Some((0, 0)));
     }
 
-    /// The socket, for the process that takes over.
-    ///
-    /// # Errors
-    /// Those of fcntl(2), F_DUPFD_CLOEXEC; `NotFound`: another process has it already.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        let listener = self.listener.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        listener.as_fd().try_clone_to_owned()
+    /// The socket, for the process that takes over; `None`: another one has it already.
+    pub fn lend(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(|listener| listener.as_fd())
     }
 
     /// The clients, for the process that takes over: but for those who have not read their answer.
-    ///
-    /// # Errors
-    /// Those of fcntl(2), F_DUPFD_CLOEXEC.
-    pub fn share_clients(&self) -> io::Result<Vec<(ClientId, Share)>> {
-        let share = |(id, client): (&ClientId, &Client)| {
-            let socket = client.stream.as_fd().try_clone_to_owned()?;
-            Ok((*id, Share { socket, asked: client.asked, heard: client.request.clone() }))
-        };
-        self.clients.iter().filter(|(_, client)| client.reply.is_empty()).map(share).collect()
+    pub fn lend_clients(&self) -> impl Iterator<Item = (ClientId, Share<BorrowedFd<'_>>)> {
+        let read = self.clients.iter().filter(|(_, client)| client.reply.is_empty());
+        read.map(|(id, client)| (*id, client.lend()))
     }
 
     /// Takes in a client of another process, where that has left off.
@@ -379,6 +369,10 @@ fn bind(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
 impl Client {
     fn new(stream: Registered<UnixStream>) -> Self {
         Client { stream, request: Vec::new(), searched: 0, reply: Vec::new(), unread: false, asked: false }
+    }
+
+    fn lend(&self) -> Share<BorrowedFd<'_>> {
+        Share { socket: self.stream.as_fd(), asked: self.asked, heard: self.request.clone() }
     }
 
     /// A whole line, when there is one and no answer is under way.

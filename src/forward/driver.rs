@@ -5,6 +5,7 @@
 //! goes from one to the other, and `elsewhere` about what could not go. No byte of a connection comes by here: that is
 //! the business of the relay's loops.
 
+mod directory;
 mod elsewhere;
 mod identity;
 mod leaving;
@@ -14,12 +15,13 @@ mod rehearsal;
 mod requests;
 mod rules;
 mod saving;
+mod starting;
 mod taking_over;
 mod trial;
 
 use super::restart::rest::ToOld;
 use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
-use super::store::{Saved, SavedOptions, Store};
+use super::store::{Saved, SavedOptions, Store, StoreError};
 use super::{DriverError, Settings, Source};
 use crate::control::server::Server;
 use crate::logging::Logging;
@@ -30,19 +32,17 @@ use crate::process::pid_file::PidFile;
 use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
 use elsewhere::{Older, Staying};
 use leaving::Restarting;
-use log::{debug, error, info, warn};
+use log::{debug, info, warn};
 use nix::sys::signal::Signal;
 use requests::Asker;
 use rules::{Listening, Place};
+use starting::Starting;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 pub use taking_over::{Successor, take_over};
 use trial::Trials;
-
-/// Between two looks whether the control socket is still there.
-const SOCKET_CHECK: Duration = Duration::from_secs(1);
 
 /// What a forwarder is given, besides its settings.
 pub struct Equipment {
@@ -69,6 +69,7 @@ struct Parts {
     reactor: Reactor<Source>,
     signals: Registered<Signals>,
     trials: Trials,
+    starting: Starting,
     relay: Relay,
     news: NewsReceiver,
     inherited: Inherited,
@@ -90,6 +91,7 @@ pub struct Driver {
     relay: Relay,
     news: NewsReceiver,
     trials: Trials,
+    starting: Starting,
     requests: HashMap<Request, Asker>,
     /// Every number comes from here, so none is used twice.
     next: u64,
@@ -102,7 +104,11 @@ pub struct Driver {
     store: Store,
     options: SavedOptions,
     /// Why the last change is not saved.
-    unsaved: Option<String>,
+    unsaved: Option<StoreError>,
+    /// What is still to be saved while everything is being stopped.
+    kept: Option<Saved>,
+    /// What is wrong with our directory, as far as it was told.
+    amiss: Option<String>,
     /// How many connections were cut since a stop was asked for.
     cut_in_all: usize,
     since: Instant,
@@ -116,6 +122,8 @@ pub struct Driver {
     staying: Option<Staying>,
     /// Processes before this one, which may have connections.
     older: HashMap<u64, Older>,
+    /// One of them was told to stop, and we stop with it: the same signal may come to us, too.
+    stops_with_older: bool,
     finished: bool,
 }
 
@@ -129,12 +137,14 @@ impl Driver {
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let (sender, receiver) = news(reactor.waker(Source::News)?);
         let trials = Trials::new(reactor.waker(Source::Told)?)?;
+        let starting = Starting::new(&mut reactor)?;
         let control = Server::open(&mut reactor, equipment.control, Source::Control, Source::Client)?;
         let options = equipment.saved.options;
         let parts = Parts {
             reactor,
             signals,
             trials,
+            starting,
             relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
             news: receiver,
             inherited: equipment.inherited,
@@ -144,8 +154,12 @@ impl Driver {
             successor: equipment.successor,
         };
         let mut driver = Driver::of(parts, control, options, settings.stop_timeout)?;
-        let prepared =
-            equipment.saved.rules.iter().map(|rule| driver.prepare(rule)).collect::<Result<Vec<_>, DriverError>>()?;
+        let prepared = equipment
+            .saved
+            .rules
+            .iter()
+            .map(|rule| driver.prepare(rule, None))
+            .collect::<Result<Vec<_>, DriverError>>()?;
         for rule in prepared {
             driver.accept_for(rule)?;
         }
@@ -170,6 +184,7 @@ impl Driver {
             relay: parts.relay,
             news: parts.news,
             trials: parts.trials,
+            starting: parts.starting,
             requests: HashMap::new(),
             next: 0,
             why: None,
@@ -180,6 +195,8 @@ impl Driver {
             store: parts.store,
             options,
             unsaved: None,
+            kept: None,
+            amiss: None,
             cut_in_all: 0,
             since: Instant::now(),
             coming_up: true,
@@ -188,17 +205,18 @@ impl Driver {
             restarting: Restarting::default(),
             staying: None,
             older: HashMap::new(),
+            stops_with_older: false,
             finished: false,
             reactor: parts.reactor,
         };
-        driver.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
+        driver.look_later();
         Ok(driver)
     }
 
     /// Serves until the end.
     ///
     /// # Errors
-    /// When no event can be waited for.
+    /// When no event can be waited for, or the last changes could not be saved.
     pub fn run(mut self) -> Result<(), DriverError> {
         let mut events = Vec::new();
         while !self.finished {
@@ -211,11 +229,21 @@ impl Driver {
             }
             self.reserve.refill();
         }
-        info!("stopped");
+        let left = self.has_left();
+        if self.kept.is_some() {
+            self.try_to_save();
+        }
+        // One that has left has said why it ends: the forwarder has not stopped.
+        if !left {
+            info!("stopped");
+        }
         self.give_restart_up();
         self.relay.stop();
         self.control.leave();
-        Ok(())
+        match self.unsaved {
+            Some(error) if !left => Err(error.into()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn handle(&mut self, event: Event<Source>) {
@@ -224,10 +252,11 @@ impl Driver {
             Source::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
             Source::Client(id) => self.client_event(id, event),
             Source::News => self.hear_news(),
+            Source::Answers => self.hear_answers(),
             Source::Told => self.hear_what_is_told(),
             Source::Probe(id) => self.probe_took_too_long(id),
             Source::Machine => self.input(Input::Deadline),
-            Source::Socket => self.look_after_socket(),
+            Source::Socket => self.look_after_directory(),
             Source::Save => self.try_to_save(),
             Source::Successor => self.hear_successor(event),
             Source::Rest => self.tell_rest(),
@@ -314,15 +343,13 @@ impl Driver {
         let signals = self.signals.pending().collect::<Vec<_>>();
         for signal in signals {
             match signal {
-                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.staying.is_some() => self.cut_the_rest(),
-                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.machine.stopping() => {
-                    info!("{signal}: cutting what is left");
-                    self.input(Input::Stop { stop: Stop::Cut, request: None });
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.staying.is_some() => {
+                    self.told_to_stop_after_all(signal);
                 }
-                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
-                    info!("{signal}: stopping; connections may finish");
-                    self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if std::mem::take(&mut self.stops_with_older) => {
+                    debug!("{signal}, as to the process before this one");
                 }
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => self.told_to_stop(signal.as_str()),
                 Signal::SIGUSR1 => {
                     self.reopen_log();
                     self.tell_older(&ToOld::Reopen);
@@ -334,17 +361,15 @@ impl Driver {
         }
     }
 
-    /// Somebody may have cleaned up the directory.
-    fn look_after_socket(&mut self) {
-        match self.control.make_sure(&mut self.reactor) {
-            Ok(false) => {}
-            Ok(true) => {
-                warn!("the control socket was gone and is there again");
-                // Who has connected already is not told of by an edge that came before we watched.
-                self.reactor.again(Source::Control);
-            }
-            Err(error) => error!("{}", crate::chain(&error)),
+    /// The first time connections may finish, the second time they are cut.
+    fn told_to_stop(&mut self, by: &str) {
+        if self.machine.stopping() {
+            info!("{by}: cutting what is left");
+            self.input(Input::Stop { stop: Stop::Cut, request: None });
+        } else {
+            info!("{by}: stopping; connections may finish");
+            self.keep_what_is_unsaved();
+            self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
         }
-        self.reactor.set_deadline(Source::Socket, Some(Instant::now() + SOCKET_CHECK));
     }
 }

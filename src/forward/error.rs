@@ -88,6 +88,9 @@ pub enum DriverError {
     /// The new process cannot be started.
     #[error(transparent)]
     Spawn(#[from] crate::process::spawn::SpawnError),
+    /// The directory.
+    #[error(transparent)]
+    RunDir(#[from] crate::process::run_dir::RunDirError),
     /// The pid file.
     #[error(transparent)]
     PidFile(#[from] crate::process::pid_file::PidFileError),

@@ -92,12 +92,6 @@ impl SavedOptions {
             trust: if self.trust.is_empty() { saved.trust } else { self.trust },
         }
     }
-
-    /// Whether nothing is given.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == SavedOptions::default()
-    }
 }
 
 /// Values as the text that they are written as.
@@ -142,6 +136,12 @@ pub enum StoreError {
         /// Where and how.
         source: serde_json::Error,
     },
+    /// It is not there, and the one before is.
+    #[error("the saved rules in {} are missing", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// A later version of ours has written it.
     #[error("the saved rules in {} are of version {schema}, which is later than {SCHEMA}", .path.display())]
     Later {
@@ -185,14 +185,27 @@ impl Store {
         Store { directory: directory.to_owned(), last: None, sound: true }
     }
 
-    /// What is saved, or what was before that if it is damaged; `None`: nothing was ever saved.
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file may have gone: the next change to be saved is saved whatever it is.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// What is saved, or what was before that if it is damaged or missing; `None`: nothing was ever saved.
     ///
     /// # Errors
     /// Neither of the two can be read and understood.
     pub fn load(&mut self) -> Result<Option<Loaded>, StoreError> {
         let (present, previous) = (self.directory.join(FILE), self.directory.join(PREVIOUS));
         let damaged = match read(&present) {
-            Ok(None) => return Ok(read(&previous)?.map(|saved| Loaded { saved, instead_of: None })),
+            Ok(None) => {
+                let missing = || Some(StoreError::Missing { path: present.clone() });
+                return Ok(read(&previous)?.map(|saved| Loaded { saved, instead_of: missing() }));
+            }
             Ok(Some(saved)) => {
                 self.last = Some(saved.clone());
                 return Ok(Some(Loaded { saved, instead_of: None }));

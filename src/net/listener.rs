@@ -7,10 +7,12 @@
 //! could take its datagrams away: it gets no option at all.
 
 mod hint;
+mod named;
 #[cfg(test)]
 mod tests;
 mod unix;
 
+pub use named::{bind_at, host_to_look_up};
 use unix::Haste;
 pub use unix::SocketFile;
 
@@ -143,21 +145,14 @@ pub enum ListenError {
 /// # Errors
 /// When its host has no address, the kernel refuses the one it has, or its path is taken.
 pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) -> Result<Bound, ListenError> {
-    let bound = |made: Result<Socket, Refusal>, traffic, backlog| {
-        let bound = made.and_then(|socket| {
-            let address = Address::of(socket.as_fd())?;
-            Ok(Bound { endpoint: listen.clone(), address, traffic, backlog, file: None, socket: socket.into() })
-        });
-        bound.map_err(|refusal| refusal.about(listen))
-    };
     let connections = |Tcp { interface, port, backlog }: &Tcp| {
         let backlog = backlog.unwrap_or(default_backlog);
-        bound(open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
+        bound(listen, open(interface, *port, Some(backlog)), Traffic::Connections, backlog)
     };
     match listen.socket() {
         Listen::Tcp(tcp) => connections(tcp),
         Listen::Tls(tls) => connections(&tls.tcp),
-        Listen::Udp(Udp { interface, port }) => bound(open(interface, *port, None), Traffic::Datagrams, 0),
+        Listen::Udp(Udp { interface, port }) => bound(listen, open(interface, *port, None), Traffic::Datagrams, 0),
         Listen::Unix(unix) => bind_unix(listen, unix, default_backlog, Haste::None),
         Listen::Adopt(adopt) => {
             let (socket, address, traffic) =
@@ -166,6 +161,19 @@ pub fn bind(listen: &Listen, inherited: &mut Inherited, default_backlog: u32) ->
         }
         Listen::Proxied(_) => Err(Refusal::Kernel(io::ErrorKind::Unsupported.into()).about(listen)),
     }
+}
+
+fn bound(
+    listen: &Listen,
+    opened: Result<Socket, Refusal>,
+    traffic: Traffic,
+    backlog: u32,
+) -> Result<Bound, ListenError> {
+    let bound = opened.and_then(|socket| {
+        let address = Address::of(socket.as_fd())?;
+        Ok(Bound { endpoint: listen.clone(), address, traffic, backlog, file: None, socket: socket.into() })
+    });
+    bound.map_err(|refusal| refusal.about(listen))
 }
 
 /// Binds a unix socket in place of one that can listen no more; as [`bind`], but without ever waiting.
@@ -309,9 +317,12 @@ fn signed(backlog: u32) -> i32 {
     i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
-/// IPv4 first: of a name with addresses of both families it is the one that every client can reach.
 fn look_up(name: &str, port: u16) -> Result<SocketAddr, Refusal> {
-    let addresses: Vec<_> = (name, port).to_socket_addrs().map_err(Refusal::Lookup)?.collect();
+    choose(&(name, port).to_socket_addrs().map_err(Refusal::Lookup)?.collect::<Vec<_>>())
+}
+
+/// IPv4 first: of a name with addresses of both families it is the one that every client can reach.
+fn choose(addresses: &[SocketAddr]) -> Result<SocketAddr, Refusal> {
     let chosen = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
     chosen.copied().ok_or(Refusal::NoAddress)
 }

@@ -194,7 +194,7 @@ impl Relay {
     }
 
     /// Takes in what waits in the backlog, and closes the listener; it is closed when this returns. Running connections
-    /// stay, and parked clients are let go.
+    /// stay, and parked clients are let go: each counts on a destination when this returns.
     pub fn stop_listening(&self, id: ListenerId) {
         self.close(id, true);
     }

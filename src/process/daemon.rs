@@ -16,12 +16,14 @@ pub enum Side {
 }
 
 /// How the start in the background went.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct StartResult {
     /// The exit code to end with.
     pub code: u8,
     /// What to tell: on standard output when the code is 0, else on standard error. May be empty.
     pub text: String,
+    /// What to tell on standard error besides. May be empty.
+    pub warning: String,
 }
 
 /// Why there is no daemon.
@@ -42,8 +44,11 @@ pub struct StatusPipe(OwnedFd);
 impl StatusPipe {
     /// Ends the starter's wait. Only the first result counts.
     pub fn tell(&self, result: &StartResult) {
-        let length = (result.text.len() as u64).to_le_bytes();
-        let bytes = [&[result.code], &length[..], result.text.as_bytes()].concat();
+        let mut bytes = vec![result.code];
+        for text in [&result.text, &result.warning] {
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
         if let Ok(mut pipe) = self.0.try_clone().map(File::from) {
             // A starter that has gone needs no answer.
             let _ = pipe.write_all(&bytes);
@@ -97,16 +102,23 @@ pub struct Wait(File);
 impl Wait {
     /// Waits until the daemon tells how the start went, or ends without a word.
     pub fn result(mut self) -> StartResult {
-        self.read()
-            .unwrap_or_else(|_| StartResult { code: 1, text: "socket-protector: ended before it was ready\n".into() })
+        self.read().unwrap_or_else(|_| StartResult {
+            code: 1,
+            text: "socket-protector: ended before it was ready\n".into(),
+            ..StartResult::default()
+        })
     }
 
     fn read(&mut self) -> io::Result<StartResult> {
-        let (mut code, mut length) = ([0], [0; 8]);
+        let mut code = [0];
         self.0.read_exact(&mut code)?;
+        Ok(StartResult { code: code[0], text: self.read_text()?, warning: self.read_text()? })
+    }
+
+    fn read_text(&mut self) -> io::Result<String> {
+        let (mut length, mut text) = ([0; 8], String::new());
         self.0.read_exact(&mut length)?;
-        let mut text = String::new();
         (&self.0).take(u64::from_le_bytes(length)).read_to_string(&mut text)?;
-        Ok(StartResult { code: code[0], text })
+        Ok(text)
     }
 }

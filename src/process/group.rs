@@ -3,6 +3,7 @@
 use nix::unistd::Pid;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// The living processes of a group other than its leader.
@@ -44,6 +45,11 @@ impl Survivors {
     /// Whether there is certainly none.
     pub fn is_empty(&self) -> bool {
         self.pids.is_empty() && !self.uncertain
+    }
+
+    /// For each of them a descriptor that becomes readable when it exits; none for those that have gone.
+    pub fn exit_descriptors(&self) -> Vec<OwnedFd> {
+        self.pids.iter().filter_map(|pid| crate::sys::pidfd_open(Pid::from_raw(*pid)).ok()).collect()
     }
 
     /// Whether one of them has the socket with this inode open.

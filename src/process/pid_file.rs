@@ -18,7 +18,8 @@ mod tests;
 
 use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -32,6 +33,9 @@ use thiserror::Error;
 
 /// To begin again means that another process came or went in between. Nobody meets that many.
 const ATTEMPTS: usize = 1000;
+
+/// How the names of files begin that are on their way.
+const TEMPORARY: &str = ".pid-";
 
 /// A pid file of this process, locked while it lives and removed with it.
 ///
@@ -141,30 +145,53 @@ impl PidFile {
         Ok(())
     }
 
-    /// The locked file, for the process that takes over.
-    ///
-    /// # Errors
-    /// Those of fcntl(2), F_DUPFD_CLOEXEC.
-    pub fn share(&self) -> io::Result<OwnedFd> {
-        self.file.as_fd().try_clone_to_owned()
-    }
-
     /// Another process has taken over: what is at the path is no longer ours.
     pub fn leave(self) {
         // With the lock: to drop it would also release that of the other process, until its own file is in place.
         std::mem::forget(self);
     }
 
-    /// A process that was to take over, and has been killed, may have left what it had prepared.
+    /// A process that was to take over, and has been killed, may have left what it had prepared; or another one that it
+    /// had started. A file has a number in it only once it is locked, so what has one and is not locked is nobody's.
     pub fn clean_up_after(&self, pid: Pid) {
-        let left = temporary_name(&self.path, pid.as_raw().cast_unsigned(), 0);
-        match fs::remove_file(&left) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                log::warn!("cannot remove the temporary file {}: {error}", left.display());
+        remove_left(&temporary_name(&self.path, pid.as_raw().cast_unsigned(), 0));
+        let folder = self.path.parent().and_then(|folder| fs::read_dir(folder).ok());
+        for entry in folder.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !name.as_bytes().starts_with(TEMPORARY.as_bytes()) {
+                continue;
             }
-            Ok(()) | Err(_) => {}
+            // Locked until its removal: it may be another's that is just about to be made.
+            if let Ok(Some(_left)) = abandoned(&entry.path()) {
+                remove_left(&entry.path());
+            }
         }
     }
+}
+
+/// The locked file, for the process that takes over.
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn remove_left(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            log::warn!("cannot remove the temporary file {}: {error}", path.display());
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// A pid file on its way whose maker has gone.
+fn abandoned(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
+    let Some(file) = open(path)? else {
+        return Ok(None);
+    };
+    let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok();
+    Ok(file.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0)))
 }
 
 /// A pid file of this process that is complete and locked, and not yet at its path: another process of ours is still the
@@ -300,7 +327,7 @@ fn write_beside(path: &Path, mode: u32) -> Result<(Temporary, Flock<File>), PidF
 }
 
 fn temporary_name(path: &Path, pid: u32, number: u64) -> PathBuf {
-    path.with_file_name(format!(".pid-{pid}-{number}"))
+    path.with_file_name(format!("{TEMPORARY}{pid}-{number}"))
 }
 
 /// The name of a file on its way, removed unless the file moves away from it.

@@ -122,6 +122,12 @@ impl RunDir {
         }
     }
 
+    /// The directory of an instance that runs, by its absolute path.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// The path, absolute.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -30,8 +30,8 @@ const EPHEMERAL: Range<u16> = 32_768..61_000;
 pub enum Address {
     /// A port of 127.0.0.1.
     Port(u16),
-    /// A unix socket.
-    Socket(PathBuf),
+    /// The path of a unix socket.
+    Socket(String),
 }
 
 /// Why a command cannot be told its address.
@@ -48,6 +48,12 @@ pub enum AddressError {
     /// Every port that we looked at is in use.
     #[error("no port of 127.0.0.1 between {} and {} is free", .0.start, .0.end)]
     NoPort(Range<u16>),
+    /// Where relayed connections go is said by an endpoint, which is text.
+    #[error("the path for {{socket}} is not UTF-8: {}; {{port}} needs no path", .path.display())]
+    NotText {
+        /// The path.
+        path: PathBuf,
+    },
     /// What an earlier generation left at the socket's path is in the way.
     #[error("cannot remove {}", .path.display())]
     Leftover {
@@ -115,9 +121,12 @@ impl Addresses {
             return self.fresh_port().map(|(port, reservation)| (Address::Port(port), reservation));
         }
         let path = self.socket_path(number);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AddressError::Leftover { path, source }),
-            Ok(()) | Err(_) => Ok((Address::Socket(path), None)),
+        match (std::fs::remove_file(&path), path.to_str()) {
+            (Err(source), _) if source.kind() != io::ErrorKind::NotFound => {
+                Err(AddressError::Leftover { path, source })
+            }
+            (_, Some(text)) => Ok((Address::Socket(text.to_owned()), None)),
+            (_, None) => Err(AddressError::NotText { path }),
         }
     }
 
@@ -167,7 +176,7 @@ impl Address {
     pub fn fill(&self, command: &[OsString]) -> Vec<OsString> {
         let (word, value) = match self {
             Address::Port(port) => (PORT_WORD, port.to_string().into_bytes()),
-            Address::Socket(path) => (SOCKET_WORD, path.as_os_str().as_bytes().to_vec()),
+            Address::Socket(path) => (SOCKET_WORD, path.clone().into_bytes()),
         };
         command.iter().map(|argument| replace(argument, word, &value)).collect()
     }
@@ -184,7 +193,7 @@ impl Address {
     pub fn socket(&self) -> Option<&Path> {
         match self {
             Address::Port(_) => None,
-            Address::Socket(path) => Some(path),
+            Address::Socket(path) => Some(Path::new(path)),
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["relay", name, ..] => crate::relay::run(name, &words[2..]),
         ["successor", last, ..] => successor::run(last.parse().unwrap()),
         ["successor_says", words] => successor::says(words),
+        ["successor_hears", file] => successor::hears(file.as_ref()),
         ["successor_records", file] => successor::records(file.as_ref()),
         ["probe", file] => probe::run(file.as_ref()),
         ["probed", late, what, until] => probed::run(milliseconds(late), what, milliseconds(until)),

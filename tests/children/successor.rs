@@ -50,6 +50,24 @@ pub(super) fn records(file: &Path) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Takes everything, and writes down the lines that the old process says then, without ever serving.
+pub(super) fn hears(file: &Path) -> ExitCode {
+    let stream = stdin();
+    drop(line(&stream));
+    (&stream).write_all(b"{\"ready\":1}\n").unwrap();
+    let held = descriptors(&stream, &line(&stream));
+    (&stream).write_all(b"\"registered\"\n").unwrap();
+    assert_eq!(line(&stream), "commit");
+    (&stream).write_all(b"\"taken\"\n").unwrap();
+    let mut heard = String::new();
+    while heard.matches("\"stop\"").count() < 2 {
+        heard += &format!("{}\n", line(&stream));
+        std::fs::write(file, &heard).unwrap();
+    }
+    drop(held);
+    ExitCode::SUCCESS
+}
+
 fn stdin() -> UnixStream {
     UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap())
 }

@@ -2,10 +2,15 @@
 
 use super::place::{Backend, Place, client, free_port, free_source};
 use crate::harness::ran::Running;
-use crate::harness::{PATIENCE, Scene, scene, trials};
+use crate::harness::{PATIENCE, Scene, eventually, scene, trials};
+use nix::fcntl::{Flock, FlockArg};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 trials![
+    what_is_for_the_start_alone_is_refused_for_one_that_runs,
+    a_start_that_was_overtaken_passes_a_warning_on,
     help_is_complete,
     completions_and_manual_pages_know_it,
     a_bad_endpoint_has_a_mark_under_its_place,
@@ -172,4 +177,37 @@ fn time_limits_reach_the_connections() {
     open.send("hello\n");
     drop((first, second));
     open.ends();
+}
+
+fn what_is_for_the_start_alone_is_refused_for_one_that_runs() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    place.start(&free_source().0, &a.endpoint());
+    let (source, address) = free_source();
+    for option in [["--log-file", "other.log"], ["--threads", "2"], ["--idle-timeout", "1m"]] {
+        let ran = place.run(&["start", option[0], option[1], &source, &a.endpoint()]).expect(2).complains();
+        ran.says(option[0]).says("running already");
+        assert_eq!(place.rows().len(), 1);
+    }
+    // How much is logged is no reason to refuse, since those options are everywhere.
+    let ran = place.run(&["start", "-v", &source, &a.endpoint()]).expect(0).complains();
+    assert_eq!(ran.out, "Started\n");
+    ran.says("-v").says("running already");
+    client(address, "a");
+}
+
+/// This trial is the other forwarder, which has the pid file and, later, the control socket.
+fn a_start_that_was_overtaken_passes_a_warning_on() {
+    let place = Place::new();
+    let file = std::fs::File::create(place.path("forward.pid")).unwrap();
+    let _lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+    let starts = place.begin(&["start", &free_source().0, "tcp:127.0.0.1:1"]);
+    // It has found nobody to ask, and is in the background by now.
+    eventually("it has gone on", || place.scene.processes().len() > 1);
+    let listener = UnixListener::bind(place.path("forward.sock")).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).unwrap();
+    (&stream).write_all(b"{\"ok\":true,\"result\":{\"warning\":\"done, but not saved\"}}\n").unwrap();
+    let ran = starts.finish(PATIENCE).expect(0).complains().says("done, but not saved");
+    assert_eq!(ran.out, "Started\n");
 }

@@ -1,14 +1,21 @@
 //! The control socket of a forwarder.
 
 use super::place::{Backend, Place, client, free_source, row};
-use crate::harness::{PATIENCE, eventually, trials, trials_of_root};
+use crate::harness::process::{send, stopped};
+use crate::harness::{PATIENCE, eventually, stays, trials, trials_of_root};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::Duration;
 
 trials![
     a_socket_that_was_removed_is_made_again,
+    a_directory_that_was_removed_is_made_again,
+    a_directory_that_has_another_forwarder_by_now_is_left_to_it,
+    a_directory_that_cannot_be_made_is_told_of_once,
     garbage_harms_nobody,
     a_crowd_of_silent_clients_harms_nobody,
     status_shows_the_forwarder_too,
@@ -66,10 +73,78 @@ fn a_socket_that_was_removed_is_made_again() {
         eventually("it is there again", || UnixStream::connect(place.path("forward.sock")).is_ok());
         assert_eq!(place.rows()[0], row(&source, &b.endpoint(), 0, "active"));
     }
+    let pid = place.pid();
+    std::fs::remove_file(place.path("forward.pid")).unwrap();
+    eventually("the pid file is there again, too", || place.file("forward.pid") == format!("{pid}\n"));
     drop(held);
     waits.finish(PATIENCE).expect(0);
     place.run(&["stop"]).expect(0);
     assert!(!place.path("forward.sock").exists());
+}
+
+fn a_directory_that_was_removed_is_made_again() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let (mut held, pid, directory) = (client(address, "a"), place.pid(), place.path(""));
+    std::fs::remove_dir_all(&directory).unwrap();
+    eventually("it is there again", || UnixStream::connect(place.path("forward.sock")).is_ok());
+    let mode = if nix::unistd::geteuid().is_root() { 0o711 } else { 0o700 };
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, mode);
+    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 1, "active")]);
+    held.ask("a");
+    // With all that was in it.
+    assert_eq!(place.pid(), pid);
+    place.run(&["start"]).expect(1).complains();
+    assert!(place.file("forward.json").contains(&source));
+    // A look that comes later has more to tell, and nothing of the directory.
+    std::fs::remove_file(place.path("forward.sock")).unwrap();
+    place.wait_log("the control socket was gone and is there again");
+    let log = place.file("forward.log");
+    assert_eq!(log.matches(directory.to_str().unwrap().trim_end_matches('/')).count(), 1, "{log}");
+    place.kill();
+    place.run(&["start"]).expect(0);
+    client(address, "a");
+}
+
+fn a_directory_that_has_another_forwarder_by_now_is_left_to_it() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let ((first, address), (second, _)) = (free_source(), free_source());
+    place.start(&first, &a.endpoint());
+    let pid = place.pid();
+    send(pid, Signal::SIGSTOP);
+    eventually("it is stopped", || stopped(pid));
+    std::fs::remove_dir_all(place.path("")).unwrap();
+    place.start(&second, &a.endpoint());
+    let other = place.pid();
+    send(pid, Signal::SIGCONT);
+    client(address, "a");
+    // It looks every second.
+    let rows = [row(&second, &a.endpoint(), 0, "active")];
+    stays("the other one answers", Duration::from_millis(2500), || place.rows() == rows);
+    assert_eq!(place.pid(), other);
+    send(pid, Signal::SIGTERM);
+    place.wait_end(pid);
+    assert_eq!(place.rows(), rows);
+    place.run(&["stop"]).expect(0);
+}
+
+fn a_directory_that_cannot_be_made_is_told_of_once() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let (pid, directory, aside) = (place.pid(), place.scene.path("run"), place.scene.path("aside"));
+    std::fs::rename(&directory, &aside).unwrap();
+    std::fs::write(&directory, "in its place").unwrap();
+    let told = || place.scene.read("aside/forward.log").matches("trying again until it works").count();
+    eventually("it is told", || told() == 1);
+    // That is looked for every second.
+    stays("it is told once", Duration::from_millis(2500), || told() == 1);
+    client(address, "a");
+    std::fs::remove_file(&directory).unwrap();
+    eventually("it is there", || UnixStream::connect(place.path("forward.sock")).is_ok());
+    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 0, "active")]);
+    assert_eq!(place.pid(), pid);
 }
 
 fn garbage_harms_nobody() {

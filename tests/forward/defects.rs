@@ -1,7 +1,7 @@
 //! What grace does wrong, each by its number, and what is right instead.
 
 use super::place::{Backend, Client, MOMENT, Place, client, free_source, row};
-use crate::harness::{PATIENCE, trials};
+use crate::harness::{PATIENCE, stays, trials};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -214,8 +214,8 @@ fn d10_stop_can_drain_and_wait_has_a_limit() {
     place.start(&source, &a.endpoint());
     let mut held = client(address, "a");
     let mut stops = place.begin(&["stop", "--drain"]);
-    std::thread::sleep(MOMENT);
-    assert!(stops.runs(), "a connection runs");
+    // A connection runs.
+    stays("it drains", MOMENT, || stops.runs());
     held.ask("a");
     drop(held);
     let ran = stops.finish(PATIENCE).expect(0);

@@ -1,7 +1,7 @@
 //! What users of grace rely on, each behaviour by its number in the order of grace's own tests.
 
 use super::place::{Backend, Client, MOMENT, Place, client, free_source, row, unix_backend};
-use crate::harness::trials;
+use crate::harness::{stays, trials};
 use nix::sys::signal::Signal;
 
 trials![
@@ -137,8 +137,7 @@ fn b07_a_destination_is_drained_only_when_it_is_a_former_one() {
     place.switch(&source, &b.endpoint());
     let mut one = place.begin(&["wait", &source]);
     let mut two = place.begin(&["wait", &source]);
-    std::thread::sleep(MOMENT);
-    assert!(one.runs() && two.runs(), "something runs on it still");
+    stays("both wait, since something runs on it still", MOMENT, || one.runs() && two.runs());
     drop(held);
     one.finish(crate::harness::PATIENCE).expect(0);
     two.finish(crate::harness::PATIENCE).expect(0);
@@ -156,8 +155,8 @@ fn b08_switching_back_keeps_the_count() {
     assert_eq!(place.rows(), [row(&source, &a.endpoint(), 2, "active"), row(&source, &b.endpoint(), 1, "inactive")]);
     let mut waits = place.begin(&["wait", &source]);
     drop(on_a);
-    std::thread::sleep(MOMENT);
-    assert!(waits.runs(), "what ends on the current destination is not waited for, and b is in use");
+    // What ends on the current destination is not waited for, and b is in use.
+    stays("it waits", MOMENT, || waits.runs());
     drop(on_b);
     waits.finish(crate::harness::PATIENCE).expect(0);
     assert_eq!(place.rows(), [row(&source, &a.endpoint(), 1, "active")]);
@@ -272,16 +271,14 @@ fn b16_wait_answers_only_when_it_is_so() {
     let held = client(address, "a");
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
-    std::thread::sleep(MOMENT);
-    assert!(waits.runs());
+    stays("it waits", MOMENT, || waits.runs());
     // Switching back empties what is waited for, too.
     place.switch(&source, &a.endpoint());
     waits.finish(crate::harness::PATIENCE).expect(0);
     // And one who waits while the forwarder dies is told so.
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
-    std::thread::sleep(MOMENT);
-    assert!(waits.runs());
+    stays("it waits", MOMENT, || waits.runs());
     let pid = place.pid();
     crate::harness::process::send(pid, Signal::SIGKILL);
     place.wait_end(pid);

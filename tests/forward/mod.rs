@@ -4,6 +4,7 @@ mod command_line;
 mod control;
 mod defects;
 mod grace;
+mod hand_over;
 mod peers;
 mod place;
 mod restart;
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         control::all(),
         defects::trials(),
         grace::trials(),
+        hand_over::all(),
         peers::trials(),
         restart::trials(),
         restart_failures::trials(),

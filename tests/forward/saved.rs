@@ -1,7 +1,9 @@
 //! What outlasts the process: rules, options, damage, and a disk that takes nothing.
 
 use super::place::{Backend, Place, client, free_source, row};
+use crate::harness::process::{Exit, send};
 use crate::harness::trials;
+use nix::sys::signal::Signal;
 
 trials![
     after_a_kill_the_last_switched_state_is_served,
@@ -9,6 +11,9 @@ trials![
     a_file_of_a_later_version_is_left_alone,
     rules_that_cannot_be_served_are_told_of_and_stay_saved,
     what_cannot_be_saved_is_done_and_told,
+    what_could_not_be_saved_is_saved_at_the_end,
+    what_cannot_be_saved_to_the_end_is_told_by_the_end,
+    a_missing_file_gives_way_to_the_one_before,
     options_are_saved_and_can_be_given_anew,
     a_bare_start_without_rules_fails,
     a_directory_that_is_not_ours_is_refused,
@@ -154,4 +159,67 @@ fn a_directory_that_is_not_ours_is_refused() {
     client(address, "a");
     place.run(&["-d", new.to_str().unwrap(), "ls"]).expect(0);
     place.run(&["-d", new.to_str().unwrap(), "stop"]).expect(0);
+}
+
+/// In the way of every new file of saved rules.
+fn obstacle(place: &Place) -> std::path::PathBuf {
+    let obstacle = place.path(".forward.json.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    obstacle
+}
+
+fn what_could_not_be_saved_is_saved_at_the_end() {
+    for by_signal in [false, true] {
+        let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+        let (source, address) = free_source();
+        place.start(&source, &a.endpoint());
+        let obstacle = obstacle(&place);
+        place.run(&["switch", &source, &b.endpoint()]).expect(0).complains().says("cannot save the rules");
+        std::fs::remove_dir(obstacle).unwrap();
+        let pid = place.pid();
+        if by_signal {
+            send(pid, Signal::SIGTERM);
+        } else {
+            assert_eq!(place.run(&["stop"]).expect(0).err, "");
+        }
+        assert_eq!(place.wait_end(pid), Exit::Code(0));
+        assert!(place.file("forward.json").contains(&b.endpoint()));
+        place.run(&["start"]).expect(0);
+        client(address, "b");
+    }
+}
+
+fn what_cannot_be_saved_to_the_end_is_told_by_the_end() {
+    for by_signal in [false, true] {
+        let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+        let (source, _) = free_source();
+        place.start(&source, &a.endpoint());
+        let before = place.file("forward.json");
+        obstacle(&place);
+        place.run(&["switch", &source, &b.endpoint()]).expect(0).complains();
+        let pid = place.pid();
+        if by_signal {
+            send(pid, Signal::SIGTERM);
+        } else {
+            let ran = place.run(&["stop"]).expect(1).complains().says("cannot save the rules");
+            assert_eq!(ran.out, "Stopped\n");
+        }
+        assert_eq!(place.wait_end(pid), Exit::Code(1));
+        assert_eq!(place.file("forward.json"), before);
+    }
+}
+
+fn a_missing_file_gives_way_to_the_one_before() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    place.switch(&source, &b.endpoint());
+    place.run(&["stop"]).expect(0);
+    std::fs::remove_file(place.path("forward.json")).unwrap();
+    let ran = place.run(&["start"]).expect(0);
+    assert_eq!(ran.out, "Started\n");
+    ran.complains().says("forward.json are missing").says("before those");
+    assert!(place.file("forward.log").contains("forward.json are missing"));
+    client(address, "a");
+    assert!(place.file("forward.json").contains(&a.endpoint()));
 }

@@ -2,10 +2,12 @@
 
 use super::place::{Backend, Client, MOMENT, Place, client, free_source, row};
 use crate::harness::process::{Exit, alive, send, stopped};
-use crate::harness::{PATIENCE, eventually, trials};
+use crate::harness::{PATIENCE, eventually, stays, trials};
 use nix::sys::signal::Signal;
 
 trials![
+    parked_clients_are_served_before_a_drain_ends,
+    parked_clients_of_a_drain_go_on_at_a_restart,
     stop_cuts_what_runs,
     stop_of_a_rule_cuts_only_that,
     a_drain_that_takes_too_long_is_cut_and_that_is_told,
@@ -150,8 +152,8 @@ fn a_stopped_process_that_goes_on_has_lost_nothing() {
     eventually("it is stopped", || stopped(pid));
     let mut new = Client::connect(address);
     new.send("hello\n");
-    let switches = place.begin(&["switch", &source, &b.endpoint()]);
-    std::thread::sleep(MOMENT);
+    let mut switches = place.begin(&["switch", &source, &b.endpoint()]);
+    stays("nobody answers", MOMENT, || switches.runs());
     send(pid, Signal::SIGCONT);
     switches.finish(PATIENCE).expect(0);
     held.ask("a");
@@ -190,4 +192,50 @@ fn a_socket_file_of_a_listener_goes_with_its_rule() {
     let taken = format!("unix:{}", place.scene.path("file").display());
     place.run(&["start", &taken, &a.endpoint()]).expect(1).complains().says("not a socket");
     assert_eq!(place.scene.read("file"), "precious");
+}
+
+/// A rule with so many clients that wait.
+fn paused(place: &Place, a: &Backend, count: usize) -> (String, Vec<Client<std::net::TcpStream>>) {
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    place.quietly(&["pause", &source]);
+    let clients = (0..count).map(|_| {
+        let mut client = Client::connect(address);
+        client.send("hello\n");
+        client
+    });
+    let clients = clients.collect();
+    place.wait_list("all are parked", |list| list.to_string().contains(&format!("\"parked\":{count}")));
+    (source, clients)
+}
+
+fn parked_clients_are_served_before_a_drain_ends() {
+    for all in [false, true] {
+        let (place, a) = (Place::new(), Backend::new("a"));
+        let (source, mut parked) = paused(&place, &a, 200);
+        let stop = if all { vec!["stop", "--drain"] } else { vec!["stop", &source, "--drain"] };
+        let mut stops = place.begin(&stop);
+        for client in &mut parked {
+            assert_eq!(client.line(), "a hello");
+        }
+        assert!(stops.runs(), "it ends before its connections");
+        drop(parked);
+        assert_eq!(stops.finish(PATIENCE).expect(0).out, "Stopped\n");
+        assert_eq!(a.accepted(), 200);
+    }
+}
+
+fn parked_clients_of_a_drain_go_on_at_a_restart() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, mut parked) = paused(&place, &a, 200);
+    let (other, _) = free_source();
+    place.start(&other, &a.endpoint());
+    let stops = place.begin(&["stop", &source, "--drain"]);
+    place.wait_list("it drains", |list| list.to_string().contains("\"draining\":true"));
+    place.quietly(&["restart"]);
+    for client in &mut parked {
+        assert_eq!(client.line(), "a hello");
+    }
+    drop(parked);
+    assert_eq!(stops.finish(PATIENCE).expect(0).out, "Stopped\n");
 }

@@ -1,8 +1,8 @@
 //! Waiting until a former destination is out of use.
 
 use super::place::{Backend, MOMENT, Place, client, free_source, row};
-use crate::harness::process::{Exit, alive, send};
-use crate::harness::{PATIENCE, eventually, trials};
+use crate::harness::process::{Exit, alive, send, stopped};
+use crate::harness::{PATIENCE, eventually, stays, trials};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 trials![
     a_timeout_has_its_own_exit_code_and_touches_nothing,
+    only_the_time_that_was_asked_for_ends_a_wait,
     one_who_waits_and_is_killed_leaves_nothing_behind,
     a_crowd_that_waits_keeps_nobody_from_asking,
     a_wait_for_all_rules_and_for_one,
@@ -31,6 +32,28 @@ fn a_timeout_has_its_own_exit_code_and_touches_nothing() {
     held.ask("a");
     drop(held);
     place.quietly(&["wait", &source, "--timeout", "20s"]);
+}
+
+/// Whoever comes while the forwarder stands still, and so many have come before that the kernel keeps no more for it.
+fn only_the_time_that_was_asked_for_ends_a_wait() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    place.start(&free_source().0, &a.endpoint());
+    let pid = place.pid();
+    send(pid, Signal::SIGSTOP);
+    eventually("it is stopped", || stopped(pid));
+    let path = socket2::SockAddr::unix(place.path("forward.sock")).unwrap();
+    let connected = || {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.connect(&path).ok().map(|()| socket)
+    };
+    let crowd = std::iter::from_fn(connected).collect::<Vec<_>>();
+    let mut waits = [place.begin(&["wait", "--timeout", "60s"]), place.begin(&["wait"])];
+    place.run(&["wait", "--timeout", "300ms"]).expect(3).complains().says("300ms");
+    stays("they wait for their turn", MOMENT, || waits.iter_mut().all(|waits| waits.runs()));
+    drop(crowd);
+    send(pid, Signal::SIGCONT);
+    waits.into_iter().for_each(|waits| drop(waits.finish(PATIENCE).expect(0)));
 }
 
 fn one_who_waits_and_is_killed_leaves_nothing_behind() {
@@ -88,8 +111,8 @@ fn a_wait_for_all_rules_and_for_one() {
     place.switch(&two, &b.endpoint());
     place.quietly(&["wait", &two]);
     let mut waits = place.begin(&["wait"]);
-    std::thread::sleep(MOMENT);
-    assert!(waits.runs(), "the first rule has a connection on a former destination");
+    // The first rule has a connection on a former destination.
+    stays("it waits", MOMENT, || waits.runs());
     drop(held);
     waits.finish(PATIENCE).expect(0);
 }
@@ -109,8 +132,7 @@ fn a_wait_goes_on_with_a_rule_that_drains() {
     let mut stops = place.begin(&["stop", &source, "--drain"]);
     place.wait_rows(&[row(&source, &a.endpoint(), 1, "inactive")]);
     let mut waits = place.begin(&["wait", &source]);
-    std::thread::sleep(MOMENT);
-    assert!(waits.runs() && stops.runs());
+    stays("both wait", MOMENT, || waits.runs() && stops.runs());
     held.ask("a");
     drop(held);
     waits.finish(PATIENCE).expect(0);
@@ -124,8 +146,7 @@ fn a_wait_for_what_is_cut_fails() {
     let mut held = client(address, "a");
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
-    std::thread::sleep(MOMENT);
-    assert!(waits.runs());
+    stays("it waits", MOMENT, || waits.runs());
     place.run(&["stop", &source]).expect(0);
     held.ends();
     waits.finish(PATIENCE).expect(1).complains().says("cut");
@@ -137,8 +158,9 @@ fn there_is_no_bar_where_there_is_no_terminal() {
     place.start(&source, &a.endpoint());
     let held = client(address, "a");
     place.switch(&source, &b.endpoint());
-    let waits = place.begin(&["wait", &source]);
-    std::thread::sleep(MOMENT * 2);
+    let mut waits = place.begin(&["wait", &source]);
+    // A bar would have been drawn by then, more than once.
+    stays("it waits", MOMENT * 2, || waits.runs());
     drop(held);
     let ran = waits.finish(PATIENCE).expect(0);
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", ""));

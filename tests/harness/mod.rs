@@ -45,6 +45,24 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     until(what, PATIENCE, || if holds() { Ok(()) } else { Err("not so".to_owned()) });
 }
 
+/// Looks again and again for so long, and fails as soon as it is not so. For what no later event can show.
+#[track_caller]
+pub(crate) fn stays(what: &str, window: Duration, holds: impl FnMut() -> bool) {
+    assert!(holds_for(window, holds), "it is no longer so that {what}");
+}
+
+/// Whether it is so at every look for so long.
+pub(crate) fn holds_for(window: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + window;
+    while Instant::now() < deadline {
+        if !holds() {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    holds()
+}
+
 /// Builds the list of a module's trials, each named after its function.
 macro_rules! trials {
     ($($name:ident),+ $(,)?) => {

@@ -15,6 +15,7 @@ bodies![
     a_parked_client_that_leaves_is_forgotten_and_makes_room,
     thousands_of_silent_clients_of_a_paused_listener_cost_little,
     a_cut_ends_parked_clients_too,
+    parked_clients_of_a_listener_that_stops_count_at_once,
     a_listener_that_stops_lets_its_parked_clients_go,
 ];
 
@@ -136,4 +137,20 @@ fn a_listener_that_stops_lets_its_parked_clients_go() {
         assert_eq!(u32::from_be_bytes(said), number);
         exchange(client, &mut server);
     }
+}
+
+/// Those in the backlog, too, of whom no more could be parked. Or whoever drains would take them for nobody.
+fn parked_clients_of_a_listener_that_stops_count_at_once() {
+    const CLIENTS: u32 = 400;
+    let scene = Scene::with(Settings { most_parked: 300, ..settings() });
+    scene.relay.pause(scene.listener);
+    let clients: Vec<_> = (0..CLIENTS).map(|number| numbered(&scene, number)).collect();
+    until_parked(&scene, 300);
+    scene.relay.stop_listening(scene.listener);
+    assert_eq!(scene.counts().total, u64::from(CLIENTS));
+    assert!(!scene.destination.watch());
+    let order: Vec<_> = (0..CLIENTS).map(|_| next_number(&scene)).collect();
+    assert!(order.iter().copied().eq(0..CLIENTS), "{order:?}");
+    drop(clients);
+    scene.until_none_is_left();
 }

@@ -17,6 +17,7 @@ use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, until};
 trials![
     reloads_under_load_lose_nothing_of_programs_that_die_at_once,
     a_unix_socket_does_as_well,
+    a_run_directory_that_is_no_text_is_refused_for_sockets_alone,
     the_port_is_in_the_arguments_and_in_the_environment,
     a_running_connection_stays_with_its_generation,
     a_drain_that_takes_too_long_ends_with_its_connections,
@@ -260,6 +261,30 @@ fn one_that_wants_to_be_told_is_told_by_a_probe_too() {
         let heard = std::fs::read(heard).unwrap();
         assert!(heard.starts_with(expected.as_bytes()), "{version}: {:?}", String::from_utf8_lossy(&heard));
     }
+}
+
+/// Endpoints are text, and that of a socket has its path in it.
+fn a_run_directory_that_is_no_text_is_refused_for_sockets_alone() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = crate::harness::Scene::new();
+    let directory = scene.path("run").join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let run = |word: &str| {
+        let mut command = std::process::Command::new(crate::harness::scene::binary());
+        scene.mark(&mut command).arg("--run-dir").arg(&directory);
+        command.args(["-f", "--name", "it", "--pass", "relay", "0", "--"]).args(self::command(&[word]));
+        crate::harness::ran::Running::start(&mut command)
+    };
+    let ran = run("{socket}").finish(PATIENCE).expect(1).complains();
+    ran.says("is not UTF-8").says("{socket}").says("it.child");
+    // A port needs no path.
+    let serves = run("{port}");
+    eventually("it serves", || {
+        let mut command = std::process::Command::new(crate::harness::scene::binary());
+        scene.mark(&mut command).arg("--run-dir").arg(&directory).args(["status", "it"]);
+        crate::harness::ran::Running::start(&mut command).finish(PATIENCE).out.contains("serving")
+    });
+    process::send(serves.pid(), Signal::SIGTERM);
+    serves.finish(PATIENCE).expect(0);
 }
 
 fn wrong_use_is_told() {

@@ -1,6 +1,6 @@
 //! `start`: how a forwarder comes up, or a running one gets a further rule.
 
-use super::{Asked, PATIENCE_TO_LISTEN, destination, result, settled, source};
+use super::{Asked, PATIENCE_TO_LISTEN, destination, result, settled, source, warn as warn_of};
 use crate::cli::value::{Time, TimeOrNever};
 use crate::cli::{Common, Failure};
 use crate::control::client::ask;
@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const STARTED: &str = "Started\n";
 /// Between two attempts to ask one that is coming up.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What follows what is said at the start alone.
+const ALREADY: &str = "is for the forwarder's start, and it is running already";
 /// What follows damage.
 const INSTEAD: &str = "; serving the rules that were saved before those";
 
@@ -84,6 +86,8 @@ struct Plan {
     verbosity: i16,
     successor: Option<Vec<OsString>>,
     foreground: bool,
+    /// Nothing is given that another forwarder, which was faster, would have to be started with.
+    may_be_added: bool,
 }
 
 impl Start {
@@ -91,12 +95,11 @@ impl Start {
         if self.take_over {
             return self.take_over(asked, common, signals);
         }
-        let rule = self.rule()?;
-        let options = self.options();
+        let (rule, options) = (self.rule()?, self.options());
         Settings::of(&options).map_err(|error| Failure::failed(&error).code(2))?;
         if let Some(rule) = &rule
             && !self.foreground
-            && let Some(code) = add(asked, rule, &options)?
+            && let Some(code) = self.add(asked, rule, common)?
         {
             signals.release();
             return Ok(code);
@@ -117,6 +120,7 @@ impl Start {
             verbosity: common.verbosity(),
             successor,
             foreground: self.foreground,
+            may_be_added: self.for_the_forwarder().is_empty(),
         };
         if self.foreground {
             stray::deal_with(Stray::CloseOnExec);
@@ -130,6 +134,9 @@ impl Start {
                 let result = wait.result();
                 let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
                 let _ = to.write_all(result.text.as_bytes());
+                if !result.warning.is_empty() {
+                    warn_of(&result.warning);
+                }
                 Ok(ExitCode::from(result.code))
             }
             Side::Daemon(pipe) => {
@@ -138,7 +145,11 @@ impl Start {
                 let done = plan.serve(asked, signals, Some(starter));
                 if let Err(failure) = &done {
                     error!("{}", failure.to_string().trim_end());
-                    pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
+                    pipe.tell(&StartResult {
+                        code: failure.exit_code(),
+                        text: failure.to_string(),
+                        ..StartResult::default()
+                    });
                 }
                 done.map(|()| ExitCode::SUCCESS)
             }
@@ -194,6 +205,42 @@ impl Start {
         Some(command)
     }
 
+    /// Adds the rule to the forwarder that runs; `None`: none does.
+    fn add(&self, asked: &Asked, rule: &SavedRule, common: &Common) -> Result<Option<ExitCode>, Failure> {
+        let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
+        let refused = self.for_the_forwarder();
+        if !refused.is_empty() && ask(&asked.socket, &Request::Status, Some(super::PATIENCE)).is_ok() {
+            return Err(Failure::usage(format!("{} {ALREADY}", refused.join(", "))));
+        }
+        match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
+            Err(error) if error.is_nobody() => Ok(None),
+            Err(error) => Err(Failure::failed(&error)),
+            Ok(reply) => {
+                let done = result::<Done>(reply)?;
+                settled(&done);
+                if common.verbosity() != 0 {
+                    warn_of(&format!("-v and -q change nothing: how much is logged {ALREADY}"));
+                }
+                super::print(&started(done.listening.as_deref())).map(Some)
+            }
+        }
+    }
+
+    /// Those options that are given which hold for the forwarder and not for a rule.
+    fn for_the_forwarder(&self) -> Vec<&'static str> {
+        let given = [
+            ("--connect-timeout", self.connect_timeout.is_some()),
+            ("--idle-timeout", self.idle_timeout.is_some()),
+            ("--half-closed-timeout", self.half_closed_timeout.is_some()),
+            ("--proxy-header-timeout", self.proxy_header_timeout.is_some()),
+            ("--trust", !self.trust.is_empty()),
+            ("--threads", self.threads.is_some()),
+            ("--stop-timeout", self.stop_timeout.is_some()),
+            ("--log-file", self.log_file.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
+
     fn rule(&self) -> Result<Option<SavedRule>, Failure> {
         match (&self.source, &self.destination) {
             (Some(from), Some(to)) => {
@@ -237,24 +284,6 @@ fn program() -> PathBuf {
     named.filter(same).unwrap_or(ours)
 }
 
-/// Adds the rule to the forwarder that runs; `None`: none does.
-fn add(asked: &Asked, rule: &SavedRule, options: &SavedOptions) -> Result<Option<ExitCode>, Failure> {
-    let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
-    if !options.is_empty() && ask(&asked.socket, &Request::Status, Some(super::PATIENCE)).is_ok() {
-        let text = "options of 'forward start' are for the forwarder's start, and it is running already";
-        return Err(Failure::usage(text));
-    }
-    match ask(&asked.socket, &request, Some(PATIENCE_TO_LISTEN)) {
-        Err(error) if error.is_nobody() => Ok(None),
-        Err(error) => Err(Failure::failed(&error)),
-        Ok(reply) => {
-            let done = result::<Done>(reply)?;
-            settled(&done);
-            super::print(&started(done.listening.as_deref())).map(Some)
-        }
-    }
-}
-
 /// Another start was faster: it gets our rule, as soon as it can be asked.
 fn add_to_faster(asked: &Asked, rule: &SavedRule, pipe: &StatusPipe) -> Result<(), Failure> {
     let request = Request::Start { source: rule.source.clone(), destination: rule.destination.clone() };
@@ -264,8 +293,9 @@ fn add_to_faster(asked: &Asked, rule: &SavedRule, pipe: &StatusPipe) -> Result<(
             Err(error) if error.is_nobody() && Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
             Err(error) => return Err(asked.no_answer(&error)),
             Ok(reply) => {
-                let text = started(result::<Done>(reply)?.listening.as_deref());
-                pipe.tell(&StartResult { code: 0, text });
+                let done = result::<Done>(reply)?;
+                let text = started(done.listening.as_deref());
+                pipe.tell(&StartResult { code: 0, text, warning: done.warning.unwrap_or_default() });
                 return Ok(());
             }
         }
@@ -283,7 +313,7 @@ impl Plan {
         asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
         let pid_file = PidFile::create(&directory.join(PID_FILE), PID_FILE_MODE);
         let pid_file = match (pid_file, starter.as_ref(), self.rule.as_ref()) {
-            (Err(PidFileError::Held { .. }), Some(pipe), Some(rule)) if self.options.is_empty() => {
+            (Err(PidFileError::Held { .. }), Some(pipe), Some(rule)) if self.may_be_added => {
                 return add_to_faster(asked, rule, pipe);
             }
             (pid_file, ..) => pid_file.map_err(|error| taken(asked, &error))?,
@@ -307,7 +337,7 @@ impl Plan {
         let driver = Driver::new(settings, equipment).map_err(|error| failure(&error))?;
         let text = started(driver.chosen().as_deref());
         match starter {
-            Some(pipe) => pipe.tell(&StartResult { code: 0, text }),
+            Some(pipe) => pipe.tell(&StartResult { code: 0, text, ..StartResult::default() }),
             None => drop(super::print(&text)?),
         }
         // A service of Type=notify is one that stays in the foreground.
@@ -328,7 +358,7 @@ fn saved(asked: &Asked) -> Result<Saved, Failure> {
         return Err(Failure::told(text).hint("give SRC and DST: socket-protector forward start SRC DST"));
     };
     if let Some(why) = loaded.instead_of {
-        let _ = writeln!(io::stderr(), "socket-protector: {}{INSTEAD}", crate::chain(&why));
+        warn_of(&format!("{}{INSTEAD}", crate::chain(&why)));
     }
     Ok(loaded.saved)
 }

@@ -1,6 +1,6 @@
 //! `wait [SRC]`: until nothing runs on a former destination, with a bar on a terminal.
 
-use super::{Asked, PATIENCE, result, source};
+use super::{Asked, result, source};
 use crate::cli::Failure;
 use crate::cli::value::Time;
 use crate::control::client::{AskError, ask};
@@ -77,7 +77,8 @@ fn show_until(
         match answer.recv_timeout(LOOK) {
             Ok(answer) => return answer,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(AskError::TimedOut { path: "the forwarder".into() });
+                let source = io::Error::other("whoever waited for it has ended");
+                return Err(AskError::Broken { path: "the forwarder".into(), source });
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -93,7 +94,8 @@ fn show_until(
 /// How many connections run on former destinations.
 fn left(asked: &Asked, source: Option<&str>) -> Option<u64> {
     let wanted = source.and_then(|source| source.parse::<Listen>().ok());
-    let list = ask(&asked.socket, &Request::List { detail: false }, Some(PATIENCE)).ok()?;
+    // Whoever waits has to be told of the end in time, also when the forwarder stands still.
+    let list = ask(&asked.socket, &Request::List { detail: false }, Some(LOOK)).ok()?;
     let list = result::<List>(list).ok()?;
     let concerned = list.rules.iter().filter(|rule| {
         let own = rule.source.parse::<Listen>();

@@ -9,10 +9,11 @@ use crate::forward::state::{DestinationId, Input};
 use crate::net::relay::{Counts, Which};
 use crate::reactor::{BOTH, Descriptor, Event, Reactor};
 use log::{error, info, warn};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub(super) struct Staying {
     since: Instant,
     /// The other process serves, and has the pid file.
     served: bool,
+    /// How often it is still to be told to stop.
+    stops: usize,
 }
 
 impl Staying {
@@ -37,7 +40,7 @@ impl Staying {
         base: HashMap<DestinationId, Counts>,
     ) -> io::Result<Self> {
         let successor = lines(reactor, stream, Source::Successor, Vec::new())?;
-        Ok(Staying { successor, base, told: None, since: Instant::now(), served: false })
+        Ok(Staying { successor, base, told: None, since: Instant::now(), served: false, stops: 0 })
     }
 }
 
@@ -47,6 +50,8 @@ pub(super) struct Older {
     rest: Vec<Rest>,
     /// Destinations whose connections were cut: they are gone, even if it has not said so yet.
     cut: HashSet<u64>,
+    /// It was told to stop, and has passed that on.
+    stopped: bool,
 }
 
 /// The process that has taken over is our child, and may go before us.
@@ -84,6 +89,9 @@ impl Driver {
         let Some(mut staying) = self.staying.take() else {
             return;
         };
+        while staying.stops > 0 && staying.successor.tell(&FromOld::Stop) {
+            staying.stops -= 1;
+        }
         let rest = self.rest(&staying.base);
         if staying.told.as_ref() != Some(&rest) && staying.successor.tell(&FromOld::Rest(rest.clone())) {
             let count = rest.iter().map(|rest| rest.connections).sum::<u64>();
@@ -94,7 +102,11 @@ impl Driver {
         }
         let idle = self.places.values().all(|place| place.target.counts().connections == 0);
         let served = staying.served || staying.since.elapsed() >= TO_SERVE;
-        self.finished |= idle && served && staying.successor.write() && self.control.all_answered();
+        let told = staying.stops == 0 && staying.successor.write();
+        if idle && served && told && self.control.all_answered() && !self.finished {
+            info!("nothing is left here, and this process ends; the one that has taken over goes on");
+            self.finished = true;
+        }
         self.staying = Some(staying);
         self.reactor.set_deadline(Source::Rest, Some(Instant::now() + LOOK));
     }
@@ -122,6 +134,8 @@ impl Driver {
                 }
                 Ok(ToOld::Reopen) => self.reopen_log(),
                 Ok(ToOld::Serving) => {
+                    // Those that have come were sent to whom the pid file named until now.
+                    self.take_signals();
                     if let Some(staying) = &mut self.staying {
                         staying.served = true;
                     }
@@ -133,13 +147,26 @@ impl Driver {
             self.tell_rest();
         } else {
             // What was stopped there is stopped here.
-            self.cut_the_rest();
+            self.cut_the_rest("the process that has taken over has ended");
         }
     }
 
-    pub(super) fn cut_the_rest(&mut self) {
+    /// A signal to stop. Until the other process has the pid file it was meant for the forwarder, whoever that is; later
+    /// for what is left here.
+    pub(super) fn told_to_stop_after_all(&mut self, signal: Signal) {
+        match &mut self.staying {
+            Some(staying) if !staying.served => {
+                info!("{signal}: passed on to the process that has taken over");
+                staying.stops += 1;
+                self.tell_rest();
+            }
+            Some(_) | None => self.cut_the_rest(&format!("{signal}: the process that has taken over goes on")),
+        }
+    }
+
+    fn cut_the_rest(&mut self, why: &str) {
         let count = self.relay.cut(Which::All);
-        info!("{count} connections were cut");
+        info!("{why}; {count} connections that were left here were cut, and this process ends");
         self.finished = true;
     }
 
@@ -156,14 +183,13 @@ impl Driver {
     pub(super) fn add_older(&mut self, stream: UnixStream, heard: Vec<u8>, rest: Vec<Rest>) -> io::Result<u64> {
         let number = self.number();
         let lines = lines(&mut self.reactor, stream, Source::Older(number), heard)?;
-        self.older.insert(number, Older { lines, rest, cut: HashSet::new() });
+        self.older.insert(number, Older { lines, rest, cut: HashSet::new(), stopped: false });
         Ok(number)
     }
 
-    /// The streams for the next process, in the order of [`Driver::older_rest`].
-    pub(super) fn older_streams(&self) -> io::Result<Vec<(Vec<u8>, OwnedFd)>> {
-        let streams = self.sorted_older().into_iter().map(|older| older.lines.share());
-        streams.map(|shared| shared.map(|(stream, heard)| (heard, stream))).collect()
+    /// The streams for the next process, in the order of [`Driver::older_rest`], and what is half heard there.
+    pub(super) fn older_streams(&self) -> impl Iterator<Item = (BorrowedFd<'_>, &[u8])> {
+        self.sorted_older().into_iter().map(|older| older.lines.lend())
     }
 
     pub(super) fn older_rest(&self) -> Vec<Vec<Rest>> {
@@ -206,11 +232,24 @@ impl Driver {
             match serde_json::from_slice::<FromOld>(&line) {
                 Ok(FromOld::Rest(rest)) => self.rest_is(number, rest),
                 Ok(FromOld::Failed { destination, why }) => self.connect_failed(DestinationId(destination), why),
+                Ok(FromOld::Stop) => self.stop_passed_on(number),
                 Err(error) => warn!("an older process is not understood: {error}"),
             }
         }
         if !there {
             self.older_has_gone(number);
+        }
+    }
+
+    /// A process before this one was told to stop, when the pid file still named it. Whoever did so may have told us, too.
+    fn stop_passed_on(&mut self, number: u64) {
+        let Some(older) = self.older.get_mut(&number) else {
+            return;
+        };
+        let again = std::mem::replace(&mut older.stopped, true);
+        if again || !self.machine.stopping() {
+            self.told_to_stop("a signal to the process before this one");
+            self.stops_with_older = !again;
         }
     }
 

@@ -4,7 +4,7 @@
 use super::Driver;
 use super::elsewhere::Staying;
 use super::requests::Asker;
-use super::rules::is_proxied;
+use super::rules::{Listening, is_proxied};
 use crate::control::server::ClientId;
 use crate::control::wire::Reply;
 use crate::forward::restart::descriptors::{self, Handed, SharedClient};
@@ -14,8 +14,8 @@ use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{DestinationId, Phase, Request};
 use crate::forward::{DriverError, PID_FILE_MODE, Source};
 use crate::net::relay::{Carried, Door, Which};
+use crate::process::group::survivors;
 use crate::process::output::printable;
-use crate::process::service;
 use crate::process::spawn::{Launch, Process, signal_group, spawn};
 use log::{error, info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,7 +23,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -175,6 +175,7 @@ impl Driver {
 
     /// Starts the new process, which gets ready beside a thread of ours; everything goes on meanwhile.
     fn start_successor(&mut self) -> Result<(), DriverError> {
+        self.reserve.release();
         let command = self.successor.clone().unwrap_or_default();
         let (here, there) = UnixStream::pair()?;
         let output = File::from(memfd_create("restart", MFdFlags::MFD_CLOEXEC).map_err(std::io::Error::from)?);
@@ -199,21 +200,29 @@ impl Driver {
     fn offer(&mut self) -> Result<(), RestartError> {
         // What has been told already shall not be forgotten.
         self.hear_news();
-        let mut all = self.shared().map_err(RestartError::Lost)?;
         for listening in self.rules.values().filter(|listening| listening.socket.is_some()) {
             self.relay.leave(listening.door);
         }
         let taken = self.relay.take_out();
-        all.extend(taken.parked.into_iter().map(|(door, client)| Handed::Parked(door.number(), client)));
-        all.extend(taken.pairs.into_iter().map(|pair| Handed::Pair(Box::new(pair))));
-        let plan = self.plan(all.iter().map(Handed::count).sum());
-        let all = self.restarting.taken.insert(all);
-        let Some(exchange) = &mut self.restarting.exchange else {
-            return Ok(());
-        };
-        exchange.wind();
-        exchange.say(&plan)?;
-        descriptors::send(exchange.stream(), all, exchange.left())
+        let parked = taken.parked.into_iter().map(|(door, client)| Handed::Parked(door.number(), client));
+        let pairs = taken.pairs.into_iter().map(|pair| Handed::Pair(Box::new(pair)));
+        let taken = parked.chain(pairs).collect::<Vec<_>>();
+        let mut exchange = self.restarting.exchange.take();
+        let sent = exchange.as_mut().map_or(Ok(()), |exchange| {
+            exchange.wind();
+            self.send_all(exchange, &taken)
+        });
+        (self.restarting.exchange, self.restarting.taken) = (exchange, Some(taken));
+        sent
+    }
+
+    /// Tells the plan, and sends what both have from now on and what is taken out of here. This needs no descriptor.
+    fn send_all(&self, exchange: &Exchange, taken: &[Handed]) -> Result<(), RestartError> {
+        let stderr = std::io::stderr();
+        let shared = self.shared(stderr.as_fd());
+        let count = shared.iter().map(Handed::count).chain(taken.iter().map(Handed::count)).sum();
+        exchange.say(&self.plan(count))?;
+        descriptors::send(exchange.stream(), &shared, taken, exchange.left())
     }
 
     fn hear_successor_say(&mut self) -> OldHears {
@@ -229,25 +238,19 @@ impl Driver {
     }
 
     /// What both processes have for a while.
-    fn shared(&self) -> std::io::Result<Vec<Handed>> {
-        let mut all = vec![Handed::Control(self.control.share()?)];
-        if let Some(pid_file) = &self.pid_file {
-            all.push(Handed::PidFile(pid_file.share()?));
-        }
-        all.push(Handed::Output(std::io::stderr().as_fd().try_clone_to_owned()?));
-        for listening in self.rules.values() {
-            if let Some(socket) = &listening.socket {
-                all.push(Handed::Listener(listening.door.number(), socket.try_clone()?));
-            }
-        }
-        for (id, client) in self.control.share_clients()? {
+    fn shared<'a>(&'a self, output: BorrowedFd<'a>) -> Vec<Handed<BorrowedFd<'a>>> {
+        let mut all = self.control.lend().map(Handed::Control).into_iter().collect::<Vec<_>>();
+        all.extend(self.pid_file.as_ref().map(|pid_file| Handed::PidFile(pid_file.as_fd())));
+        all.push(Handed::Output(output));
+        let listens = |rule: &'a Listening| Some(Handed::Listener(rule.door.number(), rule.socket.as_ref()?.as_fd()));
+        all.extend(self.rules.values().filter_map(listens));
+        all.extend(self.control.lend_clients().map(|(id, client)| {
             let (number, asked, heard, socket) = (id.number(), client.asked, client.heard, client.socket);
-            all.push(Handed::Client(SharedClient { number, asked, heard, socket }));
-        }
-        for (index, (heard, stream)) in self.older_streams()?.into_iter().enumerate() {
-            all.push(Handed::Older(index, heard, stream));
-        }
-        Ok(all)
+            Handed::Client(SharedClient { number, asked, heard, socket })
+        }));
+        let older = self.older_streams().enumerate();
+        all.extend(older.map(|(index, (stream, heard))| Handed::Older(index, heard.to_vec(), stream)));
+        all
     }
 
     /// Kills the new process, and tells how it had ended by itself, if it had.
@@ -265,9 +268,13 @@ impl Driver {
             }
         }
         let pid = process.pid();
-        // With its group: the program may be a script that has started another.
+        // With its group: the program may be a script that has started another, which may have the lock of a pid file.
+        let others = survivors(pid).exit_descriptors();
         signal_group(&process, Signal::SIGKILL);
         process.reap();
+        for other in others {
+            let _ = poll(&mut [PollFd::new(other.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
+        }
         if let Some(exchange) = &mut self.restarting.exchange {
             exchange.wind();
         }
@@ -301,6 +308,8 @@ impl Driver {
                 Handed::Client(_) | Handed::PidFile(_) | Handed::Output(_) | Handed::Older(..) => {}
             }
         }
+        // Each listener takes a descriptor for the one that it has left.
+        self.reserve.release();
         self.listen_again(parked);
         pairs.into_iter().for_each(|pair| self.put_in(*pair));
         // Who answers has put in all before that. Former destinations had no connection for a moment.
@@ -355,9 +364,6 @@ impl Driver {
             return;
         };
         info!("restarted: process {} has taken over", process.pid());
-        if let Err(error) = service::tell(&format!("MAINPID={}", process.pid())) {
-            warn!("cannot tell the outer manager: {error}");
-        }
         self.control.hand_over(&mut self.reactor);
         self.requests.clear();
         self.older.clear();
@@ -384,6 +390,11 @@ impl Driver {
                 self.finished = true;
             }
         }
+    }
+
+    /// Whether another process has taken over.
+    pub(super) fn has_left(&self) -> bool {
+        self.restarting.stage == Old::Leaving
     }
 
     /// No new process is left behind.

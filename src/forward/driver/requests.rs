@@ -7,7 +7,6 @@ use crate::forward::probe::Probe;
 use crate::forward::request::{self, Done, Request as Ask};
 use crate::forward::restart::plan::What;
 use crate::forward::state::{Answer, How, Input, Request, RuleId, Scope, Stop};
-use crate::forward::store::SavedRule;
 use crate::forward::{DriverError, Source};
 use crate::net::endpoint::{Connect, Listen};
 use crate::reactor::Event;
@@ -65,7 +64,7 @@ impl Driver {
         match ask {
             Ask::Status => Ok(Some(done(&self.status()))),
             Ask::List { detail } => Ok(Some(done(&self.list(detail)))),
-            Ask::Start { source, destination } => self.start(source, destination).map(Some),
+            Ask::Start { source, destination } => self.start(id, source, destination),
             Ask::Switch(switch) => self.switch(id, switch),
             Ask::Wait { source } => self.wait(id, source).map(|()| None),
             Ask::Stop { source, drain, limit_ms } => {
@@ -83,20 +82,6 @@ impl Driver {
                 Some(self.changed())
             }),
         }
-    }
-
-    fn start(&mut self, source: String, destination: String) -> Result<Reply, DriverError> {
-        if self.machine.stopping() {
-            return Err(DriverError::Stopping);
-        }
-        let rule = SavedRule { source, destination, share: None, paused: false };
-        let started = self.prepare(&rule).and_then(|prepared| self.accept_for(prepared));
-        if started.is_err() {
-            self.forget_places_of_nobody();
-        }
-        let rule = started?;
-        let listening = self.chosen_for(rule);
-        Ok(done(&Done { listening, warning: self.unsaved_warning(), cut: None }))
     }
 
     fn switch(&mut self, id: ClientId, asked: request::Switch) -> Result<Option<Reply>, DriverError> {
@@ -151,6 +136,7 @@ impl Driver {
             info!("stopping, as asked");
             if !self.machine.stopping() {
                 self.cut_in_all = 0;
+                self.keep_what_is_unsaved();
             }
             self.requests.insert(request, Asker { client: Some(id), what: What::Stop });
             self.input(Input::Stop { stop, request: Some(request) });
@@ -171,6 +157,10 @@ impl Driver {
 
     /// Tells what a request came to.
     pub(super) fn answer(&mut self, request: Request, answer: Answer) {
+        if self.requests.get(&request).is_some_and(|asker| matches!(asker.what, What::Stop)) {
+            // The last occasion to tell whoever asked.
+            self.try_to_save();
+        }
         let Some(Asker { client, what }) = self.requests.remove(&request) else {
             return;
         };
@@ -181,8 +171,12 @@ impl Driver {
                 _ => done(&Done::default()),
             },
             What::StopRule(rule) => done(&Done { cut: self.cut_late(RuleId(rule), answer), ..self.settled() }),
-            What::Restart => done(&Done::default()),
-            What::Stop => done(&Done { cut: self.all_cut_late(answer), ..Done::default() }),
+            What::Restart | What::Start { .. } => done(&Done::default()),
+            What::Stop => {
+                let why = self.unsaved.as_ref().map(|error| crate::chain(error));
+                let warning = why.map(|why| format!("stopped, but a start would not know of the last changes: {why}"));
+                done(&Done { cut: self.all_cut_late(answer), warning, listening: None })
+            }
         };
         if let Some(client) = client {
             self.control.reply(&mut self.reactor, client, &reply);
@@ -236,8 +230,8 @@ impl Driver {
         Done { warning: self.unsaved_warning(), ..Done::default() }
     }
 
-    fn unsaved_warning(&self) -> Option<String> {
-        self.unsaved.as_ref().map(|why| format!("done, but a start would not know of it: {why}"))
+    pub(super) fn unsaved_warning(&self) -> Option<String> {
+        self.unsaved.as_ref().map(|error| format!("done, but a start would not know of it: {}", crate::chain(error)))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::forward::store::SavedRule;
 use crate::net::endpoint::{Connect, Listen, Tcp};
 use crate::net::listener::{self, Address, Bound, SocketFile, Traffic};
 use crate::net::relay::{self, Door, ListenerId, Route, Which};
+use crate::net::resolve::Answer;
 use crate::net::tls::ServerIdentity;
 use log::info;
 use std::os::fd::OwnedFd;
@@ -68,8 +69,9 @@ pub(super) struct Prepared {
 }
 
 impl Driver {
-    /// Reads the rule's endpoints, and binds.
-    pub(super) fn prepare(&mut self, rule: &SavedRule) -> Result<Prepared, DriverError> {
+    /// Reads the rule's endpoints, and binds: at what was `found` for the name that it listens at. Without that a name is
+    /// looked up now.
+    pub(super) fn prepare(&mut self, rule: &SavedRule, found: Option<Answer>) -> Result<Prepared, DriverError> {
         let source = rule.source.parse::<Listen>()?;
         if let Some(known) = self.serving(&source) {
             let active = self.machine.rule(known).and_then(|rule| rule.course()).map(|course| course.active);
@@ -83,7 +85,13 @@ impl Driver {
             None => None,
         };
         let tls = self.server_identity(&source)?;
-        let bound = listener::bind(&source, &mut self.inherited, BACKLOG)?;
+        if matches!(source.socket(), Listen::Udp(_)) {
+            return Err(DriverError::Datagrams { endpoint: rule.source.clone() });
+        }
+        let bound = match found {
+            Some(found) => listener::bind_at(&source, found, BACKLOG)?,
+            None => listener::bind(&source, &mut self.inherited, BACKLOG)?,
+        };
         if bound.traffic == Traffic::Datagrams {
             return Err(DriverError::Datagrams { endpoint: rule.source.clone() });
         }

@@ -18,7 +18,8 @@ impl Driver {
     /// Saves. What cannot be saved holds all the same, and is tried again.
     pub(super) fn try_to_save(&mut self) {
         // At the end the rules are as good as gone, and they are to be kept.
-        if self.coming_up || self.machine.stopping() || self.staying.is_some() {
+        let ends = self.machine.stopping() && self.kept.is_none();
+        if self.coming_up || ends || self.staying.is_some() {
             return;
         }
         match self.write_down() {
@@ -29,17 +30,29 @@ impl Driver {
                 self.reactor.set_deadline(Source::Save, None);
             }
             Err(error) => {
-                let text = crate::chain(&error);
-                error!("{text}; what was saved before would be served after a start");
-                self.unsaved = Some(text);
+                error!("{}; what was saved before would be served after a start", crate::chain(&error));
+                self.unsaved = Some(error);
                 self.reactor.set_deadline(Source::Save, Some(Instant::now() + RETRY));
             }
         }
     }
 
+    /// Everything is about to be stopped: what is not saved yet is kept, to be saved all the same.
+    pub(super) fn keep_what_is_unsaved(&mut self) {
+        if self.unsaved.is_some() && self.kept.is_none() {
+            self.kept = Some(self.standing());
+            self.try_to_save();
+        }
+    }
+
     fn write_down(&mut self) -> Result<(), StoreError> {
+        let standing = self.kept.clone().unwrap_or_else(|| self.standing());
+        self.store.save(&standing)
+    }
+
+    fn standing(&self) -> Saved {
         let rules = self.machine.rules().iter().filter_map(|rule| self.to_save(rule)).collect();
-        self.store.save(&Saved { schema: SCHEMA, options: self.options.clone(), rules })
+        Saved { schema: SCHEMA, options: self.options.clone(), rules }
     }
 
     fn to_save(&self, rule: &Rule) -> Option<SavedRule> {

@@ -5,6 +5,7 @@ use super::identity::warn_of;
 use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
 use super::requests::{Asker, done};
 use super::rules::{Before, Listening, Place, is_proxied};
+use super::starting::Starting;
 use super::trial::Trials;
 use super::{Driver, Parts};
 use crate::control::server::{ClientId, Server, Share};
@@ -24,6 +25,7 @@ use crate::net::endpoint::{Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
 use crate::net::relay::{Carried, Door, Relay, Route, Which, news};
 use crate::process::pid_file::Prepared;
+use crate::process::service;
 use crate::process::spawn::null_device;
 use crate::reactor::{READABLE, Reactor, Signals};
 use log::{error, info, warn};
@@ -180,6 +182,7 @@ impl Coming {
         self.parts = Some(Parts {
             signals: reactor.register(equipment.signals, Source::Signals, READABLE)?,
             trials: Trials::new(reactor.waker(Source::Told)?)?,
+            starting: Starting::new(&mut reactor)?,
             relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
             news: receiver,
             inherited: Inherited::take(std::iter::empty()).map_err(io::Error::other)?,
@@ -253,6 +256,10 @@ impl Coming {
         driver.perform(actions);
         driver.coming_up = false;
         driver.try_to_save();
+        // The number in the pid file, which is not that of a script that has started us.
+        if let Err(error) = service::tell(&format!("MAINPID={}", std::process::id())) {
+            warn!("cannot tell the outer manager: {error}");
+        }
         driver.tell_older(&ToOld::Serving);
         info!("taken over");
         Ok(driver)
@@ -398,7 +405,9 @@ impl Driver {
                 }
                 (What::Restart, None) => {}
                 (what, client) => {
-                    self.requests.insert(Request(request.number), Asker { client, what: what.clone() });
+                    let number = Request(request.number);
+                    self.requests.insert(number, Asker { client, what: what.clone() });
+                    self.look_up_again(number, what);
                 }
             }
         }

@@ -12,30 +12,31 @@ use std::time::Duration;
 /// The most bytes of one message: what was received of a connection and not yet sent goes with it.
 const LONGEST_MESSAGE: usize = 8 * 1024 * 1024;
 
-/// A descriptor, or two of a connection, and what it is.
+/// A descriptor, or two of a connection, and what it is. What both processes have for a while, `S`, the old one lends: it
+/// may have no descriptor to spare for another copy.
 #[derive(Debug)]
-pub enum Handed {
+pub enum Handed<S = OwnedFd> {
     /// The listening socket of a rule, by the number that connections know it by.
-    Listener(u32, OwnedFd),
+    Listener(u32, S),
     /// A client of a paused rule, by that number.
     Parked(u32, OwnedFd),
     /// An established connection.
     Pair(Box<Carried>),
     /// The control socket.
-    Control(OwnedFd),
+    Control(S),
     /// A client of the control socket.
-    Client(SharedClient),
+    Client(SharedClient<S>),
     /// The locked pid file.
-    PidFile(OwnedFd),
+    PidFile(S),
     /// Standard output and standard error, the same for both.
-    Output(OwnedFd),
+    Output(S),
     /// The stream to a process before the old one, by its place in the plan, and the beginning of a line that it has said.
-    Older(usize, Vec<u8>, OwnedFd),
+    Older(usize, Vec<u8>, S),
 }
 
 /// A client of the control socket on its way.
 #[derive(Debug)]
-pub struct SharedClient {
+pub struct SharedClient<S = OwnedFd> {
     /// The number by which requests know it.
     pub number: u64,
     /// It has asked, and waits for the answer.
@@ -43,10 +44,10 @@ pub struct SharedClient {
     /// The beginning of what it asks.
     pub heard: Vec<u8>,
     /// Its connection.
-    pub socket: OwnedFd,
+    pub socket: S,
 }
 
-impl Handed {
+impl<S: AsFd> Handed<S> {
     /// How many descriptors it is.
     pub fn count(&self) -> usize {
         match self {
@@ -97,13 +98,21 @@ fn map(pairs: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// Sends all, within this time.
+/// Sends what both have for a while, and then what is taken out of here, within this time.
 ///
 /// # Errors
 /// The other process has gone or does not read.
-pub fn send(stream: &UnixStream, all: &[Handed], within: Duration) -> Result<(), RestartError> {
+pub fn send(
+    stream: &UnixStream,
+    shared: &[Handed<impl AsFd>],
+    taken: &[Handed],
+    within: Duration,
+) -> Result<(), RestartError> {
     let mut entries = Vec::new();
-    for handed in all {
+    for handed in shared {
+        entries.extend(handed.entries()?);
+    }
+    for handed in taken {
         entries.extend(handed.entries()?);
     }
     Ok(handoff::Sender::new().time_limit(Some(within)).most_bytes(LONGEST_MESSAGE).send_to(stream, &entries)?)
@@ -171,7 +180,7 @@ mod tests {
     use super::{Handed, SharedClient, receive, send};
     use crate::forward::restart::{Exchange, LIMIT, Word};
     use crate::net::relay::{Carried, CarriedState, Direction, Ending};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
@@ -214,7 +223,8 @@ mod tests {
         let sends = std::thread::spawn(move || {
             let old = Exchange::new(old, LIMIT);
             old.say(&Word::Registered).unwrap();
-            send(old.stream(), &all, LIMIT).unwrap();
+            let (shared, taken) = all.split_at(2);
+            send(old.stream(), shared, taken, LIMIT).unwrap();
             old.say(&Word::Commit).unwrap();
             old
         });
@@ -238,7 +248,7 @@ mod tests {
     #[test]
     fn one_that_goes_half_way_is_an_error() {
         let (old, new) = UnixStream::pair().unwrap();
-        send(&old, &[Handed::Control(socket())], LIMIT).unwrap();
+        send(&old, &[Handed::Control(socket().as_fd())], &[], LIMIT).unwrap();
         drop(old);
         assert!(receive(&new, 2, LIMIT).is_err());
     }

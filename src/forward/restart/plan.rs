@@ -135,6 +135,9 @@ pub enum What {
     Stop,
     /// A new process.
     Restart,
+    /// A rule, whose name is looked up.
+    #[allow(missing_docs, reason = "the names say it")]
+    Start { source: String, destination: String },
 }
 
 impl Plan {

@@ -5,8 +5,8 @@
 
 use crate::reactor::{Descriptor, Registered};
 use serde::{Deserialize, Serialize};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 /// The longest line; a count is a tenth of a kilobyte.
@@ -40,6 +40,8 @@ pub enum FromOld {
         /// Why.
         why: String,
     },
+    /// It was told to stop by a signal that was meant for the forwarder.
+    Stop,
 }
 
 /// What the new process tells.
@@ -69,11 +71,8 @@ impl Lines {
     }
 
     /// The stream for another process, and the beginning of a line that was read already.
-    ///
-    /// # Errors
-    /// Those of fcntl(2), F_DUPFD_CLOEXEC.
-    pub fn share(&self) -> io::Result<(OwnedFd, Vec<u8>)> {
-        Ok((self.stream.as_fd().try_clone_to_owned()?, self.heard.clone()))
+    pub fn lend(&self) -> (BorrowedFd<'_>, &[u8]) {
+        (self.stream.as_fd(), &self.heard)
     }
 
     /// Tells something, when there is room again; `false` if what was told before has found none yet, and nothing is told.

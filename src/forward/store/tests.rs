@@ -61,7 +61,11 @@ fn a_damaged_file_gives_way_to_the_one_before() {
 fn a_file_that_is_missing_is_replaced_by_the_one_before() {
     let directory = two();
     fs::remove_file(directory.path().join("forward.json")).unwrap();
-    assert_eq!(loaded(directory.path()), (saved("unix:/a"), false));
+    let loaded = Store::new(directory.path()).load().unwrap().unwrap();
+    assert_eq!(loaded.saved, saved("unix:/a"));
+    assert!(matches!(loaded.instead_of, Some(StoreError::Missing { .. })));
+    fs::remove_file(directory.path().join("forward.json.previous")).unwrap();
+    assert!(Store::new(directory.path()).load().unwrap().is_none());
 }
 
 #[test]
@@ -93,7 +97,11 @@ fn the_same_again_keeps_the_one_before() {
     store.load().unwrap();
     store.save(&saved("unix:/b")).unwrap();
     fs::remove_file(directory.path().join("forward.json")).unwrap();
-    assert_eq!(loaded(directory.path()), (saved("unix:/a"), false));
+    assert_eq!(loaded(directory.path()), (saved("unix:/a"), true));
+    // Unless the file may have gone.
+    store.forget();
+    store.save(&saved("unix:/b")).unwrap();
+    assert_eq!(loaded(directory.path()), (saved("unix:/b"), false));
 }
 
 #[test]

@@ -254,8 +254,13 @@ impl EventLoop {
         self.settle(id, pair, fate);
     }
 
-    /// Takes in what the kernel has accepted for us until now, and closes the listener. Parked clients are let go.
+    /// Takes in what the kernel has accepted for us until now, and closes the listener. Parked clients are let go, and
+    /// count from now on: whoever closes a listener asks next whether anything runs on its destinations.
     pub(super) fn close_listener(&mut self, id: ListenerId, takes_in: bool) {
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            // How many may be parked is no reason to leave one behind.
+            listener.paused &= !takes_in;
+        }
         // No more than a backlog can hold: clients may come faster than we take them in.
         for _ in 0..4096 {
             if !takes_in || !self.accept_one(id) {
@@ -265,11 +270,25 @@ impl EventLoop {
         self.reactor.set_deadline(Key::Listener(id), None);
         if let Some(listener) = self.listeners.get_mut(&id) {
             listener.socket = None;
-            listener.paused &= !takes_in;
             if listener.parked.is_empty() {
                 self.listeners.remove(&id);
             } else {
                 self.reactor.again(Key::Listener(id));
+            }
+        }
+        if takes_in {
+            self.route_parked(id);
+        }
+    }
+
+    /// Each client that is parked chooses where it goes, in their order.
+    fn route_parked(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get(&id) else {
+            return;
+        };
+        for parked in listener.parked() {
+            if let Some(pair) = self.pairs.get_mut(parked) {
+                pair.counted = listener.entrance.route.choose();
             }
         }
     }

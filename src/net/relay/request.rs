@@ -185,6 +185,10 @@ impl EventLoop {
         }
         let parked: Vec<_> = self.listeners.values().flat_map(Listener::parked).collect();
         for id in parked {
+            // Who has chosen a destination is about to be connected, and stays as those who are being connected do.
+            if self.pairs.get_mut(id).is_none_or(|pair| pair.counted.is_some()) {
+                continue;
+            }
             if let Some(pair) = self.pairs.take(id) {
                 self.forget(id, &pair);
                 let pair = *pair;

@@ -37,6 +37,11 @@ impl Slab {
         self.places.get_mut(id.place as usize).filter(|place| place.turn == id.turn)?.pair.take()
     }
 
+    /// Looks at a pair where it is; none if it has ended.
+    pub(super) fn get_mut(&mut self, id: PairId) -> Option<&mut Pair> {
+        self.places.get_mut(id.place as usize).filter(|place| place.turn == id.turn)?.pair.as_deref_mut()
+    }
+
     /// Puts a pair into its place, or back into it.
     pub(super) fn put(&mut self, id: PairId, pair: Box<Pair>) {
         if let Some(place) = self.places.get_mut(id.place as usize) {

@@ -18,6 +18,11 @@ use super::*;
 /// Names the pid file that this binary, started again by a test, is to hold.
 const HOLD: &str = "SOCKET_PROTECTOR_TEST_HOLD_PID_FILE";
 
+/// The locked file, as another process gets it.
+fn copy(file: &PidFile) -> OwnedFd {
+    file.as_fd().try_clone_to_owned().expect("a descriptor")
+}
+
 struct Place(TempDir);
 
 impl Place {
@@ -46,7 +51,10 @@ impl Place {
     /// The names in the directory: no test leaves more than the pid file there.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).expect("the directory is there");
-        entries.map(|entry| entry.expect("it can be read").file_name().display().to_string()).collect()
+        let names = entries.map(|entry| entry.expect("it can be read").file_name().display().to_string());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        names
     }
 }
 
@@ -334,7 +342,7 @@ fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
     let place = Place::new();
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
     // The same open file, as another process has it after it was sent.
-    let shared = old.share().expect("a descriptor");
+    let shared = copy(&old);
     let prepared = Prepared::new(&place.path(), 0o644, shared).expect("the directory is ours");
     assert_eq!(place.names().len(), 2, "it is beside the other one");
     let mut new = prepared.take().expect("it was given to us");
@@ -354,16 +362,29 @@ fn a_file_passes_to_another_process_without_a_moment_without_a_lock() {
 fn what_is_prepared_and_not_taken_changes_nothing() {
     let place = Place::new();
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
-    drop(Prepared::new(&place.path(), 0o644, old.share().expect("a descriptor")).expect("the directory is ours"));
+    drop(Prepared::new(&place.path(), 0o644, copy(&old)).expect("the directory is ours"));
     assert_eq!(place.names(), ["x.pid"]);
     // What one that was killed has left goes by the number of that process.
     fs::write(place.0.path().join(".pid-999999-0"), "").expect("the directory is ours");
     old.clean_up_after(Pid::from_raw(999_999));
     assert_eq!(place.names(), ["x.pid"]);
+    // And what another one has left that it had started by its content; not what somebody is making.
+    let beside = |name: &str, text: &str| {
+        let path = place.0.path().join(name);
+        fs::write(&path, text).expect("the directory is ours");
+        path
+    };
+    beside(".pid-999998-0", "999998\n");
+    beside(".pid-999997-0", "");
+    let made = File::open(beside(".pid-999996-0", "999996\n")).expect("it is there");
+    let made = Flock::lock(made, FlockArg::LockExclusiveNonblock).expect("nobody has it");
+    old.clean_up_after(Pid::from_raw(999_999));
+    assert_eq!(place.names(), [".pid-999996-0", ".pid-999997-0", "x.pid"]);
+    drop(made);
     drop(old);
     // Somebody has removed the file, and another instance has come.
     let old = PidFile::create(&place.path(), 0o644).expect("nobody has it");
-    let prepared = Prepared::new(&place.path(), 0o644, old.share().expect("a descriptor"));
+    let prepared = Prepared::new(&place.path(), 0o644, copy(&old));
     let prepared = prepared.expect("the directory is ours");
     fs::remove_file(place.path()).expect("it is there");
     let other = PidFile::create(&place.path(), 0o644).expect("nobody has it");

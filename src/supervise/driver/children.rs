@@ -2,7 +2,6 @@
 
 use super::Driver;
 use super::connections::Listener;
-use crate::process::daemon::StartResult;
 use crate::process::group;
 use crate::process::spawn::{SpawnError, signal_group};
 use crate::reactor::Event;
@@ -84,7 +83,7 @@ impl Driver {
         info!("generation {number} serves");
         self.hold.admit_kept();
         if let Some((pipe, result)) = self.starter.take() {
-            pipe.0.tell(&StartResult { code: result.code, text: result.text });
+            pipe.0.tell(&result);
         }
     }
 

@@ -93,7 +93,7 @@ impl Relayed {
                 bind_address: None,
                 prefer: None,
             }),
-            Address::Socket(path) => Peer::Unix(UnixAddress::Path(path.to_string_lossy().into_owned())),
+            Address::Socket(path) => Peer::Unix(UnixAddress::Path(path.clone())),
         };
         let connect = Connect { proxy: self.proxy, ..Connect::from(place) };
         let destination = self.relay.destination(number.0, connect, None);
@@ -108,7 +108,7 @@ impl Relayed {
     pub(super) fn address(&self, number: Number) -> Option<listener::Address> {
         self.generations.get(&number).map(|generation| match &generation.address {
             Address::Port(port) => listener::Address::Internet(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))),
-            Address::Socket(path) => listener::Address::Path(path.clone()),
+            Address::Socket(path) => listener::Address::Path(path.into()),
         })
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::proxies::Proxy;
 use super::{Guest, search_path};
 use crate::forward::place::{Place, free_port, free_source};
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, holds_for};
 
 pub(super) const GUESTS: &[Guest] = &[
     Guest { name: "we_do_with_ends_what_the_page_says", has: "true", body: ours },
@@ -23,6 +23,9 @@ pub(super) const GUESTS: &[Guest] = &[
 const NGINX: &str = "command -v nginx && test -e /usr/lib/nginx/modules/ngx_stream_module.so";
 /// How long a connection may be half-closed where that can be said.
 const HALF_CLOSED: Duration = Duration::from_millis(500);
+
+/// A sender that could send nothing for so long is held up.
+const HELD_UP: Duration = Duration::from_millis(100);
 
 /// A connection through one of them: the client's end and the destination's.
 struct Through {
@@ -89,9 +92,20 @@ impl Through {
         const ALL: usize = 3_000_000;
         let (mut client, mut server) = self.pair();
         socket2::SockRef::from(&client).set_recv_buffer_size(64 * 1024).unwrap();
-        let speaks = std::thread::spawn(move || server.write_all(&vec![b'z'; ALL]).unwrap());
-        // When it begins to read, the sender is held up.
-        std::thread::sleep(Duration::from_millis(300));
+        let (held_up, is_held_up) = std::sync::mpsc::channel();
+        let speaks = std::thread::spawn(move || {
+            let (bytes, mut sent) = (vec![b'z'; ALL], 0);
+            server.set_write_timeout(Some(HELD_UP)).unwrap();
+            while sent < ALL {
+                match server.write(&bytes[sent..]) {
+                    Ok(count) => sent += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => held_up.send(()).unwrap(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        // The sender is held up, or all has gone into buffers on the way.
+        let _ = is_held_up.recv();
         let heard = heard(&mut client, ALL);
         speaks.join().unwrap();
         heard
@@ -102,12 +116,8 @@ impl Through {
         let (mut client, mut server) = self.pair();
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
-        let start = std::time::Instant::now();
-        while start.elapsed() < HALF_CLOSED * 3 {
-            if server.write_all(b".").is_err() || client.read_exact(&mut [0]).is_err() {
-                return "a trickle is ended".to_owned();
-            }
-            std::thread::sleep(HALF_CLOSED / 20);
+        if !holds_for(HALF_CLOSED * 3, || server.write_all(b".").is_ok() && client.read_exact(&mut [0]).is_ok()) {
+            return "a trickle is ended".to_owned();
         }
         match client.read(&mut [0]) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => "silence is not ended".to_owned(),

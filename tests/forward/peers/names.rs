@@ -2,7 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use super::island::{on_an_island, shell};
 use crate::forward::place::{Backend, Client, Place, client, free_source};
@@ -11,6 +11,7 @@ use crate::harness::{trials_of_root, until};
 trials_of_root![
     a_name_without_an_address_ends_its_client_and_says_why,
     a_name_server_that_says_nothing_delays_nobody_else,
+    a_name_to_listen_at_delays_nobody_else,
     a_name_that_moves_is_followed_by_new_connections,
     a_name_whose_first_address_is_dead_is_reached_by_the_other,
 ];
@@ -23,22 +24,31 @@ const AAAA: u16 = 28;
 struct NameServer {
     /// The last byte of the address of `moves.test`.
     moves: Arc<AtomicU8>,
+    /// How often `late.test` was asked for, and whether that is answered by now.
+    late: Arc<(AtomicUsize, AtomicBool)>,
 }
 
 impl NameServer {
     /// At the place where the system asks.
-    fn start(place: &Place) -> NameServer {
-        let rules = place.scene.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n");
+    fn start(place: &Place, options: &str) -> NameServer {
+        let options = &format!("nameserver 127.0.0.1\noptions {options}\n");
+        let rules = place.scene.write("resolv.conf", options);
         shell(&format!("mount --bind {} /etc/resolv.conf", rules.display()));
         let switch = place.scene.write("nsswitch.conf", "hosts: files dns\n");
         shell(&format!("mount --bind {} /etc/nsswitch.conf", switch.display()));
-        let server = NameServer { moves: Arc::new(AtomicU8::new(1)) };
+        let server = NameServer { moves: Arc::new(AtomicU8::new(1)), late: Arc::default() };
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
-        let moves = Arc::clone(&server.moves);
+        let (moves, late) = (Arc::clone(&server.moves), Arc::clone(&server.late));
         // It ends with the process; nobody else is in its network.
         std::thread::spawn(move || {
             let mut question = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut question) {
+                if question[HEADER..].starts_with(b"\x04late") {
+                    late.0.fetch_add(1, Ordering::SeqCst);
+                    until("it may be answered", crate::harness::PATIENCE * 2, || {
+                        late.1.load(Ordering::SeqCst).then_some(()).ok_or_else(String::new)
+                    });
+                }
                 if let Some(answer) = answer(&question[..length], moves.load(Ordering::SeqCst)) {
                     socket.send_to(&answer, from).unwrap();
                 }
@@ -48,18 +58,20 @@ impl NameServer {
     }
 }
 
+/// Of a question and of an answer.
+const HEADER: usize = 12;
+
 /// RFC 1035, 4.1: a header of 12 bytes, one question, and what there is to be said.
 fn answer(question: &[u8], moves: u8) -> Option<Vec<u8>> {
-    const HEADER: usize = 12;
     let end = HEADER + question[HEADER..].iter().position(|&byte| byte == 0)? + 1;
     let kind = u16::from_be_bytes([question[end], question[end + 1]]);
     let first = &question[HEADER + 1..][..usize::from(question[HEADER])];
     let (code, content): (u8, Option<Vec<u8>>) = match (first, kind) {
         (b"silent", _) => return None,
         (b"moves", A) => (0, Some(vec![127, 0, 0, moves])),
-        (b"half", A) => (0, Some(vec![127, 0, 0, 1])),
+        (b"half" | b"late", A) => (0, Some(vec![127, 0, 0, 1])),
         (b"half", AAAA) => (0, Some(Ipv6Addr::LOCALHOST.octets().to_vec())),
-        (b"half" | b"moves" | b"empty", _) => (0, None),
+        (b"half" | b"moves" | b"empty" | b"late", _) => (0, None),
         // There is no such name.
         _ => (3, None),
     };
@@ -77,9 +89,14 @@ fn answer(question: &[u8], moves: u8) -> Option<Vec<u8>> {
 
 /// A place on the island, with its name server.
 fn with_names(body: impl FnOnce(&Place, &NameServer) + Send) {
+    asking("timeout:1 attempts:2", body);
+}
+
+/// The same, where it is asked in this way; see resolv.conf(5).
+fn asking(options: &str, body: impl FnOnce(&Place, &NameServer) + Send) {
     on_an_island(|| {
         let place = Place::new();
-        let server = NameServer::start(&place);
+        let server = NameServer::start(&place, options);
         body(&place, &server);
     });
 }
@@ -122,6 +139,36 @@ fn a_name_server_that_says_nothing_delays_nobody_else() {
         assert!(waiting.iter_mut().all(Client::ends));
         client(address, "a");
         place.run(&["stop"]).expect(0);
+    });
+}
+
+/// A rule is to listen at a name. It hangs for longer than anybody waits for an answer of the forwarder.
+fn a_name_to_listen_at_delays_nobody_else() {
+    asking("timeout:30 attempts:1", |place, server| {
+        let (a, (source, address)) = (Backend::new("a"), free_source());
+        place.start(&source, &a.endpoint());
+        let (_, named) = free_source();
+        let late = format!("tcp:{}:interface=late.test", named.port());
+        let mut starts = place.begin(&["start", &late, &a.endpoint()]);
+        until("it is looked up", crate::harness::PATIENCE, || {
+            (server.late.0.load(Ordering::SeqCst) > 0).then_some(()).ok_or_else(String::new)
+        });
+        assert_eq!(place.rows().len(), 1);
+        client(address, "a");
+        // The next process looks it up again.
+        place.quietly(&["restart"]);
+        assert!(starts.runs());
+        assert_eq!(place.rows().len(), 1);
+        server.late.1.store(true, Ordering::SeqCst);
+        assert_eq!(starts.finish(crate::harness::PATIENCE).expect(0).out, "Started\n");
+        client(named, "a");
+        assert!(place.file("forward.json").contains(&late));
+        place.run(&["start", &late, &a.endpoint()]).expect(1).complains().says("is forwarded already");
+        let unknown = format!("tcp:{}:interface=gone.test", named.port());
+        place.run(&["start", &unknown, &a.endpoint()]).expect(1).complains().says("cannot look up");
+        // A port that is left open is told in this way, too.
+        let ran = place.run(&["start", "tcp:0:interface=late.test", &a.endpoint()]).expect(0);
+        assert!(ran.out.starts_with("listening on 127.0.0.1:"), "{}", ran.out);
     });
 }
 

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::island::{on_an_island, shell};
 use crate::forward::place::{Backend, Client, MOMENT, Place, client, free_source};
 use crate::harness::process::{processor_time, send, stopped};
-use crate::harness::{eventually, trials, trials_of_root, until};
+use crate::harness::{eventually, stays, trials, trials_of_root, until};
 
 trials![
     bytes_that_came_while_it_was_stopped_count_before_the_time,
@@ -35,7 +35,7 @@ fn bytes_that_came_while_it_was_stopped_count_before_the_time() {
     send(pid, Signal::SIGSTOP);
     eventually("it is stopped", || stopped(pid));
     clients.iter_mut().for_each(|client| client.send("hello\n"));
-    std::thread::sleep(Duration::from_secs(10));
+    stays("it is stopped", Duration::from_secs(10), || stopped(pid));
     send(pid, Signal::SIGCONT);
     for client in &mut clients {
         assert_eq!(client.line(), "a hello");
@@ -93,8 +93,8 @@ fn without_a_port_to_connect_from_only_that_connection_fails() {
         assert!(failed >= 1);
         // Nobody turns in circles over it, and the others go on.
         let used = processor_time(place.pid());
-        std::thread::sleep(MOMENT);
-        assert!(processor_time(place.pid()) - used < MOMENT / 2);
+        let pid = place.pid();
+        stays("it has little to do", MOMENT, || processor_time(pid) - used < MOMENT / 2);
         held.iter_mut().for_each(|client| client.ask("a"));
         // As soon as there is a port again, it is used.
         held.clear();
