@@ -140,7 +140,8 @@ impl Server {
                 let done = plan.serve(signals, Some(starter));
                 if let Err(failure) = &done {
                     error!("{}", failure.to_string().trim_end());
-                    pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
+                    let (code, text) = (failure.exit_code(), failure.to_string());
+                    pipe.tell(&StartResult { code, text, ..StartResult::default() });
                 }
                 done.map(|()| ExitCode::SUCCESS)
             }
@@ -204,7 +205,7 @@ impl Plan {
         let equipment = Equipment { signals, entrances, identity, control, logging };
         let server = session::Server::new(settings, equipment).map_err(|error| failed(&error))?;
         match starter {
-            Some(pipe) => pipe.tell(&StartResult { code: 0, text }),
+            Some(pipe) => pipe.tell(&StartResult { text, ..StartResult::default() }),
             None => drop(crate::cli::print::print(&text)?),
         }
         if let Err(error) = service::tell("READY=1") {
