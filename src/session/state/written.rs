@@ -13,7 +13,7 @@ use std::time::Instant;
 
 form_of_enum!(Stage { 1 => Provisional { until }, 2 => Active, 3 => Gone });
 form_of_enum!(How { 1 => Eof, 2 => Reset(errno), 3 => Failed(destination) });
-form_of_enum!(InputState { 1 => Open, 2 => Ending { reset }, 3 => Ended, 4 => Dead { ended } });
+form_of_enum!(InputState { 1 => Open, 2 => Ending { reset }, 3 => Ended, 4 => Dead { ended, written } });
 form_of_enum!(Role { 1 => Client, 2 => Observer, 3 => Writer });
 form_of_enum!(Destination {
     1 => Connecting,
@@ -34,6 +34,10 @@ form_of_struct!(Attachment {
     next,
     granted,
     event,
+    input_began,
+    input_next,
+    input_ended,
+    input_told,
     input_granted,
     owed,
     called,
@@ -101,6 +105,7 @@ impl Session {
             epoch,
             destination,
             input,
+            from_writers,
             input_state,
             output,
             end,
@@ -111,7 +116,7 @@ impl Session {
             blocked,
         } = self;
         (ttl.write(to), stage.write(to), epoch.write(to), destination.write(to));
-        (input.write(to), input_state.write(to), output.write(to));
+        (input.write(to), from_writers.write(to), input_state.write(to), output.write(to));
         (end.write(to), events.write(to));
         attachments.len().write(to);
         attachments.iter().for_each(|attachment| attachment.write(to));
@@ -131,6 +136,7 @@ impl Session {
             epoch: Form::read(from)?,
             destination: Form::read(from)?,
             input: Form::read(from)?,
+            from_writers: Form::read(from)?,
             input_state: Form::read(from)?,
             output: Replay::read(from)?,
             end: Form::read(from)?,
@@ -168,7 +174,8 @@ impl Session {
         let beyond = |attachment: &Attachment| {
             attachment.next > self.output.next() || attachment.start > attachment.next || attachment.pings > MOST_PINGS
         };
-        if all.iter().any(beyond) {
+        let sent_too_much = |attachment: &Attachment| attachment.input_next > self.input.next();
+        if all.iter().any(beyond) || all.iter().any(sent_too_much) {
             return Err(FormError::Unfit("how far a client of a session has come"));
         }
         if self.events.list.iter().any(|event| event.offset > self.output.next()) {
