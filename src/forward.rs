@@ -44,7 +44,7 @@ enum Source {
     Probe(state::DestinationId),
     /// The time at which the state machine wants to be asked again.
     Machine,
-    /// The time to see whether the control socket is still there.
+    /// The time to see whether our directory and what is in it are still there.
     Socket,
     /// The time to try again to save.
     Save,

@@ -3,7 +3,7 @@
 
 use super::control::Wire;
 use super::place::{Backend, Place, client, free_source};
-use crate::harness::process::{Exit, alive, descriptors_of, send};
+use crate::harness::process::{Exit, alive, descriptors_of, send, stopped};
 use crate::harness::ran::Running;
 use crate::harness::{PATIENCE, eventually, scene, trials, until};
 use libtest_mimic::Trial;
@@ -26,11 +26,12 @@ trials![
 /// Those and the trials that look into a process by strace(1).
 pub(super) fn all() -> Vec<Trial> {
     let mut all = trials();
-    let watched: [(&str, fn()); 2] = [
+    let watched: [(&str, fn()); 3] = [
         (
             "term_while_the_pid_file_names_the_old_process_ends_all",
             term_while_the_pid_file_names_the_old_process_ends_all,
         ),
+        ("term_before_the_old_process_knows_that_it_is_not_meant_ends_all", term_before_it_knows_that_it_is_not_meant),
         ("what_a_killed_process_has_prepared_is_cleaned_up", what_a_killed_process_has_prepared_is_cleaned_up),
     ];
     let there = Command::new("strace").arg("--version").output().is_ok();
@@ -94,19 +95,24 @@ fn term_for_a_process_that_has_left_is_passed_on_until_the_other_serves() {
     assert_eq!(place.wait_end(old), Exit::Code(0));
 }
 
-/// Everything has been handed over, and the rename(2) that makes the pid file the new one's takes its time.
+/// A restart in which everything has been handed over, and the rename(2) that makes the pid file the new one's takes its
+/// time.
+fn slow_restart(place: &Place, program: &std::path::Path) -> Running {
+    let aside = place.scene.path("aside");
+    std::fs::rename(program, &aside).unwrap();
+    let delay = "-e trace=rename -e inject=rename:delay_enter=2000000";
+    place.scene.script("program", &format!("exec strace -f -o /dev/null {delay} {} \"$@\"", aside.display()));
+    let restarts = place.begin(&["restart"]);
+    place.wait_log("has taken over");
+    restarts
+}
+
 fn term_while_the_pid_file_names_the_old_process_ends_all() {
     let (place, a) = (Place::new(), Backend::new("a"));
     let (source, address) = free_source();
     let program = place.start_copy(&source, &a.endpoint());
-    let held = client(address, "a");
-    let aside = place.scene.path("aside");
-    std::fs::rename(&program, &aside).unwrap();
-    let delay = "-e trace=rename -e inject=rename:delay_enter=2000000";
-    place.scene.script("program", &format!("exec strace -f -o /dev/null {delay} {} \"$@\"", aside.display()));
-    let old = place.pid();
-    let restarts = place.begin(&["restart"]);
-    place.wait_log("has taken over");
+    let (held, old) = (client(address, "a"), place.pid());
+    let restarts = slow_restart(&place, &program);
     assert_eq!(place.pid(), old, "whoever reads the pid file now");
     send(old, Signal::SIGTERM);
     place.wait_log("stopping; connections may finish");
@@ -115,6 +121,22 @@ fn term_while_the_pid_file_names_the_old_process_ends_all() {
     place.wait_nothing_is_left();
     restarts.finish(PATIENCE);
     assert!(!place.path("forward.pid").exists() && !place.path("forward.sock").exists());
+}
+
+/// Whoever sent it may have read the pid file before.
+fn term_before_it_knows_that_it_is_not_meant() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let program = place.start_copy(&free_source().0, &a.endpoint());
+    let old = place.pid();
+    let restarts = slow_restart(&place, &program);
+    send(old, Signal::SIGSTOP);
+    eventually("it is stopped", || stopped(old));
+    restarts.finish(PATIENCE).expect(0);
+    eventually("the pid file is the other one's", || place.pid() != old);
+    send(old, Signal::SIGTERM);
+    send(old, Signal::SIGCONT);
+    assert_eq!(place.wait_end(old), Exit::Code(0));
+    place.wait_nothing_is_left();
 }
 
 /// Some just connect and others ask already, all the time.
@@ -271,7 +293,7 @@ fn a_process_with_too_few_descriptors_leaves_all_to_the_old_one() {
     let old = place.pid();
     // Enough to come up, and not for all that is handed over.
     leave_no_descriptor(old, Some(CONNECTIONS));
-    place.run(&["restart"]).expect(1).complains().says("cannot restart");
+    place.run(&["restart"]).expect(1).complains().says("cannot restart").says("no more could be opened");
     assert_eq!(place.pid(), old);
     assert!(alive(old));
     held.iter_mut().for_each(|client| client.ask("a"));

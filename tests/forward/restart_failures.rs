@@ -25,6 +25,7 @@ trials![
     two_at_once_are_one_and_a_refusal,
     a_stop_ends_a_restart_that_is_under_way,
     the_new_process_goes_on_when_the_old_one_dies_at_the_commit,
+    one_signal_to_both_processes_lets_connections_finish,
     the_new_process_touches_nothing_when_the_old_one_dies_before_that,
     in_the_foreground_it_is_refused,
     an_outer_manager_is_told_which_process_is_the_main_one,
@@ -313,6 +314,42 @@ fn the_new_process_goes_on_when_the_old_one_dies_at_the_commit() {
     drop((user, server));
     assert!(new.wait().unwrap().success());
     assert!(!place.path("forward.pid").exists());
+}
+
+/// As an outer manager sends it that stops all processes of a service.
+fn one_signal_to_both_processes_lets_connections_finish() {
+    for passed_on_first in [true, false] {
+        let a = Backend::new("a");
+        let mut old = Old::begin(&a.endpoint());
+        let ((user, client_side), (server, peer_side)) = (connection(), connection());
+        old.offer(client_side, peer_side);
+        old.say(&"commit".into());
+        assert_eq!(line(&old.stream), "taken");
+        let new = nix::unistd::Pid::from_raw(old.new.id().cast_signed());
+        let drains = || old.place.wait_list("it drains", |list| list.to_string().contains("\"draining\":true"));
+        if passed_on_first {
+            old.say(&"stop".into());
+            drains();
+            send(new, Signal::SIGTERM);
+        } else {
+            send(new, Signal::SIGTERM);
+            drains();
+            old.say(&"stop".into());
+        }
+        // It has heard both before it answers to this.
+        drains();
+        (&user).write_all(b"goes on").unwrap();
+        let mut heard = [0; 9];
+        (&server).read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"ungoes on");
+        // And a second one cuts.
+        old.say(&"stop".into());
+        if !passed_on_first {
+            send(new, Signal::SIGTERM);
+        }
+        assert_eq!((&user).read(&mut heard).unwrap_or_default(), 0);
+        assert!(old.new.wait().unwrap().success());
+    }
 }
 
 fn the_new_process_touches_nothing_when_the_old_one_dies_before_that() {

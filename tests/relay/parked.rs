@@ -16,6 +16,7 @@ bodies![
     thousands_of_silent_clients_of_a_paused_listener_cost_little,
     a_cut_ends_parked_clients_too,
     parked_clients_of_a_listener_that_stops_count_at_once,
+    parked_clients_that_are_let_go_are_not_taken_out,
     a_listener_that_stops_lets_its_parked_clients_go,
 ];
 
@@ -151,6 +152,27 @@ fn parked_clients_of_a_listener_that_stops_count_at_once() {
     assert!(!scene.destination.watch());
     let order: Vec<_> = (0..CLIENTS).map(|_| next_number(&scene)).collect();
     assert!(order.iter().copied().eq(0..CLIENTS), "{order:?}");
+    drop(clients);
+    scene.until_none_is_left();
+}
+
+/// They belong to a destination by then, and nobody else could tell to which.
+fn parked_clients_that_are_let_go_are_not_taken_out() {
+    const CLIENTS: u32 = 1000;
+    let scene = Scene::with(Settings { most_parked: CLIENTS as usize, ..settings() });
+    scene.relay.pause(scene.listener);
+    let clients: Vec<_> = (0..CLIENTS).map(|number| numbered(&scene, number)).collect();
+    until_parked(&scene, CLIENTS as usize);
+    scene.relay.stop_listening(scene.listener);
+    let taken = scene.relay.take_out();
+    assert!(taken.parked.is_empty(), "{} were taken out", taken.parked.len());
+    let door = scene.relay.closed(std::sync::Arc::clone(&scene.route)).unwrap();
+    for pair in taken.pairs {
+        scene.relay.put_in(pair, std::sync::Arc::clone(&scene.destination), door);
+    }
+    let mut all: Vec<_> = (0..CLIENTS).map(|_| next_number(&scene)).collect();
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(0..CLIENTS), "{all:?}");
     drop(clients);
     scene.until_none_is_left();
 }

@@ -45,15 +45,23 @@ impl Driver {
         }
     }
 
-    /// Who waits for an end needs no answer any more. A switch or a stop goes on.
+    /// Who waits for an end needs no answer any more. A switch or a stop goes on, and a rule of which nobody would learn
+    /// whether it has begun does not begin.
     fn client_left(&mut self, id: ClientId) {
         let of_client = self.requests.iter().filter(|(_, asker)| asker.client == Some(id)).map(|(request, _)| *request);
         for request in of_client.collect::<Vec<_>>() {
             if let Some(asker) = self.requests.get_mut(&request) {
                 asker.client = None;
-                if matches!(asker.what, What::Wait) {
-                    self.requests.remove(&request);
-                    self.input(Input::Left(request));
+                match asker.what {
+                    What::Wait => {
+                        self.requests.remove(&request);
+                        self.input(Input::Left(request));
+                    }
+                    What::Start { .. } => {
+                        self.requests.remove(&request);
+                        self.starting.forget(request);
+                    }
+                    What::Switch { .. } | What::StopRule(_) | What::Stop | What::Restart => {}
                 }
             }
         }

@@ -31,6 +31,11 @@ impl Starting {
         let answers = Inbox::new(reactor.waker(Source::Answers)?);
         Ok(Starting { resolver: Resolver::system(), answers, waiting: HashMap::new() })
     }
+
+    /// Nobody waits for it any more.
+    pub(super) fn forget(&mut self, request: Request) {
+        self.waiting.remove(&request.0);
+    }
 }
 
 impl Driver {

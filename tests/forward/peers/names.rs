@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use super::island::{on_an_island, shell};
 use crate::forward::place::{Backend, Client, Place, client, free_source};
-use crate::harness::{trials_of_root, until};
+use crate::harness::process::send;
+use crate::harness::{eventually, trials_of_root, until};
+use nix::sys::signal::Signal;
 
 trials_of_root![
     a_name_without_an_address_ends_its_client_and_says_why,
     a_name_server_that_says_nothing_delays_nobody_else,
     a_name_to_listen_at_delays_nobody_else,
+    a_start_that_was_given_up_starts_nothing,
     a_name_that_moves_is_followed_by_new_connections,
     a_name_whose_first_address_is_dead_is_reached_by_the_other,
 ];
@@ -150,9 +153,7 @@ fn a_name_to_listen_at_delays_nobody_else() {
         let (_, named) = free_source();
         let late = format!("tcp:{}:interface=late.test", named.port());
         let mut starts = place.begin(&["start", &late, &a.endpoint()]);
-        until("it is looked up", crate::harness::PATIENCE, || {
-            (server.late.0.load(Ordering::SeqCst) > 0).then_some(()).ok_or_else(String::new)
-        });
+        eventually("it is looked up", || server.late.0.load(Ordering::SeqCst) > 0);
         assert_eq!(place.rows().len(), 1);
         client(address, "a");
         // The next process looks it up again.
@@ -169,6 +170,24 @@ fn a_name_to_listen_at_delays_nobody_else() {
         // A port that is left open is told in this way, too.
         let ran = place.run(&["start", "tcp:0:interface=late.test", &a.endpoint()]).expect(0);
         assert!(ran.out.starts_with("listening on 127.0.0.1:"), "{}", ran.out);
+    });
+}
+
+fn a_start_that_was_given_up_starts_nothing() {
+    asking("timeout:30 attempts:1", |place, server| {
+        let (a, ports) = (Backend::new("a"), [free_source().1.port(), free_source().1.port()]);
+        place.start(&free_source().0, &a.endpoint());
+        let late = ports.map(|port| format!("tcp:{port}:interface=late.test"));
+        let given_up = place.begin(&["start", &late[0], &a.endpoint()]);
+        eventually("it is looked up", || server.late.0.load(Ordering::SeqCst) > 0);
+        send(given_up.pid(), Signal::SIGKILL);
+        given_up.finish(crate::harness::PATIENCE);
+        eventually("it is forgotten", || place.control_clients() == 0);
+        server.late.1.store(true, Ordering::SeqCst);
+        // Whatever was to come of the first one comes before this.
+        place.start(&late[1], &a.endpoint());
+        let rows = place.rows();
+        assert!(rows.len() == 2 && !rows.iter().any(|row| row.starts_with(&late[0])), "{rows:?}");
     });
 }
 
