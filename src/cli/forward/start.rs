@@ -16,12 +16,12 @@ use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::service;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
+use crate::takeover::program;
 use clap::Args;
 use log::{error, warn};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -262,26 +262,6 @@ impl Start {
             trust: self.trust.clone(),
         }
     }
-}
-
-/// The path that we were started from: a symbolic link in it may lead elsewhere by the next time. Where it does not lead
-/// to us now, what the system says.
-fn program() -> PathBuf {
-    let ours = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let same = |path: &PathBuf| match (std::fs::metadata(path), std::fs::metadata("/proc/self/exe")) {
-        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
-        _ => false,
-    };
-    let Some(name) = std::env::args_os().next().map(PathBuf::from) else {
-        return ours;
-    };
-    let named = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
-        std::path::absolute(&name).ok()
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).map(|folder| folder.join(&name)).find(same)
-    };
-    named.filter(same).unwrap_or(ours)
 }
 
 /// Another start was faster: it gets our rule, as soon as it can be asked.
