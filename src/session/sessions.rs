@@ -272,6 +272,11 @@ impl<S: Clone + Ord> Sessions<S> {
         self.entries.is_empty()
     }
 
+    /// The start of the server that they are from.
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
     /// How much memory their streams have, in bytes.
     pub fn memory(&self) -> usize {
         self.memory

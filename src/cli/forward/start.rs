@@ -66,9 +66,6 @@ pub(super) struct Start {
     /// Log to this file [default: forward.log in the directory; standard error in the foreground]
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Take over from the forwarder at the other end of standard input
-    #[arg(long, hide = true)]
-    take_over: bool,
     /// Where to listen
     #[arg(value_name = "SRC", requires = "destination")]
     source: Option<String>,
@@ -92,7 +89,7 @@ struct Plan {
 
 impl Start {
     pub(super) fn run(self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
-        if self.take_over {
+        if common.take_over {
             return self.take_over(asked, common, signals);
         }
         let (rule, options) = (self.rule()?, self.options());
