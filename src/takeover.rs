@@ -2,7 +2,8 @@
 //! pair. What the roles that do so have in common is here; what there is to be handed over is each role's own.
 //!
 //! [`protocol`] decides what follows what. [`exchange`] is the stream with its words, [`descriptors`] what goes with them.
-//! [`leaving`] is the old process' side, [`arriving`] the new one's. docs/forward.md has the words byte by byte.
+//! [`leaving`] is the old process' side, [`arriving`] the new one's. docs/forward.md has the words, byte by
+//! byte.
 
 pub mod arriving;
 pub mod descriptors;

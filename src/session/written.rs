@@ -322,6 +322,9 @@ impl Form for Instant {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {
         let (ago, time) = <(bool, Duration)>::read(from)?;
+        if !ago && time.is_zero() {
+            return Err(FormError::Unfit("a time"));
+        }
         let at = if ago { from.now.checked_sub(time) } else { from.now.checked_add(time) };
         // Before this machine's clock began nothing can have been that matters.
         at.or(ago.then_some(from.now)).ok_or(FormError::Unfit("a time"))

@@ -1,5 +1,5 @@
 //! A restart, the old side: the new process is started, everything goes to it, and this one stays for what cannot go. When
-//! that fails at any step everything is as it was. `restart/protocol` decides.
+//! that fails at any step everything is as it was. `takeover` decides what follows what.
 
 use super::Driver;
 use super::elsewhere::Staying;

@@ -1,5 +1,5 @@
 //! A restart, the new side: it tries what it is told, takes everything in without touching it, and begins when it is told
-//! to. `restart/protocol` decides.
+//! to. `takeover` decides what follows what.
 
 use super::identity::warn_of;
 use super::rehearsal::{Identities, Rehearsed, RehearsedRule};

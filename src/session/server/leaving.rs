@@ -370,6 +370,8 @@ impl Locks {
     /// They are another process' now.
     fn leave(self) {
         self.instance.leave();
-        self.pid_file.map_or((), PidFile::leave);
+        if let Some(pid_file) = self.pid_file {
+            pid_file.leave();
+        }
     }
 }
