@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// for them in a TLS session.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What the new process is told when this one was told to stop in its place.
-pub(super) const STOP: &[u8] = b"stop\n";
+pub(super) const STOP: &[u8] = b"\"stop\"\n";
 
 /// What comes of getting ready.
 type Met = (Exchange, Result<(), ExchangeError>);
@@ -133,7 +133,7 @@ impl Server {
                 return Some(OldHears::Gone);
             }
             OldDoes::Offer => {
-                self.settle();
+                self.have_what_is_connected();
                 let mut leaving = std::mem::take(&mut self.upgrading.leaving);
                 let heard = leaving.offer(|exchange| self.send_all(exchange));
                 self.upgrading.leaving = leaving;
@@ -198,6 +198,16 @@ impl Server {
             asked_ms: milliseconds(self.upgrading.since),
             asker: self.upgrading.asker.map(ClientId::number),
         }
+    }
+
+    /// A connection that is made by now goes over, and is not made anew.
+    fn have_what_is_connected(&mut self) {
+        let connecting = |link: &link::Link| matches!(link.stage, link::Stage::Connecting(_));
+        let connecting = self.links.iter().filter(|(_, link)| connecting(link)).map(|(id, _)| *id);
+        for id in connecting.collect::<Vec<_>>() {
+            self.proceed(id);
+        }
+        self.settle();
     }
 
     /// Tells the plan and sends everything, lent as it is. This needs no descriptor.

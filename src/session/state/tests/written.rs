@@ -4,7 +4,7 @@ use super::world::Random;
 use super::{Bench, ONE, SECOND, TWO, ack_end, pattern, policy};
 use crate::session::frame::{Frame, Mode};
 use crate::session::state::{Allowance, Input, Policy, Session};
-use crate::session::written::{FormError, Reader, Writer};
+use crate::session::written::{FORM, FormError, Reader, Writer};
 use std::time::Instant;
 
 pub(super) fn written(session: &Session, now: Instant) -> Vec<u8> {
@@ -61,6 +61,18 @@ fn what_another_version_has_written_is_refused() {
     let mut bytes = written(&session, now);
     bytes[0] = 9;
     assert_eq!(read(&bytes, now, &policy(), policy().allowance).unwrap_err(), FormError::Form(9));
+}
+
+/// Whoever changes what is written gives it another number, so that no process reads what another one means otherwise.
+#[test]
+fn what_is_written_has_not_changed_without_its_number() {
+    let Bench { session, now } = full();
+    let bytes = written(&session, now);
+    // FNV-1a.
+    let sum = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!((FORM, bytes.len(), sum), (1, 0, 0));
 }
 
 #[test]

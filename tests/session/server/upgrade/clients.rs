@@ -19,6 +19,7 @@ trials![
     observers_and_writers_go_on,
     whoever_attaches_meanwhile_is_served,
     clients_with_tls_are_told_to_come_again,
+    a_signal_that_still_comes_to_the_old_process_is_passed_on,
     destinations_with_tls_are_a_reason_to_wait,
     whoever_asks_is_answered_by_one_of_the_two,
     a_request_that_is_half_said_is_answered,
@@ -131,6 +132,22 @@ fn clients_with_tls_are_told_to_come_again() {
     client.type_in(b" again");
     client.expect(" again");
     assert_eq!(destination.accepted(), 1);
+}
+
+fn a_signal_that_still_comes_to_the_old_process_is_passed_on() {
+    let (scene, destination) = (Scene::new(), Destination::echo());
+    let certificate = Certificate::new(&scene, "server");
+    let site = Site::with(scene, &certificate.listen(0, "127.0.0.1"), &destination.endpoint(), &[]);
+    // The old process waits until this one has heard its last words.
+    let mut client = Client::over(certificate.connect(dial(site.address)));
+    client.make();
+    let old = site.pid();
+    site.scene.cli(&["upgrade", NAME]).expect(0);
+    let new = site.pid();
+    process::send(old, Signal::SIGTERM);
+    assert_eq!(site.wait_end(old), Exit::Code(0));
+    assert_eq!(site.wait_end(new), Exit::Code(0));
+    site.wait_log("stopping: the process before this one was told to");
 }
 
 fn destinations_with_tls_are_a_reason_to_wait() {
