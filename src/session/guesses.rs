@@ -61,7 +61,8 @@ impl<S: Form + Ord> Form for Guesses<S> {
     fn write(&self, to: &mut Writer) {
         self.sources.len().write(to);
         for (source, guesser) in &self.sources {
-            (source.write(to), guesser.write(to));
+            source.write(to);
+            guesser.write(to);
         }
     }
 

@@ -119,7 +119,9 @@ impl Form for Replay {
     fn write(&self, to: &mut Writer) {
         let Replay { bytes, base, acknowledged, scrollback } = self;
         to.put_counted(bytes.as_slices());
-        (base.write(to), acknowledged.write(to), scrollback.write(to));
+        base.write(to);
+        acknowledged.write(to);
+        scrollback.write(to);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {

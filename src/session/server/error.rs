@@ -106,9 +106,6 @@ impl ServerError {
 
     /// Whether the command line asks for what must not be, and not the system refuses what may be.
     pub fn is_wrong_use(&self) -> bool {
-        match self {
-            ServerError::Clear { .. } | ServerError::Kind { .. } => true,
-            _ => false,
-        }
+        matches!(self, ServerError::Clear { .. } | ServerError::Kind { .. })
     }
 }

@@ -102,15 +102,13 @@ impl Server {
     pub(super) fn hear_of_successor(&mut self) {
         while let Ok((exchange, ready)) = self.upgrading.receiver.try_recv() {
             let heard = self.upgrading.leaving.met(exchange, ready);
-            let unable = match heard {
-                OldHears::Ready if self.stopping != Stopping::No => Some(ServerError::Stopping),
-                OldHears::Ready => self.can_be_handed_over().err(),
-                _ => None,
+            let heard = match heard {
+                OldHears::Ready if self.stopping != Stopping::No => {
+                    self.upgrading.leaving.fails(ServerError::Stopping.to_string());
+                    OldHears::Failed
+                }
+                heard => heard,
             };
-            let heard = unable.map_or(heard, |error| {
-                self.upgrading.leaving.fails(crate::chain(&error));
-                OldHears::Failed
-            });
             self.upgrade_hears(heard);
         }
     }
@@ -134,6 +132,10 @@ impl Server {
             }
             OldDoes::Offer => {
                 self.have_what_is_connected();
+                if let Err(error) = self.can_be_handed_over() {
+                    self.upgrading.leaving.fails(crate::chain(&error));
+                    return Some(OldHears::Failed);
+                }
                 let mut leaving = std::mem::take(&mut self.upgrading.leaving);
                 let heard = leaving.offer(|exchange| self.send_all(exchange));
                 self.upgrading.leaving = leaving;

@@ -108,8 +108,14 @@ impl Client {
 
     /// Writes it as [`WrittenClient::read`] reads it. There may be a secret in it.
     pub(super) fn write(&self, connection: Connection, stage: &ClientStage, to: &mut Writer) {
-        (connection.write(to), stage.write(to), self.peer.write(to), self.source.write(to));
-        (self.spoke.write(to), self.told.write(to), self.decoder.write(to), self.out.has_secret().write(to));
+        connection.write(to);
+        stage.write(to);
+        self.peer.write(to);
+        self.source.write(to);
+        self.spoke.write(to);
+        self.told.write(to);
+        self.decoder.write(to);
+        self.out.has_secret().write(to);
         self.out.unsent().len().write(to);
         to.put_secret(self.out.unsent());
     }
@@ -132,5 +138,51 @@ impl WrittenClient {
             secret: Form::read(from)?,
             out: Form::read(from)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LinkStage, WrittenLink};
+    use crate::session::server::link::Shutdown;
+    use crate::session::telnet::{Mode, Telnet, Terminal};
+    use crate::session::written::{Form, FormError, Reader, Writer};
+    use std::time::{Duration, Instant};
+
+    fn read(bytes: &[u8], now: Instant) -> Result<WrittenLink, FormError> {
+        let mut from = Reader::new(bytes, now)?;
+        let link = WrittenLink::read(&mut from)?;
+        from.end().map(|()| link)
+    }
+
+    #[test]
+    fn a_connection_to_a_destination_comes_back_and_half_of_one_does_not() {
+        let now = Instant::now();
+        let connecting = LinkStage::Connecting(now + Duration::from_secs(3));
+        for stage in [LinkStage::Waiting, connecting, LinkStage::Open, LinkStage::Closed] {
+            let link = WrittenLink {
+                stage,
+                telnet: Telnet::new(Mode::Auto, Terminal::default()),
+                out: b"answers".to_vec(),
+                pending: 3,
+                shutdown: Shutdown::Due,
+                ended: true,
+                broken: Some(104),
+                born: now - Duration::from_secs(2),
+                moved: now,
+            };
+            let written = |link: &WrittenLink| {
+                let mut to = Writer::new(now);
+                link.write(&mut to);
+                to.into_bytes()
+            };
+            let bytes = written(&link);
+            let again = read(&bytes, now).unwrap();
+            assert_eq!(written(&again), bytes);
+            assert_eq!((again.stage, again.pending, again.broken), (link.stage, 3, Some(104)));
+            for length in 0..bytes.len() {
+                assert!(read(&bytes[..length], now).is_err(), "{length}");
+            }
+        }
     }
 }

@@ -28,7 +28,9 @@ impl<S: Clone + Ord + Form> Sessions<S> {
     /// What they have in common.
     pub fn written(&self, now: Instant) -> Vec<u8> {
         let mut to = Writer::new(now);
-        (self.boot.write(&mut to), self.short.write(&mut to), self.guesses.write(&mut to));
+        self.boot.write(&mut to);
+        self.short.write(&mut to);
+        self.guesses.write(&mut to);
         to.into_bytes()
     }
 
@@ -38,7 +40,9 @@ impl<S: Clone + Ord + Form> Sessions<S> {
         let Some(Entry { session, key, source, made, deadline: _, memory: _ }) = self.entries.get(&id) else {
             return;
         };
-        (id.write(to), source.write(to), made.write(to));
+        id.write(to);
+        source.write(to);
+        made.write(to);
         session.write(to);
         // Last, so that no copy of it stays behind where the bytes had no room.
         to.put_secret(key.bytes());

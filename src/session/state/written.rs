@@ -115,12 +115,21 @@ impl Session {
             blocked_since,
             blocked,
         } = self;
-        (ttl.write(to), stage.write(to), epoch.write(to), destination.write(to));
-        (input.write(to), from_writers.write(to), input_state.write(to), output.write(to));
-        (end.write(to), events.write(to));
+        ttl.write(to);
+        stage.write(to);
+        epoch.write(to);
+        destination.write(to);
+        input.write(to);
+        from_writers.write(to);
+        input_state.write(to);
+        output.write(to);
+        end.write(to);
+        events.write(to);
         attachments.len().write(to);
         attachments.iter().for_each(|attachment| attachment.write(to));
-        (alone_since.write(to), blocked_since.write(to), blocked.write(to));
+        alone_since.write(to);
+        blocked_since.write(to);
+        blocked.write(to);
     }
 
     /// Reads one that [`Session::write`] has written, with the policy that it is to have, and what it may have now.

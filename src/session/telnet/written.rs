@@ -31,7 +31,8 @@ impl<const COUNT: usize> Form for [State; COUNT] {
 
 impl Form for Detection {
     fn write(&self, to: &mut Writer) {
-        (self.seen.write(to), self.place.write(to));
+        self.seen.write(to);
+        self.place.write(to);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {
@@ -44,7 +45,9 @@ impl Form for Detection {
 impl Form for Terminal {
     fn write(&self, to: &mut Writer) {
         let Terminal { name, columns, rows } = self;
-        (name.write(to), columns.write(to), rows.write(to));
+        name.write(to);
+        columns.write(to);
+        rows.write(to);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {
@@ -58,8 +61,14 @@ impl Form for Terminal {
 impl Form for Telnet {
     fn write(&self, to: &mut Writer) {
         let Telnet { speech, place, negotiation, terminal, offered, received_cr, sent_cr, sub } = self;
-        (speech.write(to), place.write(to), negotiation.write(to), terminal.write(to));
-        (offered.write(to), received_cr.write(to), sent_cr.write(to), sub.write(to));
+        speech.write(to);
+        place.write(to);
+        negotiation.write(to);
+        terminal.write(to);
+        offered.write(to);
+        received_cr.write(to);
+        sent_cr.write(to);
+        sub.write(to);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {

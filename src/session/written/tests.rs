@@ -1,6 +1,7 @@
 //! Values come back as they were written, and what is none is refused.
 
 use super::{FORM, Form, FormError, MOST, Reader, Writer};
+use crate::session::frame::{Decoder, Frame, MAX_PAYLOAD, MAX_UNPROVED};
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -67,4 +68,41 @@ fn times_mean_the_same_where_the_clock_begins_elsewhere() {
         let read = read::<Instant>(&written(&time, here), there).unwrap();
         assert_eq!(read, time + Duration::from_secs(1000) + (there - here - Duration::from_secs(1000)));
     }
+}
+
+#[test]
+fn half_a_frame_is_gone_on_with() {
+    let now = Instant::now();
+    let mut frame = Vec::new();
+    Frame::Data { offset: 7, bytes: b"bytes" }.encode(&mut frame);
+    for (cut, proved) in (0..=frame.len()).flat_map(|cut| [(cut, false), (cut, true)]) {
+        let mut decoder = Decoder::new();
+        if proved {
+            decoder.proved();
+        }
+        decoder.feed(&frame[..cut]);
+        let mut decoder = read::<Decoder>(&written(&decoder, now), now).unwrap();
+        decoder.feed(&frame[cut..]);
+        assert!(matches!(decoder.frame(), Ok(Some(Frame::Data { offset: 7, bytes: b"bytes" }))), "{cut}");
+    }
+}
+
+#[test]
+fn whoever_has_proved_nothing_may_say_no_more_in_the_other_process() {
+    let now = Instant::now();
+    let mut decoder = Decoder::new();
+    decoder.feed(&vec![0x80; MAX_UNPROVED - 1]);
+    let mut decoder = read::<Decoder>(&written(&decoder, now), now).unwrap();
+    assert_eq!(decoder.feed(b"two"), 1);
+    // Nor may anybody have said more than any frame has.
+    let said = |unproved: Option<usize>, count: usize| {
+        let mut to = Writer::new(now);
+        unproved.write(&mut to);
+        vec![0_u8; count].write(&mut to);
+        read::<Decoder>(&to.into_bytes(), now).map(|decoder| decoder.held())
+    };
+    assert_eq!(said(Some(10), MAX_UNPROVED - 10), Ok(MAX_UNPROVED - 10));
+    assert_eq!(said(Some(10), MAX_UNPROVED - 9), Err(FormError::Unfit("what a client has said")));
+    assert_eq!(said(Some(MAX_UNPROVED + 1), 0), Err(FormError::Unfit("what a client has said")));
+    assert_eq!(said(None, MAX_PAYLOAD + 5), Err(FormError::Unfit("what a client has said")));
 }

@@ -1,14 +1,17 @@
 //! New processes that come to nothing: the old one goes on, and says why.
 
 use super::site::{NAME, Site};
+use crate::children::successor::line;
 use crate::harness::process::{Exit, alive, census};
 use crate::harness::ran::Running;
 use crate::harness::{PATIENCE, Scene, eventually, scene, trials};
 use crate::session::server::client::{Client, Said, Ticket};
 use crate::session::server::destination::Destination;
 use socket_protector::session::frame::{Mode, Refusal};
-use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
 
 trials![
     a_program_that_cannot_run_changes_nothing,
@@ -19,6 +22,7 @@ trials![
     two_at_once_are_one_and_a_refusal,
     a_stop_ends_an_upgrade_that_is_under_way,
     a_server_that_would_lead_elsewhere_does_not_take_over,
+    what_another_version_has_written_is_refused,
     in_the_foreground_it_is_refused,
     an_outer_manager_is_told_which_process_is_the_main_one,
 ];
@@ -197,6 +201,35 @@ fn a_server_that_would_lead_elsewhere_does_not_take_over() {
     assert_eq!(other.accepted(), 0);
 }
 
+/// This test as the old process, of another version.
+fn what_another_version_has_written_is_refused() {
+    let destination = Destination::echo();
+    let site = Site::to(&destination.endpoint());
+    let file = site.scene.path("plan");
+    let suite = scene::suite();
+    site.scene.script("program", &format!("exec {suite} child successor_records {}", file.display()));
+    site.upgrade_in_vain("exited with status 1");
+    let mut plan: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    for (schema, form, why) in [(1, 9, "it is written in form 9"), (2, 1, "speaks version 2")] {
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut command = Command::new(scene::binary());
+        site.scene.mark(&mut command).args(["--take-over", "session", "server", "--proxy=127.0.0.1:0", "--daemon"]);
+        command.arg(destination.endpoint()).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut new = command.spawn().unwrap();
+        drop(command);
+        plan["schema"] = 1.into();
+        writeln!(&stream, "{plan}").unwrap();
+        assert_eq!(line(&stream), serde_json::json!({"ready": 1}));
+        plan["schema"] = schema.into();
+        writeln!(&stream, "{plan}").unwrap();
+        (&stream).write_all(&[0, 0, 0, 0, 0, 0, 0, 3, form, 0, 0]).unwrap();
+        let said = line(&stream)["failed"].as_str().unwrap().to_owned();
+        assert!(said.contains(why), "{said}");
+        assert_eq!(new.wait().unwrap().code(), Some(1));
+    }
+}
+
 /// A server that stays in the foreground.
 fn foreground(scene: &Scene, destination: &Destination, watched: Option<&std::path::Path>) -> Running {
     let mut command = Command::new(scene::binary());
@@ -246,4 +279,6 @@ fn an_outer_manager_is_told_which_process_is_the_main_one() {
     let ran = first.finish(PATIENCE).expect(0);
     eventually("everything has ended", || scene.processes().is_empty());
     assert!(ran.err.contains("upgraded: process"), "{}", ran.err);
+    let unit = include_str!("../../../../packaging/systemd/socket-protector-session.service");
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nNotifyAccess=all\n"));
 }
