@@ -8,6 +8,7 @@ mod print;
 mod session;
 mod supervise;
 mod table;
+mod upgrade;
 pub mod value;
 
 use crate::process::run_dir::RunDir;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
                   serves on.",
     after_long_help = AFTER_HELP,
     override_usage = "socket-protector [OPTIONS] [NAME=]LISTEN... -- COMMAND [ARG]...\n       socket-protector \
-                      <forward|session|status|reload|stop|completions|man> ...",
+                      <forward|session|status|reload|upgrade|stop|completions|man> ...",
     subcommand_negates_reqs = true,
     disable_help_subcommand = true
 )]
@@ -82,6 +83,9 @@ struct Common {
     /// Say less; twice: only errors
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     quiet: u8,
+    /// Take over from the process at the other end of standard input
+    #[arg(long, global = true, hide = true)]
+    take_over: bool,
 }
 
 impl Common {
@@ -105,6 +109,8 @@ enum Command {
     Status(control::Status),
     /// Start a new generation, and wait until it serves or has failed
     Reload(control::Reload),
+    /// Let the installed program take over from a running instance, and wait until it serves or has failed
+    Upgrade(upgrade::Upgrade),
     /// Drain and stop an instance, and wait until it has gone
     Stop(control::Stop),
     /// Forward connections to a destination that can be changed while they run
@@ -141,6 +147,7 @@ fn run(cli: Cli, signals: std::io::Result<Signals>) -> Result<ExitCode, Failure>
         Command::Session(session) => session.run(&cli.common, signals),
         Command::Status(status) => status.run(&run_dir(signals)?),
         Command::Reload(reload) => reload.run(&run_dir(signals)?),
+        Command::Upgrade(upgrade) => upgrade.run(&run_dir(signals)?),
         Command::Stop(stop) => stop.run(&run_dir(signals)?),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),

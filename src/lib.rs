@@ -11,6 +11,7 @@ pub mod session;
 pub mod supervise;
 #[allow(unsafe_code, reason = "the one module of this package that may")]
 mod sys;
+pub mod takeover;
 pub mod time;
 
 /// An error with its whole cause chain on one line.

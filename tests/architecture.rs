@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 4] = [
     &["main"],
     &["cli"],
     &["supervise", "forward", "session", "dev"],
-    &["reactor", "process", "net", "control", "logging"],
+    &["reactor", "process", "net", "control", "logging", "takeover"],
 ];
 
 /// Used by everybody: it uses nobody.
@@ -45,13 +45,15 @@ const PURE: &[&str] = &[
     "net/resolve/queue.rs",
     "forward/state.rs",
     "forward/state/",
-    "forward/restart/protocol.rs",
-    "forward/restart/protocol/",
+    "takeover/protocol.rs",
+    "takeover/protocol/",
     "session/state.rs",
     "session/state/",
     "session/sessions.rs",
+    "session/sessions/written.rs",
     "session/guesses.rs",
     "session/replay.rs",
+    "session/written.rs",
     "session/frame.rs",
     "session/frame/",
     "session/client_state.rs",

@@ -171,7 +171,7 @@ impl Stop {
     }
 }
 
-fn socket(run_dir: &RunDir, name: &InstanceName) -> Result<PathBuf, Failure> {
+pub(super) fn socket(run_dir: &RunDir, name: &InstanceName) -> Result<PathBuf, Failure> {
     run_dir.socket_path(name).map_err(|error| Failure::failed(&error).code(2))
 }
 
@@ -190,7 +190,7 @@ pub(super) fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-fn no_answer(run_dir: &RunDir, name: &dyn fmt::Display, error: &AskError) -> Failure {
+pub(super) fn no_answer(run_dir: &RunDir, name: &dyn fmt::Display, error: &AskError) -> Failure {
     if error.is_nobody() {
         Failure::told(format!("no instance named {name} is running in {}", run_dir.path().display()))
             .hint("'socket-protector status' shows those that are")
@@ -199,7 +199,7 @@ fn no_answer(run_dir: &RunDir, name: &dyn fmt::Display, error: &AskError) -> Fai
     }
 }
 
-fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
+pub(super) fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
     if reply.ok {
         return read(reply.result.unwrap_or_default());
     }
@@ -211,7 +211,7 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| Failure::told(format!("the answer is not understood: {error}")))
 }
 
-fn print_json(value: &Value) -> Result<ExitCode, Failure> {
+pub(super) fn print_json(value: &Value) -> Result<ExitCode, Failure> {
     print(&format!("{value}\n"))
 }
 

@@ -4,6 +4,7 @@ mod ask;
 mod client;
 mod server;
 mod status;
+mod upgrade;
 
 use super::{Common, Failure};
 use crate::reactor::Signals;
@@ -51,6 +52,8 @@ enum Command {
     Detach(ask::Detach),
     /// Let clients have what there is, and end the server; waits until it has ended
     Drain(ask::Drain),
+    /// Let the installed program take over all sessions of a server; waits until it serves or has failed
+    Upgrade(upgrade::Upgrade),
 }
 
 impl Session {
@@ -67,6 +70,7 @@ impl Session {
             Command::Close(close) => close.run(&run_dir(signals)?),
             Command::Detach(detach) => detach.run(&run_dir(signals)?),
             Command::Drain(drain) => drain.run(&run_dir(signals)?),
+            Command::Upgrade(upgrade) => upgrade.run(&run_dir(signals)?),
         }
     }
 }

@@ -75,7 +75,7 @@ pub enum DriverError {
     Probe(#[from] super::probe::ProbeError),
     /// Another process cannot take over, or could not.
     #[error(transparent)]
-    Restart(#[from] super::restart::RestartError),
+    Restart(#[from] crate::takeover::ExchangeError),
     /// A new process is on its way.
     #[error("a restart is under way already")]
     Restarting,
@@ -87,7 +87,7 @@ pub enum DriverError {
     Settings(super::SettingsError),
     /// The new process cannot be started.
     #[error(transparent)]
-    Spawn(#[from] crate::process::spawn::SpawnError),
+    Start(#[from] crate::takeover::leaving::StartError),
     /// The directory.
     #[error(transparent)]
     RunDir(#[from] crate::process::run_dir::RunDirError),

@@ -152,6 +152,11 @@ impl Key {
         Key(bytes)
     }
 
+    /// Its bytes: for the successor, and nobody else.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// A client's proof that it may resume: over what was said, the session, where it goes on, and as what it comes.
     pub fn resume(&self, said: &Transcript, id: SessionId, next: u64, mode: u8) -> Mac {
         self.mac(b"resume", said, &[&id.0, &next.to_be_bytes(), &[mode]])

@@ -3,6 +3,7 @@
 //!
 //! Pure, and of bounded size.
 
+use crate::session::written::{Form, FormError, Reader, Writer, form_of_struct};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,27 @@ impl<S: Clone + Ord> Guesses<S> {
             let quiet = self.sources.iter().min_by_key(|(_, guesser)| guesser.last).map(|(source, _)| source.clone());
             quiet.map(|quiet| self.sources.remove(&quiet));
         }
+    }
+}
+
+form_of_struct!(Guesser { count, last });
+
+impl<S: Form + Ord> Form for Guesses<S> {
+    fn write(&self, to: &mut Writer) {
+        self.sources.len().write(to);
+        for (source, guesser) in &self.sources {
+            source.write(to);
+            guesser.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {
+        let count = usize::read(from)?;
+        if count > SOURCES {
+            return Err(FormError::Value { what: "how many guess", value: count as u64 });
+        }
+        let sources = (0..count).map(|_| <(S, Guesser)>::read(from)).collect::<Result<_, FormError>>()?;
+        Ok(Guesses { sources })
     }
 }
 

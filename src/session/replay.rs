@@ -3,6 +3,7 @@
 //! Pure. The caller stops reading the destination when there is too much; nothing that was pushed is ever dropped
 //! before it is acknowledged.
 
+use crate::session::written::{Form, FormError, Reader, Writer};
 use std::collections::VecDeque;
 
 #[cfg(test)]
@@ -111,5 +112,22 @@ impl Replay {
         if self.bytes.len() + GROWTH < self.bytes.capacity() / 4 {
             self.bytes.shrink_to(self.bytes.len() * 2);
         }
+    }
+}
+
+impl Form for Replay {
+    fn write(&self, to: &mut Writer) {
+        let Replay { bytes, base, acknowledged, scrollback } = self;
+        to.put_counted(bytes.as_slices());
+        base.write(to);
+        acknowledged.write(to);
+        scrollback.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {
+        let bytes = VecDeque::from(Vec::read(from)?);
+        let (base, acknowledged) = Form::read(from)?;
+        let replay = Replay { bytes, base, acknowledged, scrollback: Form::read(from)? };
+        if (base..=replay.next()).contains(&acknowledged) { Ok(replay) } else { Err(FormError::Unfit("a stream")) }
     }
 }

@@ -4,7 +4,8 @@
 //! One thread; nothing here waits. `listening` has the listeners, `client` one client's connection, `greeting` what it says
 //! before it is attached, `clients` what comes after; `link` is a session's connection to its destination, `dial` makes it and
 //! `links` has what happens on it; `wire` is either's socket, with TLS or without. `actions` performs, `requests` and `status` answer
-//! whoever asks by the control socket, `stop` ends.
+//! whoever asks by the control socket, `stop` ends. `leaving` and `taking_over` are the two sides of an upgrade, with `plan` and
+//! `written` about what goes from one to the other; `going_on` is how it is served there.
 //!
 //! Secrets go by here once, in the answer to NEW: the buffer that they are sent from is wiped, and nothing is logged of
 //! them.
@@ -14,23 +15,30 @@ mod client;
 mod clients;
 mod dial;
 mod error;
+mod going_on;
 mod greeting;
+mod leaving;
 mod link;
 mod links;
 mod listening;
 mod outgoing;
+mod plan;
 mod request;
 mod requests;
 mod settings;
 mod status;
 mod stop;
+mod taking_over;
 mod wire;
+mod written;
 
 pub use error::ServerError;
+pub use leaving::{LOCK_MODE, Locks, PID_FILE_MODE};
 pub use listening::{Entrance, bind};
-pub use request::{Done, Request};
+pub use request::{Done, Request, Upgraded};
 pub use settings::Settings;
 pub use status::{ROLE, SCHEMA, SessionStatus, Status};
+pub use taking_over::{Successor, take_over};
 
 use crate::control::server::{ClientId, Server as Control};
 use crate::logging::Logging;
@@ -42,11 +50,15 @@ use crate::session::credential::{BootId, SessionId, random};
 use crate::session::sessions::{Actions, Sessions};
 use crate::session::state::{Connection, Input};
 use client::Client;
+use going_on::Older;
+use leaving::Upgrading;
 use link::Link;
 use listening::Listening;
 use log::{error, info, warn};
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -85,6 +97,10 @@ enum Key {
     Sessions,
     /// The time of the next step of a stop.
     Stop,
+    /// A new process has got ready, or has not.
+    Successor,
+    /// The process before this one.
+    Older,
 }
 
 /// What a server is given, besides its settings.
@@ -97,8 +113,54 @@ pub struct Equipment {
     pub identity: Option<Arc<ClientIdentity>>,
     /// Where the control socket is to be; its lock is held.
     pub control: PathBuf,
+    /// That lock, and another one.
+    pub locks: Locks,
     /// The log.
     pub logging: Logging,
+    /// The command of a process that takes over; `None`: there must be none.
+    pub command: Option<Vec<OsString>>,
+}
+
+/// What a server is made of before it has anything that there can be only once.
+struct Parts {
+    settings: Settings,
+    reactor: Reactor<Key>,
+    signals: Registered<Signals>,
+    files: Watch,
+    changes: Receiver<Change>,
+    identity: Option<Arc<ClientIdentity>>,
+    upgrading: Upgrading,
+    logging: Logging,
+    /// How many descriptors clients and destinations may have.
+    most_descriptors: usize,
+}
+
+impl Parts {
+    fn new(
+        settings: Settings,
+        (signals, logging): (Signals, Logging),
+        identity: Option<Arc<ClientIdentity>>,
+        command: Option<Vec<OsString>>,
+    ) -> Result<Self, ServerError> {
+        let mut reactor = Reactor::new()?;
+        let signals = reactor.register(signals, Key::Signals, READABLE)?;
+        let (sender, changes) = channel();
+        let waker = reactor.waker(Key::Files)?;
+        let files = Watch::start(Watch::EVERY, move |change| {
+            if sender.send(change).is_ok()
+                && let Err(error) = waker.wake()
+            {
+                error!("cannot wake the loop: {error}");
+            }
+        })?;
+        if let Some(identity) = &identity {
+            files.client(settings.destination.to_string(), identity);
+        }
+        let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
+        let upgrading = Upgrading::new(command, reactor.waker(Key::Successor)?);
+        let most_descriptors = open_files()?.saturating_sub(open + DESCRIPTORS_LEFT);
+        Ok(Parts { settings, reactor, signals, files, changes, identity, upgrading, logging, most_descriptors })
+    }
 }
 
 /// Room that everything shares while it is being worked on.
@@ -141,6 +203,13 @@ pub struct Server {
     since: Instant,
     stopping: Stopping,
     tools: Tools,
+    /// `None` once another process has them.
+    locks: Option<Locks>,
+    upgrading: Upgrading,
+    /// The process that has taken over.
+    successor: Option<UnixStream>,
+    /// The process that this one has taken over from, while it is there.
+    older: Option<Older>,
 }
 
 impl Server {
@@ -149,40 +218,35 @@ impl Server {
     /// # Errors
     /// What cannot be had: events, the control socket, random numbers.
     pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, ServerError> {
-        let mut reactor = Reactor::new()?;
-        let signals = reactor.register(equipment.signals, Key::Signals, READABLE)?;
-        let control = Control::open(&mut reactor, equipment.control, Key::Control, Key::Asker)?;
-        let (sender, changes) = channel();
-        let waker = reactor.waker(Key::Files)?;
-        let files = Watch::start(Watch::EVERY, move |change| {
-            if sender.send(change).is_ok()
-                && let Err(error) = waker.wake()
-            {
-                error!("cannot wake the loop: {error}");
-            }
-        })?;
-        let mut listening = Vec::with_capacity(equipment.entrances.len());
-        for (index, entrance) in equipment.entrances.into_iter().enumerate() {
-            listening.push(Listening::open(&mut reactor, index, entrance, &files)?);
+        let Equipment { signals, entrances, identity, control, locks, logging, command } = equipment;
+        let mut parts = Parts::new(settings, (signals, logging), identity, command)?;
+        let control = Control::open(&mut parts.reactor, control, Key::Control, Key::Asker)?;
+        let (policy, limits) = (parts.settings.policy.clone(), parts.settings.limits);
+        let sessions = Sessions::new(BootId(random()?), random()?, policy, limits);
+        let mut server = Server::of(parts, sessions, control)?;
+        server.locks = Some(locks);
+        for (index, entrance) in entrances.into_iter().enumerate() {
+            let listening = Listening::open(&mut server.reactor, index, entrance, &server.files)?;
+            server.listening.push(listening);
         }
-        if let Some(identity) = &equipment.identity {
-            files.client(settings.destination.to_string(), identity);
-        }
-        let boot = BootId(random()?);
+        Ok(server)
+    }
+
+    fn of(parts: Parts, sessions: Sessions<IpAddr>, control: Control<Key>) -> Result<Self, ServerError> {
+        let Parts { settings, mut reactor, signals, files, changes, identity, upgrading, logging, most_descriptors } =
+            parts;
         let answers = Inbox::new(reactor.waker(Key::Names)?);
-        let reserve = Reserve::new()?;
-        let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
         reactor.set_deadline(Key::Socket, Some(Instant::now() + SOCKET_CHECK));
         Ok(Server {
-            sessions: Sessions::new(boot, random()?, settings.policy.clone(), settings.limits),
+            boot: sessions.boot(),
+            sessions,
             actions: Actions::new(),
-            listening,
+            listening: Vec::new(),
             clients: HashMap::new(),
             passing: BTreeSet::new(),
             links: HashMap::new(),
             next: 0,
-            boot,
-            identity: equipment.identity,
+            identity,
             resolver: Resolver::system(),
             answers,
             files,
@@ -190,12 +254,16 @@ impl Server {
             control,
             waiting: Vec::new(),
             signals,
-            reserve,
-            most_descriptors: open_files()?.saturating_sub(open + DESCRIPTORS_LEFT),
-            logging: equipment.logging,
+            reserve: Reserve::new()?,
+            most_descriptors,
+            logging,
             since: Instant::now(),
             stopping: Stopping::No,
             tools: Tools { plain: vec![0; PORTION], cipher: vec![0; PORTION], received: Default::default() },
+            locks: None,
+            upgrading,
+            successor: None,
+            older: None,
             settings,
             reactor,
         })
@@ -217,6 +285,7 @@ impl Server {
             self.reserve.refill();
         }
         info!("stopped");
+        self.end_successor();
         self.control.leave();
         Ok(())
     }
@@ -234,6 +303,8 @@ impl Server {
             Key::Files => self.hear_of_files(),
             Key::Sessions => self.sessions.deadline_came(Instant::now(), &mut self.actions),
             Key::Stop => self.go_on_stopping(),
+            Key::Successor => self.hear_of_successor(),
+            Key::Older => self.hear_older(),
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod tests;
+mod written;
 
 /// What a session may have while memory is short.
 const LITTLE: Allowance = Allowance { output: 64 * 1024, scrollback: 0, input: 16 * 1024 };
@@ -271,6 +272,11 @@ impl<S: Clone + Ord> Sessions<S> {
         self.entries.is_empty()
     }
 
+    /// The start of the server that they are from.
+    pub fn boot(&self) -> BootId {
+        self.boot
+    }
+
     /// How much memory their streams have, in bytes.
     pub fn memory(&self) -> usize {
         self.memory
@@ -333,14 +339,19 @@ impl<S: Clone + Ord> Sessions<S> {
         }
     }
 
-    fn allow_all(&mut self, now: Instant, actions: &mut Actions) {
+    /// What each session may have now.
+    fn allowance(&self) -> Allowance {
         let usual = self.policy.allowance;
         let little = Allowance {
             output: usual.output.min(LITTLE.output),
             scrollback: LITTLE.scrollback,
             input: usual.input.min(LITTLE.input),
         };
-        let allowance = if self.short { little } else { usual };
+        if self.short { little } else { usual }
+    }
+
+    fn allow_all(&mut self, now: Instant, actions: &mut Actions) {
+        let allowance = self.allowance();
         for id in self.entries.keys().copied().collect::<Vec<_>>() {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.session.allow(now, allowance, &mut self.wanted);

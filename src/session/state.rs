@@ -22,6 +22,7 @@ mod policy;
 pub(crate) mod tests;
 mod time;
 mod transmit;
+mod written;
 
 use attachment::{Attachment, Role};
 use events::Events;

@@ -9,6 +9,7 @@ pub mod negotiation;
 pub mod option;
 mod receiving;
 mod words;
+mod written;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! A process that is to take over from a forwarder and comes so far: by docs/forward.md, not by the program's own code.
+//! A process that is to take over from a forwarder or a server of sessions and comes so far: by docs/forward.md and
+//! docs/session.md, not by the program's own code.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -73,6 +74,10 @@ fn stdin() -> UnixStream {
 }
 
 fn descriptors(stream: &UnixStream, plan: &Value) -> Vec<Descriptor> {
+    // A server of sessions says first what all of them have in common, then each, then its clients.
+    if let (Some(sessions), Some(clients)) = (plan["sessions"].as_u64(), plan["clients"].as_u64()) {
+        (0..1 + sessions + clients).for_each(|_| counted(stream));
+    }
     let count = usize::try_from(plan["descriptors"].as_u64().unwrap()).unwrap();
     let mut held = Vec::new();
     let mut receiver = Receiver::new().most_bytes(8 * 1024 * 1024);
@@ -84,6 +89,13 @@ fn descriptors(stream: &UnixStream, plan: &Value) -> Vec<Descriptor> {
         assert_ne!(receiver.receive_from(stream, take).unwrap(), 0);
     }
     held
+}
+
+/// Bytes with their number before them.
+fn counted(mut stream: &UnixStream) {
+    let mut length = [0; 8];
+    stream.read_exact(&mut length).unwrap();
+    stream.read_exact(&mut vec![0; usize::try_from(u64::from_be_bytes(length)).unwrap()]).unwrap();
 }
 
 /// A line, and not a byte more.

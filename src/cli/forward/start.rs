@@ -16,12 +16,12 @@ use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::service;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
+use crate::takeover::program;
 use clap::Args;
 use log::{error, warn};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,9 +66,6 @@ pub(super) struct Start {
     /// Log to this file [default: forward.log in the directory; standard error in the foreground]
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// Take over from the forwarder at the other end of standard input
-    #[arg(long, hide = true)]
-    take_over: bool,
     /// Where to listen
     #[arg(value_name = "SRC", requires = "destination")]
     source: Option<String>,
@@ -92,7 +89,7 @@ struct Plan {
 
 impl Start {
     pub(super) fn run(self, asked: &Asked, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
-        if self.take_over {
+        if common.take_over {
             return self.take_over(asked, common, signals);
         }
         let (rule, options) = (self.rule()?, self.options());
@@ -262,26 +259,6 @@ impl Start {
             trust: self.trust.clone(),
         }
     }
-}
-
-/// The path that we were started from: a symbolic link in it may lead elsewhere by the next time. Where it does not lead
-/// to us now, what the system says.
-fn program() -> PathBuf {
-    let ours = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    let same = |path: &PathBuf| match (std::fs::metadata(path), std::fs::metadata("/proc/self/exe")) {
-        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
-        _ => false,
-    };
-    let Some(name) = std::env::args_os().next().map(PathBuf::from) else {
-        return ours;
-    };
-    let named = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
-        std::path::absolute(&name).ok()
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).map(|folder| folder.join(&name)).find(same)
-    };
-    named.filter(same).unwrap_or(ours)
 }
 
 /// Another start was faster: it gets our rule, as soon as it can be asked.

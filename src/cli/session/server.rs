@@ -1,5 +1,6 @@
 //! `session server`: its options, and how it comes up.
 
+use super::upgrade::successor;
 use crate::cli::value::{Size, Time, TimeOrNever};
 use crate::cli::{Common, Failure};
 use crate::logging::{self, Destination};
@@ -15,10 +16,12 @@ use crate::process::service;
 use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::session::proxy::Proxy;
-use crate::session::server::{self as session, Entrance, Equipment, ServerError, Settings};
+use crate::session::server::{self as session, Entrance, Equipment, LOCK_MODE, Locks, PID_FILE_MODE};
+use crate::session::server::{ServerError, Settings};
 use crate::session::sessions::Limits;
 use crate::session::state::{Allowance, Policy};
 use crate::session::telnet::Mode;
+use crate::takeover::program;
 use clap::{Args, ValueEnum};
 use log::{error, info, warn};
 use std::io::{self, Write};
@@ -26,10 +29,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Scripts of any user read it.
-const PID_FILE_MODE: u32 = 0o644;
-/// Nobody reads it, and who cannot open it cannot lock it.
-const LOCK_MODE: u32 = 0o600;
 /// So many sessions that have all they may have fit into the memory of all at least.
 const FULL_SESSIONS: usize = 4;
 
@@ -40,7 +39,7 @@ pub(super) struct Server {
     ///
     /// A host's name at every address that it has. An address that other machines can reach needs TLS or --insecure.
     #[arg(long, value_name = "HOST:PORT", default_value_t = Proxy::default())]
-    proxy: Proxy,
+    pub(super) proxy: Proxy,
     /// How long a session is kept while no client is attached
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: TimeOrNever,
@@ -77,10 +76,10 @@ pub(super) struct Server {
     name: Option<InstanceName>,
     /// Go into the background; the command returns once clients can come
     #[arg(long)]
-    daemon: bool,
+    pub(super) daemon: bool,
     /// Write our pid to this file, and hold its lock as long as we run
     #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
+    pub(super) pid_file: Option<PathBuf>,
     /// Log to this file instead of standard error (foreground) or syslog (background); USR1 reopens it
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -107,7 +106,10 @@ struct Plan {
 
 impl Server {
     pub(super) fn run(self, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
-        let destination = Arc::new(destination(&self.destination)?);
+        if common.take_over {
+            return self.take_over(common, signals);
+        }
+        let destination = Arc::new(self.destination()?);
         for (option, time) in [("connect-timeout", self.connect_timeout), ("linger", self.linger)] {
             if time.duration().is_zero() {
                 return Err(Failure::usage(format!("--{option} must be longer than nothing")));
@@ -140,14 +142,29 @@ impl Server {
                 let done = plan.serve(signals, Some(starter));
                 if let Err(failure) = &done {
                     error!("{}", failure.to_string().trim_end());
-                    pipe.tell(&StartResult { code: failure.exit_code(), text: failure.to_string() });
+                    let (code, text) = (failure.exit_code(), failure.to_string());
+                    pipe.tell(&StartResult { code, text, ..StartResult::default() });
                 }
                 done.map(|()| ExitCode::SUCCESS)
             }
         }
     }
 
-    fn settings(&self, name: String, destination: Arc<Connect>) -> Settings {
+    /// DEST, with its paths being ours.
+    pub(super) fn destination(&self) -> Result<Connect, Failure> {
+        destination(&self.destination)
+    }
+
+    /// Where to log.
+    pub(super) fn log(&self) -> Destination {
+        match (&self.log_file, self.daemon) {
+            (Some(path), _) => Destination::File(path.clone()),
+            (None, false) => Destination::Stderr,
+            (None, true) => Destination::Syslog,
+        }
+    }
+
+    pub(super) fn settings(&self, name: String, destination: Arc<Connect>) -> Settings {
         let allowance = Allowance {
             output: self.buffer.bytes().max(1),
             scrollback: self.scrollback.bytes(),
@@ -177,34 +194,31 @@ impl Server {
 
 impl Plan {
     fn serve(self, signals: Signals, starter: Option<StatusPipe>) -> Result<(), Failure> {
-        let log = match (&self.options.log_file, self.options.daemon) {
-            (Some(path), _) => Destination::File(path.clone()),
-            (None, false) => Destination::Stderr,
-            (None, true) => Destination::Syslog,
-        };
-        let logging = logging::start(logging::level(self.verbosity), &log).map_err(|error| Failure::failed(&error))?;
+        let logging = logging::start(logging::level(self.verbosity), &self.options.log())
+            .map_err(|error| Failure::failed(&error))?;
         raise_open_files().map_err(|error| Failure::of_io("cannot raise the limit of open files", &error))?;
         self.run_dir.prepare().map_err(|error| Failure::failed(&error).hint("--run-dir names another"))?;
         let pid_file = self.options.pid_file.as_deref().map(|path| PidFile::create(path, PID_FILE_MODE)).transpose();
-        let _pid_file = pid_file.map_err(|error| Failure::failed(&error))?;
-        let listen = self.options.proxy.listen().map_err(|error| no_endpoint(&error))?;
-        let listen = listen.with_paths_of(&here()?).map_err(|error| Failure::failed(&error).code(2))?;
+        let pid_file = pid_file.map_err(|error| Failure::failed(&error))?;
+        let listen = self.options.listen()?;
         let entrances =
             session::bind(&listen, self.inherited, self.options.insecure).map_err(|error| failed(&error))?;
         let name = self.options.name.clone().map_or_else(|| name_of(&entrances), Ok)?;
         let control = self.run_dir.socket_path(&name).map_err(|error| Failure::failed(&error).code(2))?;
-        let _instance =
+        let instance =
             PidFile::create(&control.with_extension("lock"), LOCK_MODE).map_err(|error| taken(&name, &error))?;
+        let locks = Locks { instance, pid_file };
         let identity = identity(&self.destination)?;
         let text = announcement(&entrances);
         for entrance in &entrances {
             info!("listening on {} ({listen}), for {}", entrance.bound.address, self.destination);
         }
         let settings = self.options.settings(name.to_string(), self.destination);
-        let equipment = Equipment { signals, entrances, identity, control, logging };
+        let command = successor(self.options.daemon, program());
+        let equipment = Equipment { signals, entrances, identity, control, locks, logging, command };
         let server = session::Server::new(settings, equipment).map_err(|error| failed(&error))?;
         match starter {
-            Some(pipe) => pipe.tell(&StartResult { code: 0, text }),
+            Some(pipe) => pipe.tell(&StartResult { text, ..StartResult::default() }),
             None => drop(crate::cli::print::print(&text)?),
         }
         if let Err(error) = service::tell("READY=1") {
@@ -231,7 +245,7 @@ fn destination(text: &str) -> Result<Connect, Failure> {
 }
 
 /// Whom we believe at the destination, and who we are there, where TLS is spoken.
-fn identity(connect: &Connect) -> Result<Option<Arc<ClientIdentity>>, Failure> {
+pub(super) fn identity(connect: &Connect) -> Result<Option<Arc<ClientIdentity>>, Failure> {
     let Some(tls) = &connect.tls else {
         return Ok(None);
     };
@@ -266,7 +280,7 @@ fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
     }
 }
 
-fn failed(error: &ServerError) -> Failure {
+pub(super) fn failed(error: &ServerError) -> Failure {
     let failure = Failure::failed(error);
     let failure = if error.is_wrong_use() { failure.code(2) } else { failure };
     match error.hint() {
@@ -280,6 +294,6 @@ pub(super) fn no_endpoint(error: &ParseError) -> Failure {
     Failure::failed(error).code(2).lines(lines)
 }
 
-fn here() -> Result<PathBuf, Failure> {
+pub(super) fn here() -> Result<PathBuf, Failure> {
     std::path::absolute(Path::new(".")).map_err(|error| Failure::of_io("cannot find the working directory", &error))
 }

@@ -1,76 +1,34 @@
 //! A restart, the old side: the new process is started, everything goes to it, and this one stays for what cannot go. When
-//! that fails at any step everything is as it was. `restart/protocol` decides.
+//! that fails at any step everything is as it was. `takeover` decides what follows what.
 
 use super::Driver;
 use super::elsewhere::Staying;
 use super::requests::Asker;
 use super::rules::{Listening, is_proxied};
 use crate::control::server::ClientId;
-use crate::control::wire::Reply;
-use crate::forward::restart::descriptors::{self, Handed, SharedClient};
+use crate::forward::restart::descriptors::{self, Handed};
 use crate::forward::restart::plan::What;
-use crate::forward::restart::protocol::{Old, OldDoes, OldHears};
-use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{DestinationId, Phase, Request};
 use crate::forward::{DriverError, PID_FILE_MODE, Source};
 use crate::net::relay::{Carried, Door, Which};
-use crate::process::group::survivors;
-use crate::process::output::printable;
-use crate::process::spawn::{Launch, Process, signal_group, spawn};
+use crate::takeover::descriptors::SharedClient;
+use crate::takeover::leaving::Leaving;
+use crate::takeover::protocol::{Old, OldDoes, OldHears};
+use crate::takeover::{Exchange, ExchangeError, LIMIT};
 use log::{error, info, warn};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::Signal;
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How many of the last lines that a failed process has written are shown.
-const LAST_LINES: usize = 10;
-/// How much of what it has written is looked at for them.
-const LAST_BYTES: u64 = 16 * 1024;
-/// A process that has closed its stream is about to end; so long is waited to tell how.
-const TO_END: u16 = 500;
 
 /// A restart that is under way.
 #[derive(Default)]
 pub(super) struct Restarting {
-    stage: Old,
+    leaving: Leaving,
     /// Who asked for it.
     request: Option<Request>,
-    process: Option<Process>,
-    /// What it writes to standard output and standard error.
-    output: Option<File>,
-    exchange: Option<Exchange>,
     /// Everything stands still, and this is to be put back if it comes to nothing.
     taken: Option<Vec<Handed>>,
-    /// What went wrong first.
-    why: Option<String>,
-    /// That was that the new process has gone.
-    gone: bool,
-}
-
-impl Restarting {
-    fn fails(&mut self, why: String) {
-        self.why.get_or_insert(why);
-    }
-}
-
-/// What it means that something was not heard.
-fn meaning(error: &RestartError) -> OldHears {
-    match error {
-        RestartError::Lost(_) => OldHears::Gone,
-        RestartError::Late(_) => OldHears::Late,
-        RestartError::Failed(_) => OldHears::Failed,
-        RestartError::Handoff(_) | RestartError::Line(_) | RestartError::Endless | RestartError::Version(_) => {
-            OldHears::Nonsense
-        }
-        RestartError::OutOfTurn(_) | RestartError::Missing(_) => OldHears::Nonsense,
-    }
 }
 
 impl Driver {
@@ -82,7 +40,7 @@ impl Driver {
         if self.successor.is_none() {
             return Err(DriverError::Unwatched);
         }
-        if self.restarting.stage != Old::Serving {
+        if self.restarting.leaving.stage() != Old::Serving {
             return Err(DriverError::Restarting);
         }
         let request = Request(self.number());
@@ -93,29 +51,22 @@ impl Driver {
     }
 
     /// The thread that lets the new process get ready has come to an end.
-    pub(super) fn successor_told(&mut self, exchange: Exchange, ready: Result<(), RestartError>) {
-        self.restarting.exchange = Some(exchange);
-        let heard = match ready {
-            Ok(()) if self.machine.stopping() => {
-                self.restarting.fails(DriverError::Stopping.to_string());
+    pub(super) fn successor_told(&mut self, exchange: Exchange, ready: Result<(), ExchangeError>) {
+        let leaving = &mut self.restarting.leaving;
+        let heard = match leaving.met(exchange, ready) {
+            OldHears::Ready if self.machine.stopping() => {
+                leaving.fails(DriverError::Stopping.to_string());
                 OldHears::Failed
             }
-            Ok(()) => OldHears::Ready,
-            Err(error) => self.not_heard(&error),
+            heard => heard,
         };
         self.restart_hears(heard);
-    }
-
-    fn not_heard(&mut self, error: &RestartError) -> OldHears {
-        self.restarting.gone |= self.restarting.why.is_none() && matches!(error, RestartError::Lost(_));
-        self.restarting.fails(crate::chain(error));
-        meaning(error)
     }
 
     fn restart_hears(&mut self, heard: OldHears) {
         let mut next = Some(heard);
         while let Some(heard) = next.take() {
-            for act in self.restarting.stage.on(heard) {
+            for act in self.restarting.leaving.on(heard) {
                 next = self.perform_for_restart(*act).or(next);
             }
         }
@@ -127,25 +78,16 @@ impl Driver {
             OldDoes::Start => match self.start_successor() {
                 Ok(()) => None,
                 Err(error) => {
-                    self.restarting.fails(crate::chain(&error));
+                    self.restarting.leaving.fails(crate::chain(&error));
                     Some(OldHears::Gone)
                 }
             },
-            OldDoes::Offer => match self.offer() {
-                Ok(()) => Some(self.hear_successor_say()),
-                Err(error) => Some(self.not_heard(&error)),
-            },
-            OldDoes::Commit => {
-                let said = self.restarting.exchange.as_ref().map(|exchange| exchange.say(&Word::Commit));
-                match said {
-                    Some(Err(error)) => Some(self.not_heard(&error)),
-                    Some(Ok(())) | None => Some(self.hear_successor_say()),
-                }
-            }
+            OldDoes::Offer => Some(self.offer()),
+            OldDoes::Commit => Some(self.restarting.leaving.commit()),
             OldDoes::End => {
                 self.end_successor();
                 // What it has said before is still there to be heard.
-                (self.restarting.stage == Old::Ending).then(|| self.hear_successor_say())
+                (self.restarting.leaving.stage() == Old::Ending).then(|| self.restarting.leaving.hear())
             }
             OldDoes::PutBack => {
                 self.put_back(true);
@@ -177,27 +119,14 @@ impl Driver {
     fn start_successor(&mut self) -> Result<(), DriverError> {
         self.reserve.release();
         let command = self.successor.clone().unwrap_or_default();
-        let (here, there) = UnixStream::pair()?;
-        let output = File::from(memfd_create("restart", MFdFlags::MFD_CLOEXEC).map_err(std::io::Error::from)?);
-        let environment = std::env::vars_os().collect::<Vec<_>>();
-        let process = spawn(&Launch {
-            command: &command,
-            environment: &environment,
-            listen_pid: false,
-            descriptors: &[(there.as_fd(), 0), (output.as_fd(), 1), (output.as_fd(), 2)],
-            directory: None,
-            open_files: None,
-            death_signal: None,
-        })?;
-        info!("restarting: process {} is getting ready", process.pid());
-        (self.restarting.process, self.restarting.output) = (Some(process), Some(output));
+        let exchange = self.restarting.leaving.start(&command)?;
         let plan = self.plan(0);
-        self.trials.meet(Exchange::new(here, LIMIT), plan)?;
+        self.trials.meet(exchange, plan)?;
         Ok(())
     }
 
     /// Stops accepting, takes out what can go, and sends everything.
-    fn offer(&mut self) -> Result<(), RestartError> {
+    fn offer(&mut self) -> OldHears {
         // What has been told already shall not be forgotten.
         self.hear_news();
         for listening in self.rules.values().filter(|listening| listening.socket.is_some()) {
@@ -207,34 +136,19 @@ impl Driver {
         let parked = taken.parked.into_iter().map(|(door, client)| Handed::Parked(door.number(), client));
         let pairs = taken.pairs.into_iter().map(|pair| Handed::Pair(Box::new(pair)));
         let taken = parked.chain(pairs).collect::<Vec<_>>();
-        let mut exchange = self.restarting.exchange.take();
-        let sent = exchange.as_mut().map_or(Ok(()), |exchange| {
-            exchange.wind();
-            self.send_all(exchange, &taken)
-        });
-        (self.restarting.exchange, self.restarting.taken) = (exchange, Some(taken));
-        sent
+        let mut leaving = std::mem::take(&mut self.restarting.leaving);
+        let heard = leaving.offer(|exchange| self.send_all(exchange, &taken));
+        (self.restarting.leaving, self.restarting.taken) = (leaving, Some(taken));
+        heard
     }
 
     /// Tells the plan, and sends what both have from now on and what is taken out of here. This needs no descriptor.
-    fn send_all(&self, exchange: &Exchange, taken: &[Handed]) -> Result<(), RestartError> {
+    fn send_all(&self, exchange: &Exchange, taken: &[Handed]) -> Result<(), ExchangeError> {
         let stderr = std::io::stderr();
         let shared = self.shared(stderr.as_fd());
         let count = shared.iter().map(Handed::count).chain(taken.iter().map(Handed::count)).sum();
         exchange.say(&self.plan(count))?;
         descriptors::send(exchange.stream(), &shared, taken, exchange.left())
-    }
-
-    fn hear_successor_say(&mut self) -> OldHears {
-        let heard = self.restarting.exchange.as_ref().map(|exchange| exchange.hear::<Word>());
-        match heard {
-            Some(Ok(Word::Registered)) => OldHears::Registered,
-            Some(Ok(Word::Taken)) => OldHears::Taken,
-            Some(Ok(Word::Failed(why))) => self.not_heard(&RestartError::Failed(why)),
-            Some(Ok(word @ (Word::Ready(_) | Word::Commit))) => self.not_heard(&RestartError::OutOfTurn(word)),
-            Some(Err(error)) => self.not_heard(&error),
-            None => OldHears::Gone,
-        }
     }
 
     /// What both processes have for a while.
@@ -244,10 +158,11 @@ impl Driver {
         all.push(Handed::Output(output));
         let listens = |rule: &'a Listening| Some(Handed::Listener(rule.door.number(), rule.socket.as_ref()?.as_fd()));
         all.extend(self.rules.values().filter_map(listens));
-        all.extend(self.control.lend_clients().map(|(id, client)| {
-            let (number, asked, heard, socket) = (id.number(), client.asked, client.heard, client.socket);
-            Handed::Client(SharedClient { number, asked, heard, socket })
-        }));
+        all.extend(
+            self.control
+                .lend_clients()
+                .map(|(id, client)| Handed::Client(SharedClient { number: id.number(), share: client })),
+        );
         let older = self.older_streams().enumerate();
         all.extend(older.map(|(index, (stream, heard))| Handed::Older(index, heard.to_vec(), stream)));
         all
@@ -255,40 +170,17 @@ impl Driver {
 
     /// Kills the new process, and tells how it had ended by itself, if it had.
     fn end_successor(&mut self) {
-        let Some(process) = self.restarting.process.take() else {
-            return;
-        };
-        if self.restarting.gone {
-            // One that has closed the stream ends in a moment.
-            if let Ok(exit) = process.exit_descriptor() {
-                let _ = poll(&mut [PollFd::new(exit.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
-            }
-            if let Some(exit) = process.exit() {
-                self.restarting.why = Some(format!("the new process {exit}"));
-            }
-        }
-        let pid = process.pid();
-        // With its group: the program may be a script that has started another, which may have the lock of a pid file.
-        let others = survivors(pid).exit_descriptors();
-        signal_group(&process, Signal::SIGKILL);
-        process.reap();
-        for other in others {
-            let _ = poll(&mut [PollFd::new(other.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
-        }
-        if let Some(exchange) = &mut self.restarting.exchange {
-            exchange.wind();
-        }
-        if let Some(pid_file) = &self.pid_file {
+        if let Some(pid) = self.restarting.leaving.end()
+            && let Some(pid_file) = &self.pid_file
+        {
             pid_file.clean_up_after(pid);
         }
     }
 
     fn answer_restart_failed(&mut self) {
-        let mut restart = std::mem::take(&mut self.restarting);
-        let why = restart.why.take().unwrap_or_else(|| "it failed".to_owned());
-        error!("the restart has failed, and this process goes on: {why}");
-        let reply = Reply { lines: restart.output.as_ref().map(last_lines).unwrap_or_default(), ..Reply::failed(why) };
-        let asker = restart.request.and_then(|request| self.requests.remove(&request));
+        let Restarting { mut leaving, request, .. } = std::mem::take(&mut self.restarting);
+        let reply = leaving.failed();
+        let asker = request.and_then(|request| self.requests.remove(&request));
         if let Some(client) = asker.and_then(|asker| asker.client) {
             self.control.reply(&mut self.reactor, client, &reply);
         }
@@ -358,12 +250,11 @@ impl Driver {
 
     /// Gives up what the other process has now, and stays for what could not be handed over.
     fn leave(&mut self) {
-        let restart = std::mem::take(&mut self.restarting);
-        self.restarting.stage = restart.stage;
-        let (Some(process), Some(exchange)) = (restart.process, restart.exchange) else {
+        self.restarting.taken = None;
+        let Some((pid, exchange)) = self.restarting.leaving.left() else {
             return;
         };
-        info!("restarted: process {} has taken over", process.pid());
+        info!("restarted: process {pid} has taken over");
         self.control.hand_over(&mut self.reactor);
         self.requests.clear();
         self.older.clear();
@@ -394,7 +285,7 @@ impl Driver {
 
     /// Whether another process has taken over.
     pub(super) fn has_left(&self) -> bool {
-        self.restarting.stage == Old::Leaving
+        self.restarting.leaving.stage() == Old::Leaving
     }
 
     /// No new process is left behind.
@@ -403,20 +294,6 @@ impl Driver {
             self.end_successor();
         }
     }
-}
-
-/// The last lines of what a process has written.
-fn last_lines(output: &File) -> Vec<String> {
-    let length = output.metadata().map_or(0, |metadata| metadata.len());
-    let from = length.saturating_sub(LAST_BYTES);
-    let mut bytes = vec![0; usize::try_from(length - from).unwrap_or_default()];
-    let bytes = match output.read_exact_at(&mut bytes, from) {
-        Ok(()) => bytes,
-        Err(_) => Vec::new(),
-    };
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(printable);
-    let lines = lines.collect::<Vec<_>>();
-    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }
 
 /// How long a process that stays waits to hear that the other one serves.

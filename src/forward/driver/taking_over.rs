@@ -1,5 +1,5 @@
 //! A restart, the new side: it tries what it is told, takes everything in without touching it, and begins when it is told
-//! to. `restart/protocol` decides.
+//! to. `takeover` decides what follows what.
 
 use super::identity::warn_of;
 use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
@@ -8,28 +8,27 @@ use super::rules::{Before, Listening, Place, is_proxied};
 use super::starting::Starting;
 use super::trial::Trials;
 use super::{Driver, Parts};
-use crate::control::server::{ClientId, Server, Share};
+use crate::control::server::{ClientId, Server};
 use crate::forward::probe::Probe;
 use crate::forward::request::Done;
-use crate::forward::restart::descriptors::{self, Handed, SharedClient};
+use crate::forward::restart::descriptors::{self, Handed};
 use crate::forward::restart::plan::{Plan, PlannedChange, PlannedPhase, PlannedRule, SCHEMA, What};
-use crate::forward::restart::protocol::{New, NewDoes, NewHears};
 use crate::forward::restart::rest::{Rest, ToOld};
-use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{Action, DestinationId, Machine, Phase, Request, RuleId};
 use crate::forward::store::{Store, StoreError};
 use crate::forward::{DriverError, PID_FILE, PID_FILE_MODE, Settings, Source};
-use crate::logging::{Logging, StandardError};
+use crate::logging::Logging;
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
 use crate::net::relay::{Carried, Door, Relay, Route, Which, news};
 use crate::process::pid_file::Prepared;
 use crate::process::service;
-use crate::process::spawn::null_device;
 use crate::reactor::{READABLE, Reactor, Signals};
+use crate::takeover::arriving::{Arrival, arrive};
+use crate::takeover::descriptors::{SharedClient, own_output};
+use crate::takeover::{Exchange, ExchangeError, LIMIT};
 use log::{error, info, warn};
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -57,8 +56,6 @@ pub struct Successor {
 /// What stood in the way. The other process knows, and goes on.
 pub fn take_over(stream: UnixStream, equipment: Successor) -> Result<(), DriverError> {
     let mut coming = Coming {
-        exchange: Exchange::new(stream, LIMIT),
-        stage: New::default(),
         directory: equipment.directory.clone(),
         equipment: Some(equipment),
         parts: None,
@@ -67,52 +64,12 @@ pub fn take_over(stream: UnixStream, equipment: Successor) -> Result<(), DriverE
         identities: Identities::default(),
         arrived: Arrived::default(),
     };
-    loop {
-        let (heard, mut failure) = match coming.hear() {
-            Ok(heard) => (heard, None),
-            Err(error) => {
-                error!("cannot take over: {}", crate::chain(&error));
-                (meaning(&error), Some(error))
-            }
-        };
-        for act in coming.stage.on(heard) {
-            let said = match act {
-                NewDoes::SayReady => coming.exchange.say(&Word::Ready(SCHEMA)),
-                NewDoes::SayRegistered => coming.exchange.say(&Word::Registered),
-                // From here on we serve, whether the other one has heard this or not.
-                NewDoes::SayTaken => {
-                    let _ = coming.exchange.say(&Word::Taken);
-                    Ok(())
-                }
-                NewDoes::SayFailed => {
-                    let why = failure.as_ref().map_or_else(String::new, |error| crate::chain(error));
-                    coming.exchange.say(&Word::Failed(why))
-                }
-                NewDoes::Serve => return coming.serve()?.run(),
-                NewDoes::Exit => return Err(failure.take().unwrap_or(DriverError::Stopping)),
-            };
-            // Who has gone is heard of next.
-            if let Err(error) = said {
-                warn!("{}", crate::chain(&error));
-            }
-        }
-    }
-}
-
-/// What it means that something was not heard, or came to nothing.
-fn meaning(error: &DriverError) -> NewHears {
-    match error {
-        DriverError::Restart(
-            RestartError::Lost(_) | RestartError::Late(_) | RestartError::Line(_) | RestartError::OutOfTurn(_),
-        ) => NewHears::Lost,
-        _ => NewHears::Unable,
-    }
+    let exchange = arrive(Exchange::new(stream, LIMIT), &mut coming)?;
+    coming.serve(exchange)?.run()
 }
 
 /// A process on its way to take over.
 struct Coming {
-    exchange: Exchange,
-    stage: New,
     directory: PathBuf,
     equipment: Option<Successor>,
     parts: Option<Parts>,
@@ -135,36 +92,40 @@ struct Arrived {
     output: Option<OwnedFd>,
 }
 
-impl Coming {
-    fn hear(&mut self) -> Result<NewHears, DriverError> {
-        self.exchange.wind();
-        match self.stage {
-            New::Rehearsing => {
-                let rehearsed = self.identities.rehearse(Plan::hear(&self.exchange)?)?;
-                self.equip(&rehearsed.plan)?;
-                Ok(NewHears::Plan)
-            }
-            New::Waiting => {
-                let rehearsed = self.identities.rehearse(Plan::hear(&self.exchange)?)?;
-                let count = rehearsed.plan.descriptors;
-                for handed in descriptors::receive(self.exchange.stream(), count, self.exchange.left())? {
-                    self.take_in(handed)?;
-                }
-                self.has_all_of(&rehearsed.plan)?;
-                if let (Some(parts), Some(control)) = (self.parts.take(), self.arrived.control.take()) {
-                    let options = rehearsed.plan.options.clone();
-                    self.driver = Some(Driver::of(parts, control, options, rehearsed.stop_timeout)?);
-                }
-                self.rehearsed = Some(rehearsed);
-                Ok(NewHears::Offer)
-            }
-            New::Registered | New::Serving | New::Ended => match self.exchange.hear::<Word>()? {
-                Word::Commit => Ok(NewHears::Commit),
-                word => Err(RestartError::OutOfTurn(word).into()),
-            },
+impl Arrival for Coming {
+    type Error = DriverError;
+
+    const SCHEMA: u32 = SCHEMA;
+
+    fn of_exchange(error: &DriverError) -> Option<&ExchangeError> {
+        match error {
+            DriverError::Restart(error) => Some(error),
+            _ => None,
         }
     }
 
+    fn rehearse(&mut self, exchange: &mut Exchange) -> Result<(), DriverError> {
+        let rehearsed = self.identities.rehearse(Plan::hear(exchange)?)?;
+        self.equip(&rehearsed.plan)
+    }
+
+    fn take_in(&mut self, exchange: &mut Exchange) -> Result<(), DriverError> {
+        let rehearsed = self.identities.rehearse(Plan::hear(exchange)?)?;
+        let count = rehearsed.plan.descriptors;
+        for handed in descriptors::receive(exchange.stream(), count, exchange.left())? {
+            self.keep(handed)?;
+        }
+        self.has_all_of(&rehearsed.plan)?;
+        if let (Some(parts), Some(control)) = (self.parts.take(), self.arrived.control.take()) {
+            let options = rehearsed.plan.options.clone();
+            self.driver = Some(Driver::of(parts, control, options, rehearsed.stop_timeout)?);
+        }
+        self.rehearsed = Some(rehearsed);
+        Ok(())
+    }
+}
+
+impl Coming {
     /// Makes what this process has of its own, before it has anything of the other's: the loops count descriptors.
     fn equip(&mut self, plan: &Plan) -> Result<(), DriverError> {
         let Some(equipment) = self.equipment.take() else {
@@ -195,7 +156,7 @@ impl Coming {
         Ok(())
     }
 
-    fn take_in(&mut self, handed: Handed) -> Result<(), DriverError> {
+    fn keep(&mut self, handed: Handed) -> Result<(), DriverError> {
         match handed {
             Handed::Listener(number, socket) => {
                 let (kept, address) = (socket.try_clone()?, Address::of(socket.as_fd())?);
@@ -221,20 +182,20 @@ impl Coming {
         Ok(())
     }
 
-    fn has_all_of(&self, plan: &Plan) -> Result<(), RestartError> {
+    fn has_all_of(&self, plan: &Plan) -> Result<(), ExchangeError> {
         if self.arrived.control.is_none() {
-            return Err(RestartError::Missing("the control socket"));
+            return Err(ExchangeError::Missing("the control socket"));
         }
         let accepts = |rule: &&PlannedRule| matches!(rule.phase, PlannedPhase::Serving { .. });
         let mut accepting = plan.rules.iter().filter(accepts);
         if accepting.any(|rule| !self.arrived.listeners.contains_key(&rule.listener)) {
-            return Err(RestartError::Missing("a listening socket"));
+            return Err(ExchangeError::Missing("a listening socket"));
         }
         Ok(())
     }
 
     /// Begins. Nothing may fail from here on but what cannot be helped.
-    fn serve(mut self) -> Result<Driver, DriverError> {
+    fn serve(mut self, exchange: Exchange) -> Result<Driver, DriverError> {
         let (Some(mut driver), Some(rehearsed)) = (self.driver.take(), self.rehearsed.take()) else {
             return Err(DriverError::Stopping);
         };
@@ -251,7 +212,7 @@ impl Coming {
         if let Err(error) = own_output(self.arrived.output.take()) {
             warn!("cannot take over standard output: {error}");
         }
-        driver.have_older(&plan, std::mem::take(&mut self.arrived.older), self.exchange.into_stream());
+        driver.have_older(&plan, std::mem::take(&mut self.arrived.older), exchange.into_stream());
         driver.have_clients(&plan, std::mem::take(&mut self.arrived.clients));
         driver.perform(actions);
         driver.coming_up = false;
@@ -264,17 +225,6 @@ impl Coming {
         info!("taken over");
         Ok(driver)
     }
-}
-
-/// What the old process had, instead of what it has given us for the time of getting ready.
-fn own_output(output: Option<OwnedFd>) -> io::Result<()> {
-    let null = null_device()?;
-    dup2_stdin(&null)?;
-    let output = output.unwrap_or(null);
-    dup2_stdout(&output)?;
-    dup2_stderr(&output)?;
-    StandardError::look_again();
-    Ok(())
 }
 
 impl Driver {
@@ -390,10 +340,8 @@ impl Driver {
     fn have_clients(&mut self, plan: &Plan, clients: Vec<SharedClient>) {
         let mut known = HashMap::<u64, ClientId>::new();
         for client in clients {
-            let number = client.number;
-            let share = Share { socket: client.socket, asked: client.asked, heard: client.heard };
-            match self.control.admit(&mut self.reactor, share) {
-                Ok(id) => drop(known.insert(number, id)),
+            match self.control.admit(&mut self.reactor, client.share) {
+                Ok(id) => drop(known.insert(client.number, id)),
                 Err(error) => warn!("cannot go on with a control client: {error}"),
             }
         }

@@ -3,11 +3,11 @@
 use super::Driver;
 use crate::forward::Source;
 use crate::forward::probe::{self, Probe};
-use crate::forward::restart::plan::Plan;
-use crate::forward::restart::{Exchange, RestartError};
+use crate::forward::restart::plan::{Plan, SCHEMA};
 use crate::forward::state::{DestinationId, Input};
 use crate::net::tls::{Change, ClientIdentity, ServerIdentity, Watch};
 use crate::reactor::Waker;
+use crate::takeover::{Exchange, ExchangeError};
 use log::{error, info, warn};
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ const FILE_CHECK: Duration = Duration::from_secs(2);
 enum Told {
     Probed { number: u64, to: DestinationId, result: Result<(), String> },
     Certificate(Change),
-    Successor(Exchange, Result<(), RestartError>),
+    Successor(Exchange, Result<(), ExchangeError>),
 }
 
 /// Probes that are to be made or under way, and the watch over certificates.
@@ -69,7 +69,7 @@ impl Trials {
     pub(super) fn meet(&self, exchange: Exchange, plan: Plan) -> io::Result<()> {
         let (sender, waker) = (self.sender.clone(), self.waker.clone());
         let body = move || {
-            let ready = exchange.say(&plan).and_then(|()| exchange.hear_ready());
+            let ready = exchange.say(&plan).and_then(|()| exchange.hear_ready(SCHEMA));
             tell(&sender, &waker, Told::Successor(exchange, ready));
         };
         std::thread::Builder::new().name("restart".into()).spawn(body).map(drop)

@@ -1,16 +1,12 @@
 //! The descriptors that go from the old process to the new one, and what is said of each.
 
-use super::RestartError;
 use crate::net::relay::{Carried, CarriedState};
-use socket_protector_client::handoff::{self, Descriptor, key_value};
+use crate::takeover::ExchangeError;
+use crate::takeover::descriptors::{self, Label, SharedClient, label, map};
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-
-/// The most bytes of one message: what was received of a connection and not yet sent goes with it.
-const LONGEST_MESSAGE: usize = 8 * 1024 * 1024;
 
 /// A descriptor, or two of a connection, and what it is. What both processes have for a while, `S`, the old one lends: it
 /// may have no descriptor to spare for another copy.
@@ -34,19 +30,6 @@ pub enum Handed<S = OwnedFd> {
     Older(usize, Vec<u8>, S),
 }
 
-/// A client of the control socket on its way.
-#[derive(Debug)]
-pub struct SharedClient<S = OwnedFd> {
-    /// The number by which requests know it.
-    pub number: u64,
-    /// It has asked, and waits for the answer.
-    pub asked: bool,
-    /// The beginning of what it asks.
-    pub heard: Vec<u8>,
-    /// Its connection.
-    pub socket: S,
-}
-
 impl<S: AsFd> Handed<S> {
     /// How many descriptors it is.
     pub fn count(&self) -> usize {
@@ -57,18 +40,14 @@ impl<S: AsFd> Handed<S> {
         }
     }
 
-    fn entries(&self) -> Result<Vec<(BorrowedFd<'_>, Vec<u8>)>, RestartError> {
+    fn entries(&self) -> Result<Vec<(BorrowedFd<'_>, Vec<u8>)>, ExchangeError> {
         Ok(match self {
             Handed::Listener(number, socket) => vec![(socket.as_fd(), label("listener", *number))],
             Handed::Parked(number, socket) => vec![(socket.as_fd(), label("parked", *number))],
             Handed::Control(socket) => vec![(socket.as_fd(), label("control", ""))],
             Handed::PidFile(file) => vec![(file.as_fd(), label("pid-file", ""))],
             Handed::Output(file) => vec![(file.as_fd(), label("output", ""))],
-            Handed::Client(client) => {
-                let SharedClient { number, asked, heard, socket } = client;
-                let kind = if *asked { "waits" } else { "asks" };
-                vec![(socket.as_fd(), map(&[("kind", kind.as_bytes()), of(&number.to_string()), ("heard", heard)]))]
-            }
+            Handed::Client(client) => vec![(client.share.socket.as_fd(), client.label())],
             Handed::Older(index, heard, stream) => {
                 vec![(stream.as_fd(), map(&[("kind", b"older"), of(&index.to_string()), ("heard", heard)]))]
             }
@@ -87,17 +66,6 @@ fn of(text: &str) -> (&str, &[u8]) {
     ("of", text.as_bytes())
 }
 
-fn label(kind: &str, of: impl ToString) -> Vec<u8> {
-    map(&[("kind", kind.as_bytes()), ("of", of.to_string().as_bytes())])
-}
-
-fn map(pairs: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Keys are ours, and no value has 4 GiB.
-    let _ = key_value::encode(pairs, &mut bytes);
-    bytes
-}
-
 /// Sends what both have for a while, and then what is taken out of here, within this time.
 ///
 /// # Errors
@@ -107,7 +75,7 @@ pub fn send(
     shared: &[Handed<impl AsFd>],
     taken: &[Handed],
     within: Duration,
-) -> Result<(), RestartError> {
+) -> Result<(), ExchangeError> {
     let mut entries = Vec::new();
     for handed in shared {
         entries.extend(handed.entries()?);
@@ -115,29 +83,19 @@ pub fn send(
     for handed in taken {
         entries.extend(handed.entries()?);
     }
-    Ok(handoff::Sender::new().time_limit(Some(within)).most_bytes(LONGEST_MESSAGE).send_to(stream, &entries)?)
+    descriptors::send(stream, &entries, within)
 }
 
 /// Receives so many descriptors, each message within this time.
 ///
 /// # Errors
 /// The other process has gone or says something else; what has come is closed.
-pub fn receive(stream: &UnixStream, count: usize, within: Duration) -> Result<Vec<Handed>, RestartError> {
-    let mut received = VecDeque::new();
-    let mut receiver = handoff::Receiver::new().time_limit(Some(within)).most_bytes(LONGEST_MESSAGE);
-    while received.len() < count {
-        let taken = receiver.receive_from(stream, |descriptor: Descriptor, metadata: &[u8]| {
-            received.push_back((OwnedFd::from(descriptor), metadata.to_vec()));
-            Ok(())
-        })?;
-        if taken == 0 {
-            return Err(RestartError::Lost(io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
+pub fn receive(stream: &UnixStream, count: usize, within: Duration) -> Result<Vec<Handed>, ExchangeError> {
+    let mut received = descriptors::receive(stream, count, within)?;
     let mut all = Vec::new();
     while let Some((descriptor, metadata)) = received.pop_front() {
         all.push(
-            understood(descriptor, &metadata, &mut received).ok_or(RestartError::Missing("a descriptor's label"))?,
+            understood(descriptor, &metadata, &mut received).ok_or(ExchangeError::Missing("a descriptor's label"))?,
         );
     }
     Ok(all)
@@ -145,28 +103,23 @@ pub fn receive(stream: &UnixStream, count: usize, within: Duration) -> Result<Ve
 
 /// What a descriptor is, by what is said of it; that of a connection's client is followed by the other one.
 fn understood(descriptor: OwnedFd, metadata: &[u8], rest: &mut VecDeque<(OwnedFd, Vec<u8>)>) -> Option<Handed> {
-    let map = key_value::KeyValue::decode(metadata).ok()?;
-    let text = |key| std::str::from_utf8(map.get(key).unwrap_or_default()).ok();
-    let number = || text("of")?.parse::<u64>().ok();
-    let heard = || map.get("heard").unwrap_or_default().to_vec();
-    Some(match text("kind")? {
+    let said = Label::of(metadata)?;
+    let number = || said.number();
+    let heard = || said.bytes("heard").to_vec();
+    Some(match said.text("kind")? {
         "listener" => Handed::Listener(number()?.try_into().ok()?, descriptor),
         "parked" => Handed::Parked(number()?.try_into().ok()?, descriptor),
         "control" => Handed::Control(descriptor),
         "pid-file" => Handed::PidFile(descriptor),
         "output" => Handed::Output(descriptor),
-        kind @ ("waits" | "asks") => {
-            let asked = kind == "waits";
-            Handed::Client(SharedClient { number: number()?, asked, heard: heard(), socket: descriptor })
-        }
+        "waits" | "asks" => Handed::Client(SharedClient::understood(descriptor, &said)?),
         "older" => Handed::Older(number()?.try_into().ok()?, heard(), descriptor),
         "client" => {
-            let mut state = serde_json::from_slice::<CarriedState>(map.get("state")?).ok()?;
-            state.up.unsent = map.get("up")?.to_vec();
-            state.down.unsent = map.get("down")?.to_vec();
+            let mut state = serde_json::from_slice::<CarriedState>(said.get("state")?).ok()?;
+            state.up.unsent = said.get("up")?.to_vec();
+            state.down.unsent = said.get("down")?.to_vec();
             let (peer, label) = rest.pop_front()?;
-            let label = key_value::KeyValue::decode(&label).ok()?;
-            if label.get("kind")? != b"peer" {
+            if Label::of(&label)?.get("kind")? != b"peer" {
                 return None;
             }
             Handed::Pair(Box::new(Carried { client: descriptor, peer, state }))
@@ -178,8 +131,9 @@ fn understood(descriptor: OwnedFd, metadata: &[u8], rest: &mut VecDeque<(OwnedFd
 #[cfg(test)]
 mod tests {
     use super::{Handed, SharedClient, receive, send};
-    use crate::forward::restart::{Exchange, LIMIT, Word};
+    use crate::control::server::Share;
     use crate::net::relay::{Carried, CarriedState, Direction, Ending};
+    use crate::takeover::{Exchange, LIMIT, Word};
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
@@ -207,7 +161,8 @@ mod tests {
     fn everything_arrives_as_it_was_sent() {
         let (old, new) = UnixStream::pair().unwrap();
         let pair = Carried { client: socket(), peer: socket(), state: state() };
-        let client = |asked| SharedClient { number: 4, asked, heard: b"{\"".to_vec(), socket: socket() };
+        let client =
+            |asked| SharedClient { number: 4, share: Share { asked, heard: b"{\"".to_vec(), socket: socket() } };
         let all = vec![
             Handed::Control(socket()),
             Handed::Listener(3, socket()),
@@ -238,7 +193,7 @@ mod tests {
         let Handed::Pair(carried) = &received[2] else { panic!("{received:?}") };
         assert_eq!(carried.state, state());
         let client = |handed: &Handed| match handed {
-            Handed::Client(client) => Some((client.number, client.asked, client.heard.clone())),
+            Handed::Client(client) => Some((client.number, client.share.asked, client.share.heard.clone())),
             _ => None,
         };
         assert_eq!(client(&received[4]), Some((4, true, b"{\"".to_vec())));

@@ -5,12 +5,12 @@
 //! understood later, too. Times are what is left of them.
 
 use super::rest::Rest;
-use super::{Exchange, RestartError};
 use crate::forward::probe::Probe;
 use crate::forward::state::{
     Change, Course, Cut, DestinationId, Former, How, Phase, Request, Rule, RuleId, Scope, Share,
 };
 use crate::forward::store::SavedOptions;
+use crate::takeover::{Exchange, ExchangeError};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -145,11 +145,11 @@ impl Plan {
     ///
     /// # Errors
     /// It is not understood, or of another version.
-    pub fn hear(exchange: &Exchange) -> Result<Plan, RestartError> {
+    pub fn hear(exchange: &Exchange) -> Result<Plan, ExchangeError> {
         let value = exchange.hear::<serde_json::Value>()?;
         match value.get("schema").and_then(serde_json::Value::as_u64) {
             Some(schema) if schema == u64::from(SCHEMA) => Ok(serde_json::from_value(value)?),
-            schema => Err(RestartError::Version(schema.unwrap_or_default())),
+            schema => Err(ExchangeError::Version { theirs: schema.unwrap_or_default(), ours: SCHEMA }),
         }
     }
 
@@ -284,10 +284,10 @@ pub fn milliseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Plan, PlannedPhase, RestartError, SCHEMA, course, planned, waits};
+    use super::{Plan, PlannedPhase, SCHEMA, course, planned, waits};
     use crate::forward::probe::Probe;
-    use crate::forward::restart::Exchange;
     use crate::forward::state::{Change, Course, Cut, DestinationId, How, Phase, Request, RuleId, Scope, Share};
+    use crate::takeover::{Exchange, ExchangeError};
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::time::{Duration, Instant};
@@ -341,6 +341,6 @@ mod tests {
         let exchange = Exchange::new(one, Duration::from_secs(10));
         writeln!(other, "{}\n{{\"schema\":2,\"unheard\":\"of\"}}", serde_json::to_string(&plan).unwrap()).unwrap();
         assert_eq!(Plan::hear(&exchange).unwrap(), plan);
-        assert!(matches!(Plan::hear(&exchange), Err(RestartError::Version(2))));
+        assert!(matches!(Plan::hear(&exchange), Err(ExchangeError::Version { theirs: 2, .. })));
     }
 }

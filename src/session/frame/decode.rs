@@ -3,6 +3,7 @@
 use super::{ACK_END, Accept, Ack, Closed, Command, DATA_OFFSET, Destination, Detached, Frame, HEAD, Hello};
 use super::{MAX_EVENT, MAX_PAYLOAD, MAX_UNPROVED, Mode, New, PREFACE, Refusal, Resume, VERSION, kind};
 use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, wipe};
+use crate::session::written::{Form, FormError, Reader, Writer};
 
 /// Bytes of ACCEPT's payload without a secret.
 const ACCEPT: usize = 86;
@@ -161,6 +162,27 @@ impl Decoder {
 
     fn nothing(&self) -> Result<Option<Frame<'_>>, DecodeError> {
         if self.unproved == Some(0) { Err(DecodeError::Unproved) } else { Ok(None) }
+    }
+}
+
+impl Form for Decoder {
+    fn write(&self, to: &mut Writer) {
+        self.unproved.write(to);
+        (self.buffer.len() - self.done).write(to);
+        to.put_secret(&self.buffer[self.done..]);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, FormError> {
+        let unproved = Option::<usize>::read(from)?;
+        let bytes = from.take_counted()?;
+        let most = unproved.map_or(Some(HEAD + MAX_PAYLOAD), |unproved| MAX_UNPROVED.checked_sub(unproved));
+        if most.is_none_or(|most| bytes.len() > most) {
+            return Err(FormError::Unfit("what a client has said"));
+        }
+        let mut decoder = Decoder::new();
+        decoder.unproved = unproved;
+        decoder.buffer.extend_from_slice(bytes);
+        Ok(decoder)
     }
 }
 

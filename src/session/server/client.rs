@@ -50,6 +50,10 @@ impl Client {
         Client { wire, peer, source, decoder, out, stage, spoke: false, told: false }
     }
 
+    pub(super) fn is_attached(&self) -> bool {
+        self.stage == Stage::Attached
+    }
+
     pub(super) fn say(&mut self, frame: &Frame<'_>) {
         frame.encode(self.out.bytes());
     }

@@ -13,7 +13,7 @@ const ROUNDS: usize = 4;
 /// How much output is fetched for a client at a time.
 const FETCHED: usize = 32 * 1024;
 /// How long a client may take to hear its last words.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What came of a client's next word.
 pub(super) enum Word {
@@ -204,7 +204,7 @@ impl Server {
     }
 
     /// What a client is told now are its last words.
-    fn leave(&mut self, connection: Connection) {
+    pub(super) fn leave(&mut self, connection: Connection) {
         if let Some(client) = self.clients.get_mut(&connection) {
             client.stage = Stage::Leaving;
             self.passing.insert(connection);

@@ -20,8 +20,13 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 impl Server {
     /// Begins to connect to a session's destination.
     pub(super) fn connect(&mut self, id: SessionId) {
+        self.connect_within(id, self.settings.connect_timeout);
+    }
+
+    /// The same, within this time, unless the destination says otherwise.
+    pub(super) fn connect_within(&mut self, id: SessionId, limit: Duration) {
         let names = Names { resolver: &self.resolver, inbox: &self.answers };
-        let (to, limit) = (Arc::clone(&self.settings.destination), self.settings.connect_timeout);
+        let to = Arc::clone(&self.settings.destination);
         let connecting = Connecting::start(to, limit, Instant::now(), names, Key::Link(id));
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Connecting(Box::new(connecting));

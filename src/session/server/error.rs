@@ -3,7 +3,12 @@
 use crate::control::server::ControlError;
 use crate::net::listener::ListenError;
 use crate::net::tls::LoadError;
+use crate::process::pid_file::PidFileError;
+use crate::process::run_dir::RunDirError;
 use crate::session::credential::RandomError;
+use crate::session::written::FormError;
+use crate::takeover::ExchangeError;
+use crate::takeover::leaving::StartError;
 use std::io;
 
 /// Why a server of sessions cannot come up or go on.
@@ -45,6 +50,44 @@ pub enum ServerError {
         /// An address that it means.
         address: String,
     },
+    /// Another process cannot take over, or could not.
+    #[error(transparent)]
+    TakeOver(#[from] ExchangeError),
+    /// The new process cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// What the old process says of sessions or clients is not what this version says.
+    #[error("the other process is not understood")]
+    Form(#[from] FormError),
+    /// The new process would be another server.
+    #[error("the other process serves {theirs}, and this one is to serve {ours}")]
+    Other {
+        /// What is handed over.
+        theirs: String,
+        /// What the command line says.
+        ours: String,
+    },
+    /// The name of the instance, or its place.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A file by whose lock the instance is known.
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+    /// A new process is on its way.
+    #[error("an upgrade is under way already")]
+    Upgrading,
+    /// All is about to end.
+    #[error("the server is stopping")]
+    Stopping,
+    /// Whoever started the process watches it, and would take its end for that of the server.
+    #[error("the server runs in the foreground, and whoever started it would see it end")]
+    Unwatched,
+    /// Sessions that cannot be handed over.
+    #[error("{count} sessions speak TLS with their destinations, and its keys are in the memory of this process alone")]
+    Secure {
+        /// How many.
+        count: usize,
+    },
 }
 
 impl ServerError {
@@ -55,23 +98,14 @@ impl ServerError {
             ServerError::Clear { .. } => {
                 Some("use --proxy=ssl:PORT:privateKey=FILE:certKey=FILE, or --insecure on a network that you trust")
             }
-            ServerError::Reactor(_)
-            | ServerError::Control(_)
-            | ServerError::Random(_)
-            | ServerError::Tls { .. }
-            | ServerError::Kind { .. } => None,
+            ServerError::Unwatched => Some("start it with --daemon, or under an outer manager that sets NOTIFY_SOCKET"),
+            ServerError::Secure { .. } => Some("it can be done when these sessions have ended"),
+            _ => None,
         }
     }
 
     /// Whether the command line asks for what must not be, and not the system refuses what may be.
     pub fn is_wrong_use(&self) -> bool {
-        match self {
-            ServerError::Clear { .. } | ServerError::Kind { .. } => true,
-            ServerError::Reactor(_)
-            | ServerError::Control(_)
-            | ServerError::Listen(_)
-            | ServerError::Random(_)
-            | ServerError::Tls { .. } => false,
-        }
+        matches!(self, ServerError::Clear { .. } | ServerError::Kind { .. })
     }
 }

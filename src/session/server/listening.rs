@@ -4,7 +4,7 @@ use super::client::Client;
 use super::wire::Wire;
 use super::{Key, Server, ServerError};
 use crate::net::adopt::Inherited;
-use crate::net::endpoint::{Host, Interface, Listen, Tcp};
+use crate::net::endpoint::{Host, Interface, Listen, Tcp, Unix, UnixAddress};
 use crate::net::listener::{self, Address, Bound, ListenError, SocketFile, Traffic, is_the_connections_own};
 use crate::net::stream::{Kind, Stream};
 use crate::net::tls::{ServerIdentity, Watch};
@@ -14,7 +14,8 @@ use log::{debug, warn};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const BURST: usize = 16;
 /// How soon accepting is tried again when no descriptor was free.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a client may take to say what it wants.
-const FIRST_WORDS: Duration = Duration::from_secs(5);
+pub(super) const FIRST_WORDS: Duration = Duration::from_secs(5);
 /// So many clients may be attached to nothing at a time. Beyond, the oldest that has said nothing goes.
 const MOST_PASSING: usize = 1024;
 /// How many connections may wait in the kernel.
@@ -177,7 +178,7 @@ pub(super) struct Listening {
     kind: Kind,
     pub(super) endpoint: Listen,
     pub(super) address: Address,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
     /// That no descriptor was free has been told.
     short: bool,
 }
@@ -196,7 +197,37 @@ impl Listening {
             files.server(endpoint.to_string(), identity);
         }
         let socket = reactor.register(Descriptor(socket), Key::Listener(index), READABLE)?;
-        Ok(Listening { socket, identity, kind, endpoint, address, _file: file, short: false })
+        Ok(Listening { socket, identity, kind, endpoint, address, file, short: false })
+    }
+
+    /// Whether it speaks TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// The file of a unix socket is ours from now on.
+    pub(super) fn own_file(&mut self) {
+        let Listen::Unix(Unix { address: UnixAddress::Path(path), .. }) = self.endpoint.socket() else {
+            return;
+        };
+        match SocketFile::take_over(Path::new(path)) {
+            Ok(file) => self.file = Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warn!("cannot find {path}: {error}"),
+        }
+    }
+
+    /// Another process listens on, by the same socket and file.
+    pub(super) fn leave(self) {
+        if let Some(file) = self.file {
+            file.leave();
+        }
+    }
+}
+
+impl AsFd for Listening {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -18,6 +18,21 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Bytes of another process, which may have a secret among them.
+    pub(super) fn of(bytes: Vec<u8>, secret: bool) -> Self {
+        Outgoing { bytes, sent: 0, secret }
+    }
+
+    /// What is not sent yet.
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// Whether there is a secret among them.
+    pub(super) fn has_secret(&self) -> bool {
+        self.secret
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }

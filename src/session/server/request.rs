@@ -22,6 +22,19 @@ pub enum Request {
     Drain,
     /// The same, as other roles call it.
     Stop,
+    /// Let the installed program take over; the answer comes when it serves or has failed.
+    Upgrade,
+}
+
+/// An upgrade was done.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The process that serves now.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// How long it took from the request.
+    pub milliseconds: u64,
 }
 
 /// What was done.
@@ -44,6 +57,7 @@ mod tests {
         assert_eq!(read(r#"{"request":"detach","id":"1d"}"#), Some(Request::Detach { id: "1d".into() }));
         assert_eq!(read(r#"{"request":"drain"}"#), Some(Request::Drain));
         assert_eq!(read(r#"{"request":"stop"}"#), Some(Request::Stop));
+        assert_eq!(read(r#"{"request":"upgrade"}"#), Some(Request::Upgrade));
         for bad in ["", "{}", r#"{"request":"close"}"#, r#"{"request":"close","id":7}"#] {
             assert_eq!(read(bad), None, "{bad}");
         }

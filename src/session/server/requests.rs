@@ -37,6 +37,13 @@ impl Server {
                 self.stop();
                 None
             }
+            Request::Upgrade => match self.upgrade(Some(asker)) {
+                Ok(()) => None,
+                Err(error) => {
+                    let hint = error.hint().map(str::to_owned);
+                    Some(Reply { hint, ..Reply::failed(crate::chain(&error)) })
+                }
+            },
         }
     }
 

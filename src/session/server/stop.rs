@@ -24,6 +24,8 @@ pub(super) enum Stopping {
     Draining { until: Instant },
     /// The sessions are over; clients hear of that, until this time at the latest.
     Ending { until: Instant },
+    /// Another process has taken over; who could not go along hears of that, until this time at the latest.
+    Left { until: Instant },
     /// All is done.
     Done,
 }
@@ -33,6 +35,7 @@ impl Server {
         let signals = self.signals.pending().collect::<Vec<_>>();
         for signal in signals {
             match signal {
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.has_left() => self.pass_on(signal),
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.stopping != Stopping::No => {
                     info!("{signal}: ending now");
                     self.end_now();
@@ -45,6 +48,10 @@ impl Server {
                 Signal::SIGUSR1 => match self.logging.reopen() {
                     Ok(()) => info!("the log file was opened afresh"),
                     Err(error) => error!("{}; the former one stays", crate::chain(&error)),
+                },
+                Signal::SIGUSR2 => match self.upgrade(None) {
+                    Ok(()) => info!("{signal}: upgrading"),
+                    Err(error) => error!("cannot upgrade: {}", crate::chain(&error)),
                 },
                 _ => debug!("{signal} means nothing here"),
             }
@@ -75,8 +82,13 @@ impl Server {
                 let left = until.saturating_duration_since(Instant::now());
                 Some(u32::try_from(left.as_secs_f64().ceil() as u64).unwrap_or(NEVER))
             }
-            Stopping::No | Stopping::Ending { .. } | Stopping::Done => None,
+            Stopping::No | Stopping::Ending { .. } | Stopping::Left { .. } | Stopping::Done => None,
         }
+    }
+
+    /// Whether another process has taken over.
+    pub(super) fn has_left(&self) -> bool {
+        matches!(self.stopping, Stopping::Left { .. })
     }
 
     /// Whether destinations are not read from any more: what they say now could not go out.
@@ -102,6 +114,14 @@ impl Server {
                 let told = self.clients.values().all(|client| client.told || self.is_unheard(client.stage));
                 let sent = self.links.is_empty();
                 if (told && sent) || now >= until {
+                    self.stopping = Stopping::Done;
+                } else {
+                    self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
+                }
+            }
+            Stopping::Left { until } => {
+                let told = self.clients.is_empty() && self.links.is_empty() && self.control.all_answered();
+                if told || now >= until {
                     self.stopping = Stopping::Done;
                 } else {
                     self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));

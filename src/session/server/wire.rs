@@ -4,6 +4,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{Got, Handshake, Session};
 use crate::reactor::{Event, Registered, WRITABLE};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// One end of a connection that never waits.
 #[derive(Debug)]
@@ -159,6 +160,12 @@ impl Wire {
         // Without it the peer sees an end instead.
         let _ = self.stream.reset_on_close();
         self.stream.close();
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who is let in, how many, and what all sessions together may have.
 
+mod written;
+
 use super::{Actions, Comer, Denial, Fresh, Limits, Sessions};
 use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, Transcript};
 use crate::session::frame::{Accept, Closed, Detached, Frame, Mode, NEVER, Refusal, Resume};

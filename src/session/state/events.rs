@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// So many are kept at the most. There are 256 kinds, so one that a later one of its kind has replaced is among more.
-const MOST: usize = 256;
+pub(super) const MOST: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
@@ -17,8 +17,8 @@ pub(super) struct Event {
 
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    list: VecDeque<Event>,
-    next: u64,
+    pub(super) list: VecDeque<Event>,
+    pub(super) next: u64,
 }
 
 impl Events {

@@ -13,6 +13,7 @@ mod senders;
 mod table;
 mod walk;
 mod world;
+mod written;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const ONE: Connection = Connection(1);

@@ -5,7 +5,7 @@ use crate::session::frame::{Closed, Detached};
 use std::time::Instant;
 
 /// After so many PINGs without an answer a client is taken for gone.
-const PINGS: u32 = 2;
+pub(super) const PINGS: u32 = 2;
 
 impl Session {
     /// When `Deadline` is wanted.

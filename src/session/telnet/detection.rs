@@ -9,13 +9,13 @@ pub(super) const FIRST: usize = 1024;
 /// Looks for the first negotiation. All else passes, but for what may be the beginning of one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Detection {
-    seen: usize,
-    place: Place,
+    pub(super) seen: usize,
+    pub(super) place: Place,
 }
 
 /// What the last bytes were.
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+pub(super) enum Place {
     #[default]
     Text,
     Command,

@@ -79,8 +79,8 @@ pub struct Outcome {
 /// Both sides of all options that we know.
 #[derive(Clone, Debug, Default)]
 pub struct Negotiation {
-    ours: [State; Known::ALL.len()],
-    theirs: [State; Known::ALL.len()],
+    pub(super) ours: [State; Known::ALL.len()],
+    pub(super) theirs: [State; Known::ALL.len()],
 }
 
 impl Negotiation {

@@ -4,6 +4,7 @@ mod sending;
 mod storms;
 mod table;
 mod whole;
+mod written;
 
 use super::option::{Known, Side};
 use super::words::{DO, DONT, IAC, SB, SE, WILL, WONT};

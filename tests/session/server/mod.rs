@@ -16,6 +16,7 @@ mod secure;
 mod stops;
 mod strangers;
 mod telnet;
+mod upgrade;
 
 /// Every trial of the server.
 pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
@@ -32,6 +33,7 @@ pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
         stops::trials(),
         strangers::trials(),
         telnet::trials(),
+        upgrade::trials(),
     ];
     all.into_iter().flatten().collect()
 }

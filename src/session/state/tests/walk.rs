@@ -171,6 +171,10 @@ fn whatever_happens_the_invariants_hold() {
         for _ in 0..1200 {
             walk.step();
             walk.world.check();
+            // Every other one is handed to another process time and again.
+            if seed % 2 == 1 && walk.random.one_in(6) && walk.world.over.is_none() {
+                walk.world.session = super::written::handed_over(&walk.world.session, walk.world.now);
+            }
             all.blocked += u32::from(walk.world.remote.stopped);
             if walk.world.over.is_some() {
                 break;

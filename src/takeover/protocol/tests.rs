@@ -5,7 +5,7 @@ use super::{New, NewDoes, NewHears, Old, OldDoes, OldHears};
 use std::collections::HashSet;
 use std::fmt::Debug;
 
-const PAGE: &str = include_str!("../../../../docs/forward.md");
+const PAGE: &str = include_str!("../../../docs/forward.md");
 
 const OLD: [Old; 6] = [Old::Serving, Old::Starting, Old::Offering, Old::Committing, Old::Ending, Old::Leaving];
 const OLD_HEARS: [OldHears; 8] = [

@@ -1,4 +1,4 @@
-//! The decisions of a restart: what each of the two processes does next, by what it has heard.
+//! The decisions of the two: what each of the two processes does next, by what it has heard.
 //!
 //! Pure: no descriptor, no clock, no log, no system call. `docs/forward.md` prints both tables; the tests walk them.
 //!

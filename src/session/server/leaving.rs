@@ -1,0 +1,389 @@
+//! An upgrade, the old side: the new process is started and gets everything that there is; nothing is taken out for that, so
+//! when it fails at any step this process simply goes on. [`takeover`](crate::takeover) decides what follows what.
+
+use super::plan::{Plan, PlannedListener, SCHEMA};
+use super::stop::Stopping;
+use super::{Key, Server, ServerError, client, link};
+use crate::control::server::ClientId;
+use crate::control::wire::Reply;
+use crate::process::pid_file::{PidFile, PidFileError};
+use crate::reactor::Waker;
+use crate::session::credential::{BootId, SessionId, random, wipe};
+use crate::session::frame::Frame;
+use crate::session::sessions::Sessions;
+use crate::session::state::Connection;
+use crate::session::written::{Form, Writer};
+use crate::takeover::descriptors::{self, SharedClient, label};
+use crate::takeover::leaving::Leaving;
+use crate::takeover::protocol::{Old, OldDoes, OldHears};
+use crate::takeover::{Exchange, ExchangeError};
+use log::{error, info, warn};
+use nix::sys::signal::Signal;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// How long clients that could not come along have to hear that they are to come again, and destinations to take what is left
+/// for them in a TLS session.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// What the new process is told when this one was told to stop in its place.
+pub(super) const STOP: &[u8] = b"\"stop\"\n";
+
+/// What comes of getting ready.
+type Met = (Exchange, Result<(), ExchangeError>);
+
+/// An upgrade that is under way, or may be.
+pub(super) struct Upgrading {
+    /// The command of the new process; `None`: there must be none.
+    command: Option<Vec<OsString>>,
+    leaving: Leaving,
+    asker: Option<ClientId>,
+    since: Instant,
+    sender: Sender<Met>,
+    receiver: Receiver<Met>,
+    waker: Waker,
+}
+
+impl Upgrading {
+    pub(super) fn new(command: Option<Vec<OsString>>, waker: Waker) -> Self {
+        let (sender, receiver) = channel();
+        Upgrading { command, leaving: Leaving::default(), asker: None, since: Instant::now(), sender, receiver, waker }
+    }
+
+    /// The new process gets ready, beside a thread of ours; everything goes on meanwhile.
+    fn meet(&self, exchange: Exchange, plan: Plan) -> std::io::Result<()> {
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        let body = move || {
+            let ready = exchange.say(&plan).and_then(|()| exchange.hear_ready(SCHEMA));
+            // Nobody listens any more: we are at the end.
+            if sender.send((exchange, ready)).is_ok()
+                && let Err(error) = waker.wake()
+            {
+                error!("cannot wake the loop: {error}");
+            }
+        };
+        std::thread::Builder::new().name("upgrade".into()).spawn(body).map(drop)
+    }
+}
+
+impl Server {
+    /// An upgrade is wanted; whoever has asked is answered when the new process serves or has failed.
+    ///
+    /// # Errors
+    /// There can be none now.
+    pub(super) fn upgrade(&mut self, asker: Option<ClientId>) -> Result<(), ServerError> {
+        if self.stopping != Stopping::No {
+            return Err(ServerError::Stopping);
+        }
+        if self.upgrading.command.is_none() {
+            return Err(ServerError::Unwatched);
+        }
+        if self.upgrading.leaving.stage() != Old::Serving {
+            return Err(ServerError::Upgrading);
+        }
+        self.can_be_handed_over()?;
+        (self.upgrading.asker, self.upgrading.since) = (asker, Instant::now());
+        self.upgrade_hears(OldHears::Asked);
+        Ok(())
+    }
+
+    /// The keys of TLS are in the memory of this process, and nowhere else.
+    fn can_be_handed_over(&self) -> Result<(), ServerError> {
+        let secure = |link: &&link::Link| matches!(&link.stage, link::Stage::Open(wire) if wire.is_secure());
+        match self.links.values().filter(secure).count() {
+            0 => Ok(()),
+            count => Err(ServerError::Secure { count }),
+        }
+    }
+
+    /// The thread that lets the new process get ready has come to an end.
+    pub(super) fn hear_of_successor(&mut self) {
+        while let Ok((exchange, ready)) = self.upgrading.receiver.try_recv() {
+            let heard = self.upgrading.leaving.met(exchange, ready);
+            let heard = match heard {
+                OldHears::Ready if self.stopping != Stopping::No => {
+                    self.upgrading.leaving.fails(ServerError::Stopping.to_string());
+                    OldHears::Failed
+                }
+                heard => heard,
+            };
+            self.upgrade_hears(heard);
+        }
+    }
+
+    fn upgrade_hears(&mut self, heard: OldHears) {
+        let mut next = Some(heard);
+        while let Some(heard) = next.take() {
+            for act in self.upgrading.leaving.on(heard) {
+                next = self.perform_for_upgrade(*act).or(next);
+            }
+        }
+    }
+
+    /// Does something; what is heard then, if that is waited for.
+    fn perform_for_upgrade(&mut self, act: OldDoes) -> Option<OldHears> {
+        match act {
+            OldDoes::Start => {
+                let error = self.start_successor().err()?;
+                self.upgrading.leaving.fails(crate::chain(&error));
+                return Some(OldHears::Gone);
+            }
+            OldDoes::Offer => {
+                self.have_what_is_connected();
+                if let Err(error) = self.can_be_handed_over() {
+                    self.upgrading.leaving.fails(crate::chain(&error));
+                    return Some(OldHears::Failed);
+                }
+                let mut leaving = std::mem::take(&mut self.upgrading.leaving);
+                let heard = leaving.offer(|exchange| self.send_all(exchange));
+                self.upgrading.leaving = leaving;
+                return Some(heard);
+            }
+            OldDoes::Commit => return Some(self.upgrading.leaving.commit()),
+            OldDoes::End => {
+                self.end_successor();
+                // What it has said before is still there to be heard.
+                return (self.upgrading.leaving.stage() == Old::Ending).then(|| self.upgrading.leaving.hear());
+            }
+            // Nothing was taken out. Those who ask meanwhile are told before they come here.
+            OldDoes::PutBack | OldDoes::Refuse => {}
+            OldDoes::Reopen => self.begin_anew(),
+            OldDoes::AnswerFailed => {
+                let reply = self.upgrading.leaving.failed();
+                self.answer_upgrade(&reply);
+            }
+            OldDoes::Leave => self.leave_all(),
+        }
+        None
+    }
+
+    fn answer_upgrade(&mut self, reply: &Reply) {
+        if let Some(asker) = self.upgrading.asker.take() {
+            self.control.reply(&mut self.reactor, asker, reply);
+        }
+    }
+
+    fn start_successor(&mut self) -> Result<(), ServerError> {
+        self.reserve.release();
+        let command = self.upgrading.command.clone().unwrap_or_default();
+        let exchange = self.upgrading.leaving.start(&command)?;
+        let plan = self.plan(0, 0);
+        self.upgrading.meet(exchange, plan)?;
+        Ok(())
+    }
+
+    /// Kills the new process, if there is one.
+    pub(super) fn end_successor(&mut self) {
+        if let Some(pid) = self.upgrading.leaving.end() {
+            self.locks.iter().flat_map(Locks::all).for_each(|file| file.clean_up_after(pid));
+        }
+    }
+
+    fn plan(&self, descriptors: usize, clients: usize) -> Plan {
+        let listener = |listening: &super::Listening| PlannedListener {
+            endpoint: listening.endpoint.to_string(),
+            tls: listening.is_secure(),
+        };
+        let milliseconds = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Plan {
+            schema: SCHEMA,
+            descriptors,
+            sessions: if descriptors == 0 { 0 } else { self.sessions.len() },
+            clients,
+            name: self.settings.name.clone(),
+            destination: self.settings.destination.to_string(),
+            listeners: self.listening.iter().map(listener).collect(),
+            next: self.next,
+            uptime_ms: milliseconds(self.since),
+            asked_ms: milliseconds(self.upgrading.since),
+            asker: self.upgrading.asker.map(ClientId::number),
+        }
+    }
+
+    /// A connection that is made by now goes over, and is not made anew.
+    fn have_what_is_connected(&mut self) {
+        let connecting = |link: &link::Link| matches!(link.stage, link::Stage::Connecting(_));
+        let connecting = self.links.iter().filter(|(_, link)| connecting(link)).map(|(id, _)| *id);
+        for id in connecting.collect::<Vec<_>>() {
+            self.proceed(id);
+        }
+        self.settle();
+    }
+
+    /// Tells the plan and sends everything, lent as it is. This needs no descriptor.
+    fn send_all(&self, exchange: &mut Exchange) -> Result<(), ExchangeError> {
+        let now = Instant::now();
+        let stderr = std::io::stderr();
+        let mut entries = self.shared(stderr.as_fd());
+        let clients = self.clients.iter().filter_map(|(id, client)| Some((*id, client, client.stage_written()?)));
+        let clients = clients.collect::<Vec<_>>();
+        entries.extend(self.links.iter().filter_map(|(id, link)| match &link.stage {
+            link::Stage::Open(wire) => Some((wire.as_fd(), label("destination", id))),
+            _ => None,
+        }));
+        entries.extend(clients.iter().map(|(id, client, _)| (client.wire.as_fd(), label("client", id.0))));
+        exchange.say(&self.plan(entries.len(), clients.len()))?;
+        exchange.send(&self.sessions.written(now))?;
+        for (id, _) in self.sessions.iter() {
+            send_secret(exchange, now, |to| self.write_session(id, to))?;
+        }
+        for (id, client, stage) in &clients {
+            send_secret(exchange, now, |to| client.write(*id, stage, to))?;
+        }
+        exchange.wind();
+        descriptors::send(exchange.stream(), &entries, exchange.left())
+    }
+
+    fn write_session(&self, id: SessionId, to: &mut Writer) {
+        self.sessions.write_one(id, to);
+        if let Some(link) = self.links.get(&id) {
+            link.written().write(to);
+        }
+    }
+
+    /// What both processes have for a while.
+    fn shared<'a>(&'a self, output: BorrowedFd<'a>) -> Vec<(BorrowedFd<'a>, Vec<u8>)> {
+        let mut all = vec![(output, label("output", ""))];
+        all.extend(self.control.lend().map(|socket| (socket, label("control", ""))));
+        if let Some(locks) = &self.locks {
+            all.push((locks.instance.as_fd(), label("lock", "")));
+            all.extend(locks.pid_file.as_ref().map(|file| (file.as_fd(), label("pid-file", ""))));
+        }
+        let listeners = self.listening.iter().enumerate();
+        all.extend(listeners.map(|(index, listening)| (listening.as_fd(), label("listener", index))));
+        all.extend(self.control.lend_clients().map(|(id, share)| {
+            let client = SharedClient { number: id.number(), share };
+            (client.share.socket, client.label())
+        }));
+        all
+    }
+
+    /// The new process may have moved bytes before it was ended, so nobody knows where streams are.
+    fn begin_anew(&mut self) {
+        error!("the new process had begun: the sessions that went to it are lost");
+        self.forget_what_went();
+        for id in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.forget(id);
+        }
+        match random().map(BootId).and_then(|boot| Ok((boot, random()?))) {
+            Ok((boot, nobody)) => {
+                self.boot = boot;
+                self.sessions = Sessions::new(boot, nobody, self.settings.policy.clone(), self.settings.limits);
+            }
+            Err(error) => error!("{}", crate::chain(&error)),
+        }
+        if let Some(Err(error)) = self.locks.as_mut().map(Locks::make_sure) {
+            error!("{}", crate::chain(&error));
+        }
+    }
+
+    /// Lets go of all connections that the other process has had, without a word on them. Since they have been its as well,
+    /// closing them here does not end the watch over them: they are taken out of it.
+    fn forget_what_went(&mut self) {
+        let went = |client: &client::Client| client.stage_written().is_some();
+        let clients = self.clients.iter().filter(|(_, client)| went(client)).map(|(id, _)| *id);
+        for id in clients.collect::<Vec<_>>() {
+            self.clients.remove(&id);
+            self.passing.remove(&id);
+            self.reactor.set_deadline(Key::Client(id), None);
+        }
+        let went = |link: &link::Link| !matches!(link.stage, link::Stage::Closing(_));
+        let links = self.links.iter().filter(|(_, link)| went(link)).map(|(id, _)| *id);
+        for id in links.collect::<Vec<_>>() {
+            self.links.remove(&id);
+            self.reactor.set_deadline(Key::Link(id), None);
+        }
+        self.sessions = Sessions::new(self.boot, [0; 32], self.settings.policy.clone(), self.settings.limits);
+        self.actions.clear();
+    }
+
+    /// Gives up what the other process has now. Those who could not come along hear that they are to come again.
+    fn leave_all(&mut self) {
+        let Some((pid, exchange)) = self.upgrading.leaving.left() else {
+            return;
+        };
+        info!("upgraded: process {pid} has taken over");
+        self.successor = Some(exchange.into_stream());
+        self.control.hand_over(&mut self.reactor);
+        self.listening.drain(..).for_each(super::Listening::leave);
+        self.forget_what_went();
+        if let Some(locks) = self.locks.take() {
+            locks.leave();
+        }
+        self.reactor.set_deadline(Key::Socket, None);
+        self.stopping = Stopping::Left { until: Instant::now() + LAST_WORDS };
+        for (id, attached) in self.clients.iter().map(|(id, client)| (*id, client.is_attached())).collect::<Vec<_>>() {
+            if attached {
+                self.send_away(id);
+            } else {
+                self.forget(id);
+            }
+        }
+        self.go_on_stopping();
+    }
+
+    /// A client hears that it is to come again, to the process that serves.
+    fn send_away(&mut self, id: Connection) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.say(&Frame::GoAway { grace: 0 });
+            self.leave(id);
+        }
+    }
+
+    /// A signal that was meant for the process that serves, whoever that is.
+    pub(super) fn pass_on(&mut self, signal: Signal) {
+        info!("{signal}: passed on to the process that has taken over");
+        if let Some(mut stream) = self.successor.as_ref()
+            && let Err(error) = stream.write_all(STOP)
+        {
+            warn!("cannot tell the process that has taken over: {error}");
+        }
+        self.stopping = Stopping::Done;
+    }
+}
+
+/// Sends what may have a secret in it, and leaves no copy.
+fn send_secret(exchange: &mut Exchange, now: Instant, write: impl FnOnce(&mut Writer)) -> Result<(), ExchangeError> {
+    let mut to = Writer::new(now);
+    write(&mut to);
+    let mut bytes = to.into_bytes();
+    let sent = exchange.send(&bytes);
+    wipe(&mut bytes);
+    sent
+}
+
+/// Of a pid file, which scripts of any user read.
+pub const PID_FILE_MODE: u32 = 0o644;
+/// Of the other one: nobody reads it, and who cannot open it cannot lock it.
+pub const LOCK_MODE: u32 = 0o600;
+
+/// The files whose locks say that the instance runs.
+#[derive(Debug)]
+pub struct Locks {
+    /// That of its name.
+    pub instance: PidFile,
+    /// The one that was asked for.
+    pub pid_file: Option<PidFile>,
+}
+
+impl Locks {
+    fn all(&self) -> impl Iterator<Item = &PidFile> {
+        [Some(&self.instance), self.pid_file.as_ref()].into_iter().flatten()
+    }
+
+    /// Makes them again where another process, which came to nothing, has put its own.
+    fn make_sure(&mut self) -> Result<(), PidFileError> {
+        self.instance.make_sure(LOCK_MODE)?;
+        self.pid_file.as_mut().map_or(Ok(()), |file| file.make_sure(PID_FILE_MODE))
+    }
+
+    /// They are another process' now.
+    fn leave(self) {
+        self.instance.leave();
+        if let Some(pid_file) = self.pid_file {
+            pid_file.leave();
+        }
+    }
+}
