@@ -62,13 +62,14 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 12] = files![
+static FILES: [File; 13] = files![
     "page.js": SCRIPT,
     "page.css": STYLE,
     "frames.js": SCRIPT,
     "session.js": SCRIPT,
     "link.js": SCRIPT,
     "transport.js": SCRIPT,
+    "typing.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "vendor/xterm/xterm.mjs": SCRIPT,
     "vendor/xterm/xterm.css": STYLE,

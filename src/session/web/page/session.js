@@ -151,6 +151,11 @@ export class Session {
     this.#enter(now, this.#expected === null ? 'connecting' : 'away', 'gateway');
   }
 
+  /** A connection is made now. */
+  asksNow() {
+    this.#retryAt = null;
+  }
+
   /** There is reason to believe that it is worth a try now: the network is back, or the user looks. */
   hurry(now) {
     if (this.#retryAt !== null) this.#retryAt = now;
@@ -320,6 +325,11 @@ export class Session {
     const bytes = this.#queue.slice(offset - this.#base, end - this.#base);
     this.#sent = end;
     return { offset, bytes };
+  }
+
+  /** What is under way is to be sent again. */
+  rewind() {
+    this.#sent = this.#base;
   }
 
   /** The bytes that have not arrived. */
