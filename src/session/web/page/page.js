@@ -239,12 +239,12 @@ function show() {
   }
   const { status, why, seconds, action } = session.words(now);
   set(document.body.dataset, 'phase', session.phase);
-  set(element('status'), 'textContent', why ? `${status}: ${why}` : status);
-  element('status').title = why;
+  set(element('status'), 'textContent', status);
   set(element('since'), 'textContent', since(seconds));
-  const act = element('act');
-  set(act, 'textContent', action || 'Connect now');
-  set(act, 'hidden', action === '');
+  set(element('card'), 'hidden', why === '');
+  set(element('why'), 'textContent', why);
+  set(element('act'), 'hidden', action === '');
+  set(element('act'), 'textContent', action);
   for (const name of ['interrupt', 'break', 'ayt']) {
     const able = session.phase === 'live' && current?.hasCommands === true;
     set(element(name), 'disabled', !able);
@@ -314,7 +314,7 @@ function leaves(event) {
   if (event.ctrlKey && event.shiftKey && event.key === 'ArrowUp') {
     const act = element('act');
     const more = element('more');
-    const first = act.hidden ? (more.offsetParent ? more : document.querySelector('.tools button:not(:disabled)')) : act;
+    const first = act.offsetParent === null ? (more.offsetParent !== null ? more : document.querySelector('.tools button:not(:disabled)')) : act;
     first.focus();
     event.preventDefault();
     return false;

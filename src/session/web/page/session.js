@@ -15,28 +15,31 @@ const LONGEST_WAIT = 15000;
 /** So long after the replay nobody can be typing into an echo that we have yet to hear of. */
 const SETTLING = 250;
 
+/** So many seconds of being away go unexplained: mostly it is back before that. */
+const LATE = 2;
+
 /** Why a session is over, in words. */
 const ENDS = {
-  eof: 'the destination has closed the connection',
-  reset: 'the connection to the destination broke',
-  refused: 'the destination refused the connection or cannot be reached',
-  timeout: 'the destination did not answer in time',
-  unresolved: 'the destination’s name is not known',
-  client: 'you ended it',
-  complete: 'all was said',
-  expired: 'nobody came back in time',
-  administrator: 'the administrator ended it',
-  server: 'the session server has ended',
-  gone: 'it is no longer there',
+  eof: 'The destination has closed the connection.',
+  reset: 'The connection to the destination broke.',
+  refused: 'The destination refused the connection or cannot be reached.',
+  timeout: 'The destination did not answer in time.',
+  unresolved: 'The destination’s name is not known.',
+  client: 'You ended it.',
+  complete: 'All was said.',
+  expired: 'Nobody came back in time.',
+  administrator: 'The administrator ended it.',
+  server: 'The session server has ended.',
+  gone: 'It is no longer there.',
 };
 
 /** Why it waits for the user. */
 const STOPS = {
-  taken: ['Taken over', 'another window has this session now', 'Take over'],
-  administrator: ['Away', 'the administrator disconnected this window', 'Connect again'],
-  broke: ['Away', 'the server did not understand this window', 'Connect again'],
-  range: ['Away', 'some output is no longer kept', 'Connect again'],
-  version: ['Away', 'this page and the server do not fit; load it again', 'Connect again'],
+  taken: ['Taken over', 'Another window has this session now.', 'Take over'],
+  administrator: ['Away', 'The administrator disconnected this window.', 'Connect again'],
+  broke: ['Away', 'The server did not understand this window.', 'Connect again'],
+  range: ['Away', 'Some output is no longer kept.', 'Connect again'],
+  version: ['Away', 'This page and the server do not fit; load it again.', 'Connect again'],
 };
 
 export class Session {
@@ -353,18 +356,23 @@ export class Session {
   /** The word for the bar, the sentence behind it, the seconds if they count, and what the user can do about it. */
   words(now) {
     const seconds = Math.max(0, Math.floor((now - this.#since) / 1000));
+    const late = seconds >= LATE;
     switch (this.phase) {
       case 'connecting': {
-        const whom = this.reason === 'destination' ? 'Connecting to the destination' : 'Connecting';
-        return { status: whom, why: '', seconds, action: '' };
+        if (this.reason === 'destination') return { status: 'Connecting', why: 'The destination has not answered yet.', seconds, action: '' };
+        const why = 'The gateway cannot be reached, or has no room. It is tried again and again.';
+        return { status: 'Connecting', why: late ? why : '', seconds, action: late ? 'Connect now' : '' };
       }
       case 'live': return { status: 'Live', why: '', seconds: null, action: '' };
-      case 'away': return { status: 'Away', why: '', seconds, action: 'Connect now' };
+      case 'away': {
+        const why = 'The session goes on without you. What you type is sent when you are back.';
+        return { status: 'Away', why: late ? why : '', seconds, action: late ? 'Connect now' : '' };
+      }
       case 'taken': {
         const [status, why, action] = STOPS[this.reason] ?? STOPS.broke;
         return { status, why, seconds: null, action };
       }
-      default: return { status: 'Ended', why: ENDS[this.reason] ?? this.reason, seconds: null, action: 'New session' };
+      default: return { status: 'Ended', why: ENDS[this.reason] ?? ENDS.gone, seconds: null, action: 'New session' };
     }
   }
 }

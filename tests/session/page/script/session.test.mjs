@@ -216,14 +216,14 @@ test('one that was taken over does not come back by itself', () => {
   session.disconnected(10);
   session.hurry(20);
   assert.equal(session.retryAt, null);
-  assert.deepEqual(session.words(20), { status: 'Taken over', why: 'another window has this session now', seconds: null, action: 'Take over' });
+  assert.deepEqual(session.words(20), { status: 'Taken over', why: 'Another window has this session now.', seconds: null, action: 'Take over' });
   session.takeOver(30);
   assert.equal(session.retryAt, 30);
 });
 
 test('one that is over stays so, and says why', () => {
-  for (const [reason, words] of [['eof', /closed/], ['reset', /broke/], ['refused', /refused/], ['timeout', /in time/],
-    ['unresolved', /name/], ['expired', /nobody came back/], ['administrator', /administrator/], ['server', /server/], ['gone', /no longer/]]) {
+  for (const [reason, words] of [['eof', /closed the connection\.$/], ['reset', /broke/], ['refused', /refused/], ['timeout', /in time/],
+    ['unresolved', /name/], ['expired', /^Nobody came back/], ['administrator', /administrator/], ['server', /server/], ['gone', /no longer/]]) {
     const session = attached();
     session.over(0, reason);
     session.disconnected(0);
@@ -267,9 +267,12 @@ test('it says since when it is away', () => {
   const session = attached();
   session.disconnected(1000);
   session.disconnected(2000);
-  assert.deepEqual([session.words(8500).status, session.words(8500).seconds], ['Away', 7]);
+  assert.deepEqual(session.words(2999), { status: 'Away', why: '', seconds: 1, action: '' });
+  const { status, why, seconds, action } = session.words(8500);
+  assert.deepEqual([status, seconds, action], ['Away', 7, 'Connect now']);
+  assert.match(why, /goes on without you/);
   session.attached(9000, { ...accept, epoch: 2, destination: 'connecting' });
-  assert.match(session.words(9000).status, /^Connecting to the destination/);
+  assert.match(session.words(9000).why, /destination has not answered/);
   session.destinationIs(9100, 'open');
   assert.deepEqual([session.words(9100).status, session.words(9100).seconds], ['Live', null]);
 });
