@@ -12,6 +12,10 @@ const PATIENCE = 10000;
 const WAIT = 25;
 /** A stream of events says something more often than this. */
 const SILENCE = 45000;
+/** Between two streams of events. */
+const PAUSE = 100;
+/** Why a session is over, as a stream of events says it. */
+const CLOSED = { by_client: 'client', complete: 'complete', expired: 'expired', by_administrator: 'administrator', stopped: 'server' };
 /** So much input is posted at once. */
 const POSTED = 64 * 1024;
 
@@ -195,10 +199,8 @@ class Requests {
       inputNext: state.input.next, outputBase: base, outputNext: next, epoch: 0,
       destination: state.destination, fresh: this.#fresh,
     });
-    // Where nobody tells whether the destination hides what is typed it stays hidden.
-    session.echo = state.echo === null ? undefined : state.echo ?? true;
     session.arrived(state.input.next, WINDOW);
-    this.page.echo();
+    this.page.changed();
     this.resize();
     this.kick();
     return true;
@@ -226,9 +228,11 @@ class Requests {
       case 401: case 404:
         this.session.over(now, 'gone');
         return this.end({ over: true });
-      case 409:
-        this.session.stopped(now, 'taken');
+      case 409: {
+        const { error } = await answer.json();
+        this.session.stopped(now, error === 'detached' ? 'administrator' : 'taken');
         return this.end({ over: true });
+      }
       case 410: case 416:
         this.session.stopped(now, 'range');
         return this.end({ over: true });
@@ -241,6 +245,13 @@ class Requests {
   async draw(offset, bytes) {
     const written = this.session.output(Date.now(), offset, bytes);
     if (written) await this.page.write(written.bytes, written.end);
+  }
+
+  /** What the destination has said beside its output. */
+  happened({ kind, value }) {
+    if (kind !== 'echo') return;
+    this.session.echo = value === true;
+    this.page.echo();
   }
 
   /** The output has ended. */
@@ -288,9 +299,9 @@ class Requests {
       await this.refused(answer);
       return false;
     }
+    // The input has ended, or does not go on where we are: the output's end, or the next connection, will tell.
+    if (answer.status === 409) return false;
     const { next } = await answer.json();
-    // Ended input takes nothing more, and says no place to go on from.
-    if (!Number.isSafeInteger(next) || (answer.status === 409 && next < offset)) return false;
     this.session.arrived(next, WINDOW);
     this.session.rewind();
     return true;
@@ -320,7 +331,8 @@ class Requests {
   }
 
   end(how, error) {
-    if (error && error.name !== 'AbortError' && !(error instanceof TypeError)) console.warn(`the session's transport failed: ${error.message}`);
+    const expected = !error || error.name === 'AbortError' || error instanceof TypeError;
+    if (!expected) console.warn(`the session's transport failed: ${error.message}`);
     const ended = this.#ended;
     this.#ended = () => {};
     this.#abort.abort();
@@ -332,18 +344,20 @@ class Requests {
 class Polls extends Requests {
   async receive() {
     for (;;) {
-      const answer = await this.ask(`/output?from=${this.session.resumeFrom}&wait=${WAIT}`);
+      const answer = await this.ask(`/output?from=${this.session.resumeFrom}&wait=${WAIT}`, { headers: { Accept: 'application/json' } });
       if (answer.status !== 200 && answer.status !== 204) {
         await this.refused(answer);
         return;
       }
       if (answer.status === 200) {
-        const offset = Number(answer.headers.get('Stream-Offset'));
-        await this.draw(offset, new Uint8Array(await answer.arrayBuffer()));
-      }
-      if (answer.headers.get('Stream-Fin') === 'true') {
-        await this.finish();
-        return;
+        const { offset, data, fin, destination, events } = await answer.json();
+        // What is true at the end of these bytes is what counts for the next key.
+        for (const event of events ?? []) this.happened(event);
+        await this.draw(offset, fromBase64(data));
+        if (fin) {
+          await this.finish(destination);
+          return;
+        }
       }
       await this.lookAgain();
     }
@@ -352,49 +366,68 @@ class Polls extends Requests {
 
 class Events extends Requests {
   async receive() {
+    // The stream ends now and then, so that the next one acknowledges what was drawn.
+    while (await this.#follow()) await new Promise((wake) => setTimeout(wake, PAUSE));
+  }
+
+  /** One stream, to its end. Whether another one may follow. */
+  async #follow() {
     const answer = await this.ask('/events', { headers: { 'Last-Event-ID': String(this.session.resumeFrom), Accept: 'text/event-stream' } });
     if (!answer.ok) {
       await this.refused(answer);
-      return;
+      return false;
     }
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
     for (;;) {
       const silence = setTimeout(() => this.end({ lost: 0 }), SILENCE);
       const { value, done } = await reader.read().finally(() => clearTimeout(silence));
-      if (done) {
-        this.end({ lost: 0 });
-        return;
-      }
+      if (done) return true;
       for (const event of parser.push(value)) {
-        if (await this.#event(event)) return;
+        if (await this.#event(event)) return false;
       }
       await this.lookAgain();
     }
   }
 
+  /** Whether it was the last. */
   async #event({ type, id, data }) {
-    if (type === 'output') {
-      const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-      await this.draw(Number(id) - bytes.length, bytes);
-      return false;
+    const now = Date.now();
+    switch (type) {
+      case 'output': {
+        const bytes = fromBase64(data);
+        await this.draw(Number(id) - bytes.length, bytes);
+        return false;
+      }
+      case 'happened':
+        this.happened(JSON.parse(data));
+        return false;
+      case 'gap':
+        this.session.gap(JSON.parse(data).to);
+        return false;
+      case 'end':
+        await this.finish(JSON.parse(data).destination);
+        return true;
+      case 'taken_over':
+        this.session.stopped(now, 'taken');
+        this.end({ over: true });
+        return true;
+      case 'detached':
+        this.session.stopped(now, 'administrator');
+        this.end({ over: true });
+        return true;
+      case 'closed':
+        this.session.over(now, CLOSED[JSON.parse(data).reason] ?? 'gone');
+        this.end({ over: true });
+        return true;
+      default:
+        return false;
     }
-    if (type === 'echo') {
-      this.session.echo = data === 'true';
-      this.page.echo();
-      return false;
-    }
-    if (type === 'taken_over') {
-      this.session.stopped(Date.now(), 'taken');
-      this.end({ over: true });
-      return true;
-    }
-    if (type === 'end') {
-      await this.finish(JSON.parse(data).destination);
-      return true;
-    }
-    return false;
   }
+}
+
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
 /** The stream of events, as text that comes in pieces. */
