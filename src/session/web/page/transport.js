@@ -187,7 +187,6 @@ class Requests {
   }
 
   #attach(state) {
-    this.heard = true;
     const { session } = this;
     const [now, { base, next }] = [Date.now(), state.output];
     if (session.resumeFrom !== null && session.resumeFrom < base) {
@@ -349,6 +348,7 @@ class Polls extends Requests {
         await this.refused(answer);
         return;
       }
+      this.heard = true;
       if (answer.status === 200) {
         const { offset, data, fin, destination, events } = await answer.json();
         // What is true at the end of these bytes is what counts for the next key.
@@ -380,9 +380,11 @@ class Events extends Requests {
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
     for (;;) {
-      const silence = setTimeout(() => this.end({ lost: 0 }), SILENCE);
+      // Something comes at once, unless somebody on the way keeps it.
+      const silence = setTimeout(() => this.end({ lost: 0 }), this.heard ? SILENCE : PATIENCE);
       const { value, done } = await reader.read().finally(() => clearTimeout(silence));
-      if (done) return true;
+      if (done) return this.heard || this.end({ lost: 0 });
+      this.heard = true;
       for (const event of parser.push(value)) {
         if (await this.#event(event)) return false;
       }
