@@ -10,6 +10,7 @@ use crate::forward;
 use crate::process::instance_name::{InstanceName, InstanceNameError};
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
+use crate::session;
 use crate::supervise::status;
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -122,7 +123,11 @@ impl Status {
         }
         let mut rows = vec![["NAME", "ROLE", "PID", "UP", "PASS", "LISTENERS", "SERVING"].map(String::from).to_vec()];
         for status in found {
-            rows.push(if is_forwarder(&status) { super::forward::row(&read(status)?) } else { row(&read(status)?) });
+            rows.push(match role(&status) {
+                Role::Forward => super::forward::row(&read(status)?),
+                Role::Session => super::session::row(&read(status)?),
+                Role::Supervise => row(&read(status)?),
+            });
         }
         print(&table(&rows))
     }
@@ -171,7 +176,7 @@ fn socket(run_dir: &RunDir, name: &InstanceName) -> Result<PathBuf, Failure> {
 }
 
 /// The control sockets of a run directory, by name. A directory that is not there holds none.
-fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -224,12 +229,27 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-fn is_forwarder(status: &Value) -> bool {
-    status["role"] == forward::NAME
+/// What an instance is for.
+enum Role {
+    Forward,
+    Session,
+    Supervise,
+}
+
+fn role(status: &Value) -> Role {
+    match status["role"].as_str() {
+        Some(forward::NAME) => Role::Forward,
+        Some(session::server::ROLE) => Role::Session,
+        _ => Role::Supervise,
+    }
 }
 
 fn in_words(status: Value) -> Result<String, Failure> {
-    Ok(if is_forwarder(&status) { super::forward::describe(&read(status)?) } else { describe(&read(status)?) })
+    Ok(match role(&status) {
+        Role::Forward => super::forward::describe(&read(status)?),
+        Role::Session => super::session::describe(&read(status)?),
+        Role::Supervise => describe(&read(status)?),
+    })
 }
 
 fn row(status: &status::Status) -> Vec<String> {
