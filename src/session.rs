@@ -13,6 +13,7 @@ pub mod client_state;
 pub mod credential;
 pub mod frame;
 pub mod guesses;
+pub mod proxy;
 pub mod replay;
 pub mod sessions;
 pub mod state;

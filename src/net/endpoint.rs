@@ -257,6 +257,11 @@ fn named(text: &str) -> Result<NamedListen, Fault> {
     Ok(NamedListen { name: Some(name.to_owned()), listen })
 }
 
+/// Whether a word is a kind of endpoint, and so never a host in `HOST:PORT`.
+pub fn is_kind(word: &str) -> bool {
+    grammar::is_reserved(word)
+}
+
 fn is_name(text: &str) -> bool {
     matches!(text.len(), 1..=64) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

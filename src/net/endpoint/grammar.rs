@@ -15,6 +15,11 @@ use super::{Host, value};
 /// so that `ssl:443` is refused and not taken for a host called ssl.
 const RESERVED: [&str; 10] = ["tcp", "tcp6", "ssl", "tls", "unix", "udp", "systemd", "haproxy", "fd", "stdio"];
 
+/// Whether a word is one of those.
+pub(super) fn is_reserved(word: &str) -> bool {
+    RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(word))
+}
+
 /// What a kind of endpoint takes.
 struct Shape {
     /// How it is written, for messages.
@@ -144,7 +149,7 @@ fn short<'a>(
     forms: &'static str,
 ) -> Result<Short<'a>, Fault> {
     let fault = |problem| Fault { offset: first.offset, problem };
-    let reserved = RESERVED.iter().any(|word| word.eq_ignore_ascii_case(&first.value));
+    let reserved = is_reserved(&first.value);
     match rest {
         [] if !reserved => Ok(Short::Port(first)),
         [_] if first.value.is_empty() => Err(fault(Problem::NoHost { alone })),
