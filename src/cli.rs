@@ -5,6 +5,7 @@ mod failure;
 mod forward;
 mod generate;
 mod print;
+mod session;
 mod supervise;
 mod table;
 pub mod value;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
                   serves on.",
     after_long_help = AFTER_HELP,
     override_usage = "socket-protector [OPTIONS] [NAME=]LISTEN... -- COMMAND [ARG]...\n       socket-protector \
-                      <forward|status|reload|stop|completions|man> ...",
+                      <forward|session|status|reload|stop|completions|man> ...",
     subcommand_negates_reqs = true,
     disable_help_subcommand = true
 )]
@@ -108,6 +109,8 @@ enum Command {
     Stop(control::Stop),
     /// Forward connections to a destination that can be changed while they run
     Forward(forward::Forward),
+    /// Keep connections for clients that come and go
+    Session(session::Session),
     /// Write a completion script for a shell to standard output
     Completions(generate::Completions),
     /// Write the manual pages into a directory
@@ -135,6 +138,7 @@ fn run(cli: Cli, signals: std::io::Result<Signals>) -> Result<ExitCode, Failure>
     };
     match command {
         Command::Forward(forward) => forward.run(&cli.common, signals),
+        Command::Session(session) => session.run(&cli.common, signals),
         Command::Status(status) => status.run(&run_dir(signals)?),
         Command::Reload(reload) => reload.run(&run_dir(signals)?),
         Command::Stop(stop) => stop.run(&run_dir(signals)?),

@@ -18,3 +18,5 @@ pub mod replay;
 pub mod sessions;
 pub mod state;
 pub mod telnet;
+#[cfg(feature = "http")]
+pub mod web;

@@ -122,7 +122,12 @@ impl Status {
         }
         let mut rows = vec![["NAME", "ROLE", "PID", "UP", "PASS", "LISTENERS", "SERVING"].map(String::from).to_vec()];
         for status in found {
-            rows.push(if is_forwarder(&status) { super::forward::row(&read(status)?) } else { row(&read(status)?) });
+            rows.push(match role(&status) {
+                Role::Forward => super::forward::row(&read(status)?),
+                #[cfg(feature = "http")]
+                Role::Web => super::session::web::row(&read(status)?),
+                Role::Supervise => row(&read(status)?),
+            });
         }
         print(&table(&rows))
     }
@@ -224,12 +229,30 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-fn is_forwarder(status: &Value) -> bool {
-    status["role"] == forward::NAME
+/// What an instance is for.
+enum Role {
+    Forward,
+    #[cfg(feature = "http")]
+    Web,
+    Supervise,
+}
+
+fn role(status: &Value) -> Role {
+    match status["role"].as_str() {
+        Some(forward::NAME) => Role::Forward,
+        #[cfg(feature = "http")]
+        Some(crate::session::web::ROLE) => Role::Web,
+        _ => Role::Supervise,
+    }
 }
 
 fn in_words(status: Value) -> Result<String, Failure> {
-    Ok(if is_forwarder(&status) { super::forward::describe(&read(status)?) } else { describe(&read(status)?) })
+    Ok(match role(&status) {
+        Role::Forward => super::forward::describe(&read(status)?),
+        #[cfg(feature = "http")]
+        Role::Web => super::session::web::describe(&read(status)?),
+        Role::Supervise => describe(&read(status)?),
+    })
 }
 
 fn row(status: &status::Status) -> Vec<String> {
