@@ -15,6 +15,7 @@ pub mod frame;
 pub mod guesses;
 pub mod proxy;
 pub mod replay;
+pub mod server;
 pub mod sessions;
 pub mod state;
 pub mod telnet;

@@ -10,6 +10,7 @@ use crate::forward;
 use crate::process::instance_name::{InstanceName, InstanceNameError};
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
+use crate::session;
 use crate::supervise::status;
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -124,6 +125,7 @@ impl Status {
         for status in found {
             rows.push(match role(&status) {
                 Role::Forward => super::forward::row(&read(status)?),
+                Role::Session => super::session::row(&read(status)?),
                 #[cfg(feature = "http")]
                 Role::Web => super::session::web::row(&read(status)?),
                 Role::Supervise => row(&read(status)?),
@@ -176,7 +178,7 @@ fn socket(run_dir: &RunDir, name: &InstanceName) -> Result<PathBuf, Failure> {
 }
 
 /// The control sockets of a run directory, by name. A directory that is not there holds none.
-fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn sockets(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -232,6 +234,7 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
 /// What an instance is for.
 enum Role {
     Forward,
+    Session,
     #[cfg(feature = "http")]
     Web,
     Supervise,
@@ -240,8 +243,9 @@ enum Role {
 fn role(status: &Value) -> Role {
     match status["role"].as_str() {
         Some(forward::NAME) => Role::Forward,
+        Some(session::server::ROLE) => Role::Session,
         #[cfg(feature = "http")]
-        Some(crate::session::web::ROLE) => Role::Web,
+        Some(session::web::ROLE) => Role::Web,
         _ => Role::Supervise,
     }
 }
@@ -249,6 +253,7 @@ fn role(status: &Value) -> Role {
 fn in_words(status: Value) -> Result<String, Failure> {
     Ok(match role(&status) {
         Role::Forward => super::forward::describe(&read(status)?),
+        Role::Session => super::session::describe(&read(status)?),
         #[cfg(feature = "http")]
         Role::Web => super::session::web::describe(&read(status)?),
         Role::Supervise => describe(&read(status)?),

@@ -1,7 +1,10 @@
-//! The values of options: delays, counts, signals and paths, and times, which others read as well. Each is read from its text and writes one that reads back the same.
+//! The values of options: delays, counts, sizes, signals and paths, and times, which others read as well. Each is read from its text and writes one that reads back the same.
 
+mod size;
 #[cfg(test)]
 mod tests;
+
+pub use size::{Size, SizeError};
 
 use std::fmt;
 use std::str::FromStr;

@@ -23,7 +23,7 @@ const RETRY: u32 = 10;
 pub struct Limits {
     /// Sessions at a time.
     pub sessions: usize,
-    /// Sessions that one source has made.
+    /// Sessions that one source has made; those made from this machine count only towards all.
     pub per_source: usize,
     /// Sessions that nobody has shown to know of.
     pub provisional: usize,
@@ -43,8 +43,8 @@ impl Default for Limits {
 pub struct Comer<S> {
     /// The connection, which is attached to nothing.
     pub connection: Connection,
-    /// Where it comes from.
-    pub source: S,
+    /// Where it comes from. `None`: from this machine, where one who comes may be a gateway for many.
+    pub source: Option<S>,
     /// What was said on it.
     pub said: Transcript,
 }
@@ -77,7 +77,7 @@ impl From<Refusal> for Denial {
 struct Entry<S> {
     session: Session,
     key: Key,
-    source: S,
+    source: Option<S>,
     /// What was said when it was made: its CONFIRM is checked by it.
     made: Transcript,
     /// As they are counted in the table.
@@ -99,7 +99,7 @@ pub struct Sessions<S> {
     per_source: BTreeMap<S, usize>,
     provisional: BTreeSet<SessionId>,
     deadlines: BTreeSet<(Instant, SessionId)>,
-    guesses: Guesses<S>,
+    guesses: Guesses<Option<S>>,
     memory: usize,
     /// Each session gets little.
     short: bool,
@@ -136,7 +136,7 @@ impl<S: Clone + Ord> Sessions<S> {
         actions: &mut Actions,
     ) -> Result<Accept, Denial> {
         let Comer { connection, source, said } = comer;
-        let from_there = self.per_source.get(&source).copied().unwrap_or(0);
+        let from_there = source.as_ref().and_then(|source| self.per_source.get(source)).copied().unwrap_or(0);
         let full = self.entries.len() >= self.limits.sessions
             || from_there >= self.limits.per_source
             || self.provisional.len() >= self.limits.provisional;
@@ -149,7 +149,9 @@ impl<S: Clone + Ord> Sessions<S> {
         (accept.id, accept.secret) = (fresh.id, Some(fresh.secret));
         let key = accept.secret.as_ref().map_or_else(|| unreachable!("it was just set"), Secret::key);
         prove(&mut accept, &key, &said);
-        *self.per_source.entry(source.clone()).or_default() += 1;
+        if let Some(source) = source.clone() {
+            *self.per_source.entry(source).or_default() += 1;
+        }
         self.connections.insert(connection, fresh.id);
         let entry = Entry { session, key, source, made: said, deadline: None, memory: 0 };
         self.entries.insert(fresh.id, entry);
@@ -254,6 +256,11 @@ impl<S: Clone + Ord> Sessions<S> {
         self.entries.iter().map(|(id, entry)| (*id, &entry.session))
     }
 
+    /// The session that this client is attached to.
+    pub fn of(&self, connection: Connection) -> Option<SessionId> {
+        self.connections.get(&connection).copied()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -315,10 +322,13 @@ impl<S: Clone + Ord> Sessions<S> {
         let Some(entry) = self.entries.remove(&id) else {
             return;
         };
-        if let Some(count) = self.per_source.get_mut(&entry.source) {
+        let Some(source) = entry.source else {
+            return;
+        };
+        if let Some(count) = self.per_source.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                self.per_source.remove(&entry.source);
+                self.per_source.remove(&source);
             }
         }
     }

@@ -312,9 +312,19 @@ impl Session {
         self.output.waiting()
     }
 
+    /// How many bytes of output that have not arrived it may have.
+    pub fn limit(&self) -> usize {
+        self.allowance.output
+    }
+
     /// How many bytes of output are to be read from the destination at the most; none while it is not to be read from.
     pub fn room(&self) -> usize {
         if self.blocked_since.is_some() { 0 } else { self.allowance.output.saturating_sub(self.output.waiting()) }
+    }
+
+    /// Whether all that came from either side has arrived at the other.
+    pub fn is_flushed(&self) -> bool {
+        self.input.waiting() == 0 && self.output.waiting() == 0
     }
 
     /// For how long, in all, the destination was not read from because its output did not arrive.

@@ -34,7 +34,7 @@ impl Server {
         self.connections += 1;
         let server = Nonce([self.connections as u8; 32]);
         let said = Transcript { version: 1, boot: BOOT, server, client: Nonce([3; 32]) };
-        Comer { connection: Connection(self.connections), source, said }
+        Comer { connection: Connection(self.connections), source: Some(source), said }
     }
 
     fn create(&mut self, number: u64, source: u8) -> Result<(Accept, Comer<u8>), Denial> {

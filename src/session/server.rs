@@ -1,0 +1,275 @@
+//! The server of sessions: a loop that turns what sockets, times, signals and requests bring into inputs of the table of
+//! sessions, and performs what that decides.
+//!
+//! One thread; nothing here waits. `listening` has the listeners, `client` one client's connection, `greeting` what it says
+//! before it is attached, `clients` what comes after; `link` is a session's connection to its destination and `links` what
+//! happens on it; `wire` is either's socket, with TLS or without. `actions` performs, `requests` and `status` answer
+//! whoever asks by the control socket, `stop` ends.
+//!
+//! Secrets go by here once, in the answer to NEW: the buffer that they are sent from is wiped, and nothing is logged of
+//! them.
+
+mod actions;
+mod client;
+mod clients;
+mod error;
+mod greeting;
+mod link;
+mod links;
+mod listening;
+mod outgoing;
+mod request;
+mod requests;
+mod settings;
+mod status;
+mod stop;
+mod wire;
+
+pub use error::ServerError;
+pub use listening::{Entrance, bind};
+pub use request::{Done, Request};
+pub use settings::Settings;
+pub use status::{ROLE, SCHEMA, SessionStatus, Status};
+
+use crate::control::server::{ClientId, Server as Control};
+use crate::logging::Logging;
+use crate::net::resolve::{Inbox, Resolver};
+use crate::net::tls::{Change, ClientIdentity, Watch};
+use crate::process::limits::{Reserve, open_files};
+use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
+use crate::session::credential::{BootId, SessionId, random};
+use crate::session::sessions::{Actions, Sessions};
+use crate::session::state::{Connection, Input};
+use client::Client;
+use link::Link;
+use listening::Listening;
+use log::{error, info, warn};
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use stop::Stopping;
+
+/// Between two looks whether the control socket is still there.
+const SOCKET_CHECK: Duration = Duration::from_secs(1);
+/// What one call reads, or takes to be sent, at the most.
+const PORTION: usize = 64 * 1024;
+/// So many descriptors are left for everything else: names, the log, whoever asks.
+const DESCRIPTORS_LEFT: usize = 32;
+
+/// What the loop may have something to do about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// Signals.
+    Signals,
+    /// The control socket.
+    Control,
+    /// A client of the control socket.
+    Asker(ClientId),
+    /// The time to see whether the control socket is still there.
+    Socket,
+    /// A listener, by its place in the list.
+    Listener(usize),
+    /// A client's connection.
+    Client(Connection),
+    /// A session's connection to its destination.
+    Link(SessionId),
+    /// Answers of the resolver.
+    Names,
+    /// What the watch over certificates tells.
+    Files,
+    /// The time of the next session that has something to do.
+    Sessions,
+    /// The time of the next step of a stop.
+    Stop,
+}
+
+/// What a server is given, besides its settings.
+pub struct Equipment {
+    /// The signals, caught since the first statement of main.
+    pub signals: Signals,
+    /// Where it listens.
+    pub entrances: Vec<Entrance>,
+    /// How its destination is known, where TLS is spoken with it.
+    pub identity: Option<Arc<ClientIdentity>>,
+    /// Where the control socket is to be; its lock is held.
+    pub control: PathBuf,
+    /// The log.
+    pub logging: Logging,
+}
+
+/// Room that everything shares while it is being worked on.
+struct Tools {
+    /// Bytes as clients and destinations mean them.
+    plain: Vec<u8>,
+    /// Bytes of TLS.
+    cipher: Vec<u8>,
+    /// What telnet makes of a destination's bytes.
+    received: crate::session::telnet::Received,
+}
+
+/// A running server.
+pub struct Server {
+    settings: Settings,
+    reactor: Reactor<Key>,
+    sessions: Sessions<IpAddr>,
+    actions: Actions,
+    listening: Vec<Listening>,
+    clients: HashMap<Connection, Client>,
+    /// Those of them that are attached to nothing, the oldest first.
+    passing: BTreeSet<Connection>,
+    links: HashMap<SessionId, Link>,
+    /// Every connection gets its number from here, so none is used twice.
+    next: u64,
+    boot: BootId,
+    identity: Option<Arc<ClientIdentity>>,
+    resolver: Resolver<Key>,
+    answers: Inbox<Key>,
+    _files: Watch,
+    changes: Receiver<Change>,
+    control: Control<Key>,
+    /// Who waits for our end.
+    waiting: Vec<ClientId>,
+    signals: Registered<Signals>,
+    reserve: Reserve,
+    /// How many descriptors clients and destinations may have.
+    most_descriptors: usize,
+    logging: Logging,
+    since: Instant,
+    stopping: Stopping,
+    tools: Tools,
+}
+
+impl Server {
+    /// Listens, and can be asked.
+    ///
+    /// # Errors
+    /// What cannot be had: events, the control socket, random numbers.
+    pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, ServerError> {
+        let mut reactor = Reactor::new()?;
+        let signals = reactor.register(equipment.signals, Key::Signals, READABLE)?;
+        let control = Control::open(&mut reactor, equipment.control, Key::Control, Key::Asker)?;
+        let (sender, changes) = channel();
+        let waker = reactor.waker(Key::Files)?;
+        let files = Watch::start(Watch::EVERY, move |change| {
+            if sender.send(change).is_ok()
+                && let Err(error) = waker.wake()
+            {
+                error!("cannot wake the loop: {error}");
+            }
+        })?;
+        let mut listening = Vec::with_capacity(equipment.entrances.len());
+        for (index, entrance) in equipment.entrances.into_iter().enumerate() {
+            listening.push(Listening::open(&mut reactor, index, entrance, &files)?);
+        }
+        if let Some(identity) = &equipment.identity {
+            files.client(settings.destination.to_string(), identity);
+        }
+        let boot = BootId(random()?);
+        let answers = Inbox::new(reactor.waker(Key::Names)?);
+        let reserve = Reserve::new()?;
+        let open = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count);
+        reactor.set_deadline(Key::Socket, Some(Instant::now() + SOCKET_CHECK));
+        Ok(Server {
+            sessions: Sessions::new(boot, random()?, settings.policy.clone(), settings.limits),
+            actions: Actions::new(),
+            listening,
+            clients: HashMap::new(),
+            passing: BTreeSet::new(),
+            links: HashMap::new(),
+            next: 0,
+            boot,
+            identity: equipment.identity,
+            resolver: Resolver::system(),
+            answers,
+            _files: files,
+            changes,
+            control,
+            waiting: Vec::new(),
+            signals,
+            reserve,
+            most_descriptors: open_files()?.saturating_sub(open + DESCRIPTORS_LEFT),
+            logging: equipment.logging,
+            since: Instant::now(),
+            stopping: Stopping::No,
+            tools: Tools { plain: vec![0; PORTION], cipher: vec![0; PORTION], received: Default::default() },
+            settings,
+            reactor,
+        })
+    }
+
+    /// Serves until the end.
+    ///
+    /// # Errors
+    /// When no event can be waited for.
+    pub fn run(mut self) -> Result<(), ServerError> {
+        let mut events = Vec::new();
+        while self.stopping != Stopping::Done {
+            self.reactor.set_deadline(Key::Sessions, self.sessions.deadline());
+            self.reactor.wait(&mut events)?;
+            for event in events.drain(..) {
+                self.handle(event);
+                self.settle();
+            }
+            self.reserve.refill();
+        }
+        info!("stopped");
+        self.control.leave();
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event<Key>) {
+        match event.key {
+            Key::Signals => self.take_signals(),
+            Key::Control => self.control.accept(&mut self.reactor, &mut self.reserve),
+            Key::Asker(id) => self.asker_event(id, event),
+            Key::Socket => self.look_after_socket(),
+            Key::Listener(index) => self.accept(index),
+            Key::Client(connection) => self.client_event(connection, &event),
+            Key::Link(id) => self.link_event(id, &event),
+            Key::Names => self.take_answers(),
+            Key::Files => self.hear_of_files(),
+            Key::Sessions => self.sessions.deadline_came(Instant::now(), &mut self.actions),
+            Key::Stop => self.go_on_stopping(),
+        }
+    }
+
+    /// Something happened to a session.
+    fn on(&mut self, id: SessionId, input: Input<'_>) {
+        self.sessions.on(Instant::now(), id, input, &mut self.actions);
+    }
+
+    fn hear_of_files(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            if change.is_warning() {
+                warn!("{change}");
+            } else {
+                info!("{change}");
+            }
+        }
+    }
+
+    /// Somebody may have cleaned up the directory.
+    fn look_after_socket(&mut self) {
+        match self.control.make_sure(&mut self.reactor) {
+            Ok(false) => {}
+            Ok(true) => {
+                warn!("the control socket was gone and is there again");
+                // Who has connected already is not told of by an edge that came before we watched.
+                self.reactor.again(Key::Control);
+            }
+            Err(error) => error!("{}", crate::chain(&error)),
+        }
+        self.reactor.set_deadline(Key::Socket, Some(Instant::now() + SOCKET_CHECK));
+    }
+}
+
+/// The first letters of a session's id, by which people know it.
+fn short(id: SessionId) -> String {
+    id.to_string().chars().take(SHORT).collect()
+}
+
+/// So many of them.
+const SHORT: usize = 8;

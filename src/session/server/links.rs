@@ -1,0 +1,454 @@
+//! What happens on the connections to destinations: making them, reading, writing, and their ends.
+
+use super::link::{Shutdown, Stage};
+use super::wire::Wire;
+use super::{Key, PORTION, Server, short};
+use crate::net::connecting::{ConnectError, Connecting, Names, Progress, Reason};
+use crate::net::stream::{Kind, Stream};
+use crate::reactor::{Event, Registered};
+use crate::session::credential::SessionId;
+use crate::session::frame::Destination;
+use crate::session::state::{Input, Session};
+use crate::session::telnet::{Received, UNDECIDED};
+use log::{debug, warn};
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often a connection is read before others have their turn.
+const ROUNDS: usize = 4;
+/// So much input is put into the form of telnet at a time.
+const ENCODED: usize = 4096;
+/// A destination that has so much to be sent that is no input is not read from.
+const MOST_ANSWERS: usize = 64 * 1024;
+/// A destination that is silent for so long is asked whether it is there, by TCP.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long what is in a TLS session has to be taken when nobody wants the connection any more.
+const CLOSING: Duration = Duration::from_secs(10);
+
+impl Server {
+    /// Begins to connect to a session's destination.
+    pub(super) fn connect(&mut self, id: SessionId) {
+        let names = Names { resolver: &self.resolver, inbox: &self.answers };
+        let (to, limit) = (Arc::clone(&self.settings.destination), self.settings.connect_timeout);
+        let connecting = Connecting::start(to, limit, Instant::now(), names, Key::Link(id));
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::Connecting(Box::new(connecting));
+            self.proceed(id);
+        }
+    }
+
+    /// The answers of the resolver that have come.
+    pub(super) fn take_answers(&mut self) {
+        while let Some((key, answer)) = self.answers.next() {
+            let Key::Link(id) = key else {
+                continue;
+            };
+            if let Some(Stage::Connecting(connecting)) = self.links.get_mut(&id).map(|link| &mut link.stage) {
+                connecting.answered(answer, Instant::now());
+                self.proceed(id);
+            }
+        }
+    }
+
+    /// Goes on with connecting.
+    fn proceed(&mut self, id: SessionId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let Stage::Connecting(connecting) = &mut link.stage else {
+            return;
+        };
+        match connecting.proceed(Instant::now(), &mut self.reactor, Key::Link(id)) {
+            Progress::Pending => self.reactor.set_deadline(Key::Link(id), Some(connecting.due())),
+            Progress::Failed(error) => self.cannot_connect(id, &error),
+            Progress::Connected(stream) => {
+                let until = connecting.deadline();
+                self.reached(id, stream, until);
+            }
+        }
+    }
+
+    fn cannot_connect(&mut self, id: SessionId, error: &ConnectError) {
+        warn!("session {}: {}", short(id), crate::chain(error));
+        self.connect_failed(id, outcome(error));
+    }
+
+    fn connect_failed(&mut self, id: SessionId, how: Destination) {
+        self.close_link(id);
+        self.on(id, Input::ConnectFailed(how));
+    }
+
+    /// TCP is there; now for TLS, if it is spoken.
+    fn reached(&mut self, id: SessionId, stream: Registered<Stream>, until: Instant) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if stream.kind() == Kind::Tcp {
+            // Without it a destination that has gone silently is noticed when something is sent to it.
+            let _ = SockRef::from(&*stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+        }
+        let mut wire = Wire::new(stream);
+        // What was told until now is used up.
+        wire.readable = true;
+        match self.identity.as_ref().map(|identity| identity.session()).transpose() {
+            Ok(None) => {
+                link.stage = Stage::Open(wire);
+                self.opened(id);
+            }
+            Ok(Some(session)) => {
+                wire.secure(session);
+                link.stage = Stage::Securing(wire, until);
+                self.reactor.set_deadline(Key::Link(id), Some(until));
+                self.agree(id);
+            }
+            Err(error) => {
+                warn!("session {}: {}", short(id), crate::chain(&error));
+                self.connect_failed(id, Destination::Refused);
+            }
+        }
+    }
+
+    /// Goes on with the handshake of TLS.
+    fn agree(&mut self, id: SessionId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let Stage::Securing(wire, until) = &mut link.stage else {
+            return;
+        };
+        let late = Instant::now() >= *until;
+        match wire.shake_hands(&mut self.tools.cipher) {
+            Ok(true) => {
+                if let Stage::Securing(wire, _) = std::mem::replace(&mut link.stage, Stage::Closed) {
+                    link.stage = Stage::Open(wire);
+                }
+                self.opened(id);
+            }
+            Ok(false) if late => {
+                let destination = &self.settings.destination;
+                warn!("session {}: cannot connect to {destination}: no TLS within the limit", short(id));
+                self.connect_failed(id, Destination::Timeout);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let destination = &self.settings.destination;
+                warn!("session {}: cannot connect to {destination}: {}", short(id), crate::chain(&error));
+                self.connect_failed(id, Destination::Refused);
+            }
+        }
+    }
+
+    fn opened(&mut self, id: SessionId) {
+        self.reactor.set_deadline(Key::Link(id), None);
+        self.touch(id);
+        self.on(id, Input::Connected);
+        // What it has said already is told by no further event.
+        self.reactor.again(Key::Link(id));
+    }
+
+    pub(super) fn link_event(&mut self, id: SessionId, event: &Event<Key>) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        match &mut link.stage {
+            Stage::Connecting(connecting) => {
+                connecting.hear(event);
+                self.proceed(id);
+            }
+            Stage::Securing(wire, _) => {
+                wire.on(event);
+                self.agree(id);
+            }
+            Stage::Open(_) if event.due => self.decide(id),
+            Stage::Open(wire) => {
+                wire.on(event);
+                if event.failed && link.ended {
+                    self.input_fails(id, None);
+                }
+                self.write_link(id);
+                self.read_link(id);
+            }
+            Stage::Closing(_) => self.go_on_closing(id, event.due),
+            Stage::Waiting | Stage::Closed => {}
+        }
+    }
+
+    /// Reads what the destination says, as far as there is room for it.
+    pub(super) fn read_link(&mut self, id: SessionId) {
+        let mut plain = std::mem::take(&mut self.tools.plain);
+        for round in 0.. {
+            let room = self.sessions.session(id).map_or(0, Session::room).min(PORTION);
+            let stopping = self.reads_no_more();
+            let Some(link) = self.links.get_mut(&id) else {
+                break;
+            };
+            let held_up = room == 0 || stopping || link.ended || link.out.len() > MOST_ANSWERS;
+            let Some(wire) = link.wire().filter(|wire| wire.readable && !held_up) else {
+                break;
+            };
+            if round == ROUNDS {
+                self.reactor.again(Key::Link(id));
+                break;
+            }
+            match wire.read(&mut plain[..room], &mut self.tools.cipher) {
+                Ok(None) => {}
+                Ok(Some(0)) => self.output_ends(id, None),
+                Ok(Some(count)) => self.output_comes(id, &plain[..count]),
+                Err(error) => self.output_ends(id, Some(&error)),
+            }
+        }
+        self.tools.plain = plain;
+    }
+
+    fn output_comes(&mut self, id: SessionId, bytes: &[u8]) {
+        let mut received = std::mem::take(&mut self.tools.received);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.moved = Instant::now();
+            link.telnet.receive(bytes, &mut received);
+            let undecided = link.telnet.is_undecided().then(|| Instant::now() + UNDECIDED);
+            self.reactor.set_deadline(Key::Link(id), undecided);
+        }
+        self.deliver(id, received);
+    }
+
+    /// What may have been the beginning of telnet was none.
+    fn decide(&mut self, id: SessionId) {
+        let mut received = std::mem::take(&mut self.tools.received);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.telnet.release(&mut received);
+        }
+        self.deliver(id, received);
+    }
+
+    /// Passes on what telnet has made of the destination's bytes.
+    fn deliver(&mut self, id: SessionId, mut received: Received) {
+        let mut from = 0;
+        for event in &received.events {
+            self.output(id, &received.clean[from..event.at]);
+            from = event.at;
+            if let Some((kind, body)) = event.change.event() {
+                self.on(id, Input::Event { kind, body });
+            }
+        }
+        self.output(id, &received.clean[from..]);
+        if let Some(link) = self.links.get_mut(&id)
+            && link.shutdown == Shutdown::No
+            && !received.answers.is_empty()
+        {
+            link.out.bytes().extend_from_slice(&received.answers);
+            self.write_link(id);
+        }
+        received.clean.clear();
+        received.events.clear();
+        received.answers.clear();
+        self.tools.received = received;
+    }
+
+    fn output(&mut self, id: SessionId, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.on(id, Input::Output(bytes));
+        }
+    }
+
+    /// The destination says nothing more: well, or because of an error.
+    fn output_ends(&mut self, id: SessionId, error: Option<&io::Error>) {
+        self.decide(id);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.ended = true;
+        link.moved = Instant::now();
+        let errno = error.map(errno).or(link.broken);
+        self.reactor.set_deadline(Key::Link(id), None);
+        match (errno, error) {
+            (Some(errno), error) => {
+                debug!("session {}: the destination broke: {error:?}", short(id));
+                self.on(id, Input::Reset(errno));
+            }
+            (None, _) => self.on(id, Input::Eof),
+        }
+    }
+
+    /// Writes what there is for the destination, as far as it takes it.
+    pub(super) fn write_link(&mut self, id: SessionId) {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else {
+                return;
+            };
+            if link.broken.is_some() {
+                return;
+            }
+            let Stage::Open(wire) = &mut link.stage else {
+                return;
+            };
+            match link.out.write_to(wire).and_then(|all| Ok(all && wire.flush()?)) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.input_fails(id, Some(&error)),
+            }
+            if link.pending > 0 {
+                let count = std::mem::take(&mut link.pending);
+                link.moved = Instant::now();
+                self.on(id, Input::Wrote(count));
+                continue;
+            }
+            match self.write_input(id) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return self.input_fails(id, Some(&error)),
+            }
+        }
+        self.shut_down(id);
+    }
+
+    /// Takes input; whether there may be more, or some is on its way.
+    fn write_input(&mut self, id: SessionId) -> io::Result<bool> {
+        let (Some(session), Some(link)) = (self.sessions.session(id), self.links.get_mut(&id)) else {
+            return Ok(false);
+        };
+        let Stage::Open(wire) = &mut link.stage else {
+            return Ok(false);
+        };
+        let (front, back) = session.input();
+        let part = if front.is_empty() { back } else { front };
+        if part.is_empty() || link.shutdown != Shutdown::No {
+            return Ok(false);
+        }
+        if link.telnet.is_spoken() {
+            let part = &part[..part.len().min(ENCODED)];
+            link.telnet.send(part, link.out.bytes());
+            link.pending = part.len();
+            return Ok(true);
+        }
+        match wire.write(part)? {
+            0 => Ok(false),
+            // It counts once it is with the destination's socket.
+            count if wire.is_secure() => {
+                link.pending = count;
+                Ok(true)
+            }
+            count => {
+                link.moved = Instant::now();
+                self.on(id, Input::Wrote(count));
+                Ok(true)
+            }
+        }
+    }
+
+    /// The destination takes no more. What it says may go on.
+    fn input_fails(&mut self, id: SessionId, error: Option<&io::Error>) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.broken = Some(error.map_or(0, errno));
+            link.pending = 0;
+            link.out.forget();
+            if let Some(wire) = link.wire() {
+                // Whether there is more is for the next read to say.
+                wire.readable = true;
+            }
+            self.on(id, Input::WriteFailed);
+            self.reactor.again(Key::Link(id));
+        }
+    }
+
+    /// Tells the destination that the input has ended, if that is due and everything before it is sent.
+    pub(super) fn shut_down(&mut self, id: SessionId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if link.shutdown != Shutdown::Due || !link.out.is_empty() {
+            return;
+        }
+        link.shutdown = Shutdown::Done;
+        if let Some(wire) = link.wire()
+            && let Err(error) = wire.shutdown()
+        {
+            debug!("session {}: {error}", short(id));
+        }
+    }
+
+    /// The connection is of no more use.
+    pub(super) fn release(&mut self, id: SessionId) {
+        self.shut_down(id);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.stage = match std::mem::replace(&mut link.stage, Stage::Closed) {
+            Stage::Open(wire) if wire.is_secure() && link.broken.is_none() => Stage::Closing(wire),
+            Stage::Open(wire) => {
+                wire.close();
+                Stage::Closed
+            }
+            stage => stage,
+        };
+        if let Stage::Closing(_) = link.stage {
+            self.reactor.set_deadline(Key::Link(id), Some(Instant::now() + CLOSING));
+            self.go_on_closing(id, false);
+        }
+    }
+
+    /// Sends what is left in the TLS session of a connection that nobody wants any more.
+    fn go_on_closing(&mut self, id: SessionId, late: bool) {
+        let Some(Stage::Closing(wire)) = self.links.get_mut(&id).map(|link| &mut link.stage) else {
+            return;
+        };
+        if late || !matches!(wire.flush(), Ok(false)) {
+            self.close_link(id);
+            if self.sessions.session(id).is_none() {
+                self.links.remove(&id);
+            }
+        }
+    }
+
+    /// The destination is left at once: it sees a reset.
+    pub(super) fn break_off(&mut self, id: SessionId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            if let Stage::Open(wire) = std::mem::replace(&mut link.stage, Stage::Closed) {
+                wire.break_off();
+            }
+            self.reactor.set_deadline(Key::Link(id), None);
+        }
+    }
+
+    fn close_link(&mut self, id: SessionId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::Closed;
+            self.reactor.set_deadline(Key::Link(id), None);
+        }
+    }
+
+    /// A session is over, and with it its connection, but for what TLS has still to send.
+    pub(super) fn forget_link(&mut self, id: SessionId) {
+        if let Some(Stage::Closing(_)) = self.links.get(&id).map(|link| &link.stage) {
+            return;
+        }
+        self.reactor.set_deadline(Key::Link(id), None);
+        if let Some(link) = self.links.remove(&id)
+            && let Stage::Open(mut wire) = link.stage
+        {
+            // For TLS: that this is an end and no accident.
+            let _ = wire.shutdown();
+            wire.close();
+        }
+    }
+
+    fn touch(&mut self, id: SessionId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.moved = Instant::now();
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> u32 {
+    error.raw_os_error().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+}
+
+/// As what a failure is told.
+fn outcome(error: &ConnectError) -> Destination {
+    match error.reason() {
+        Reason::Unresolved => Destination::Unresolved,
+        Reason::TimedOut => Destination::Timeout,
+        Reason::Refused | Reason::Unreachable | Reason::Other => Destination::Refused,
+    }
+}

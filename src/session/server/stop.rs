@@ -1,0 +1,137 @@
+//! Signals, and how a server ends: clients are told, what there is for them and for destinations goes out, within a limit;
+//! then the sessions end.
+
+use super::requests::done;
+use super::{Done, Key, Server};
+use crate::process::service;
+use crate::session::frame::NEVER;
+use crate::session::state::Input;
+use log::{debug, error, info, warn};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+/// Between two looks whether everything is out.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long clients have to hear that their sessions are over.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopping {
+    /// None was asked for.
+    No,
+    /// What there is goes out, until this time at the latest.
+    Draining { until: Instant },
+    /// The sessions are over; clients hear of that, until this time at the latest.
+    Ending { until: Instant },
+    /// All is done.
+    Done,
+}
+
+impl Server {
+    pub(super) fn take_signals(&mut self) {
+        let signals = self.signals.pending().collect::<Vec<_>>();
+        for signal in signals {
+            match signal {
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.stopping != Stopping::No => {
+                    info!("{signal}: ending now");
+                    self.end_now();
+                }
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => {
+                    info!("{signal}: stopping; clients may have what there is");
+                    self.stop();
+                }
+                Signal::SIGUSR1 => match self.logging.reopen() {
+                    Ok(()) => info!("the log file was opened afresh"),
+                    Err(error) => error!("{}; the former one stays", crate::chain(&error)),
+                },
+                _ => debug!("{signal} means nothing here"),
+            }
+        }
+    }
+
+    /// Begins to stop, unless that has begun.
+    pub(super) fn stop(&mut self) {
+        if self.stopping != Stopping::No {
+            return;
+        }
+        let now = Instant::now();
+        self.stopping = Stopping::Draining { until: now + self.settings.stop_timeout };
+        if let Err(error) = service::tell("STOPPING=1") {
+            warn!("cannot tell the outer manager: {error}");
+        }
+        if let Some(grace) = self.grace() {
+            self.sessions.on_all(now, Input::GoAway(grace), &mut self.actions);
+        }
+        self.settle();
+        self.go_on_stopping();
+    }
+
+    /// For how many seconds clients are still served, once that is limited.
+    pub(super) fn grace(&self) -> Option<u32> {
+        match self.stopping {
+            Stopping::Draining { until } => {
+                let left = until.saturating_duration_since(Instant::now());
+                Some(u32::try_from(left.as_secs_f64().ceil() as u64).unwrap_or(NEVER))
+            }
+            Stopping::No | Stopping::Ending { .. } | Stopping::Done => None,
+        }
+    }
+
+    /// Whether destinations are not read from any more: what they say now could not go out.
+    pub(super) fn reads_no_more(&self) -> bool {
+        self.stopping != Stopping::No
+    }
+
+    pub(super) fn go_on_stopping(&mut self) {
+        let now = Instant::now();
+        match self.stopping {
+            Stopping::Draining { until } => {
+                let left = self.sessions.iter().filter(|(_, session)| !session.is_flushed()).count();
+                if left > 0 && now < until {
+                    self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
+                    return;
+                }
+                if left > 0 {
+                    warn!("{left} sessions are ended although not everything has arrived");
+                }
+                self.end_sessions();
+            }
+            Stopping::Ending { until } => {
+                let told = self.clients.values().all(|client| client.told || self.is_unheard(client.stage));
+                let sent = self.links.is_empty();
+                if (told && sent) || now >= until {
+                    self.stopping = Stopping::Done;
+                } else {
+                    self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
+                }
+            }
+            Stopping::No | Stopping::Done => {}
+        }
+    }
+
+    /// Whether nobody waits for a word to one that has come so far.
+    fn is_unheard(&self, stage: super::client::Stage) -> bool {
+        !matches!(stage, super::client::Stage::Attached | super::client::Stage::Leaving)
+    }
+
+    fn end_sessions(&mut self) {
+        let now = Instant::now();
+        self.sessions.on_all(now, Input::Stop, &mut self.actions);
+        self.settle();
+        for asker in std::mem::take(&mut self.waiting) {
+            self.control.reply(&mut self.reactor, asker, &done(&Done::default()));
+        }
+        self.stopping = Stopping::Ending { until: now + LAST_WORDS };
+        self.go_on_stopping();
+    }
+
+    fn end_now(&mut self) {
+        self.sessions.on_all(Instant::now(), Input::Stop, &mut self.actions);
+        self.settle();
+        for asker in std::mem::take(&mut self.waiting) {
+            self.control.reply(&mut self.reactor, asker, &done(&Done::default()));
+        }
+        self.stopping = Stopping::Done;
+    }
+}
