@@ -164,14 +164,15 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let mut drains = *self.drain.borrow();
+        let (mut drains, mut alone) = (*self.drain.borrow(), false);
         loop {
-            let happens = self.wait(drains).await;
+            let happens = self.wait(drains, alone).await;
             let now = Instant::now();
             let mut actions = Vec::new();
             match happens {
                 Happens::Asked(Some(ask)) => self.asked(now, ask, drains, &mut actions),
-                Happens::Asked(None) => break,
+                // Nobody can find it any more: it has one to answer still.
+                Happens::Asked(None) => alone = true,
                 Happens::Left => {
                     let (id, _) = self.asker.take().unwrap_or((0, Asker::Polls(oneshot::channel().0)));
                     self.reader.leave(now, id);
@@ -187,7 +188,8 @@ impl Task {
             }
             self.perform(actions);
             self.transmit();
-            if self.reader.is_over() && self.mailbox.is_empty() {
+            let done = self.reader.is_over() && self.mailbox.is_empty();
+            if done || (alone && self.asker.is_none()) {
                 break;
             }
         }
@@ -197,7 +199,7 @@ impl Task {
         }
     }
 
-    async fn wait(&mut self, drains: bool) -> Happens {
+    async fn wait(&mut self, drains: bool, alone: bool) -> Happens {
         let deadline = self.reader.deadline();
         let due = async {
             match deadline {
@@ -207,7 +209,7 @@ impl Task {
         };
         let has_piece = self.reader.has_piece(Instant::now());
         tokio::select! {
-            ask = self.mailbox.recv() => Happens::Asked(ask),
+            ask = self.mailbox.recv(), if !alone => Happens::Asked(ask),
             room = asker(&mut self.asker, has_piece) => if room { Happens::Room } else { Happens::Left },
             happens = link(&mut self.link) => happens,
             () = due => Happens::Due,
