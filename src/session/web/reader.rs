@@ -61,7 +61,7 @@ pub struct Happened {
 
 /// Why a request gets no output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum Reason {
     /// Another one came.
     TakenOver,
     /// It was sent away.
@@ -97,7 +97,7 @@ pub enum Answer {
         next: u64,
     },
     /// There is no output for it.
-    Over(Over),
+    Over(Reason),
 }
 
 /// What is to be done.
@@ -111,7 +111,7 @@ pub enum Action {
     /// Answer a poll.
     Answer(RequestId, Answer),
     /// Nobody follows any more, for this reason.
-    Ended(RequestId, Over),
+    Ended(RequestId, Reason),
 }
 
 #[derive(Debug)]
@@ -192,7 +192,7 @@ impl Reader {
 
     /// Somebody asks for output from a byte on, or for the [oldest](OLDEST) that there is.
     pub fn ask(&mut self, now: Instant, id: RequestId, from: u64, manner: Manner, actions: &mut Vec<Action>) {
-        self.finish(now, Over::TakenOver, actions);
+        self.finish(now, Reason::TakenOver, actions);
         self.request = Some(Request { id, manner, start: from, begun: false });
         match &mut self.link {
             Link::Attached(reading) if reading.given == from => reading.go_on(now, manner),
@@ -225,7 +225,7 @@ impl Reader {
     ) -> Result<(), Breach> {
         match handshake.hear(frame, out)? {
             Step::Wait => {}
-            Step::Refused(refusal) => self.leave_for(now, Over::Refused(refusal), actions),
+            Step::Refused(refusal) => self.leave_for(now, Reason::Refused(refusal), actions),
             Step::Attached(attached) => self.attached(now, *attached),
         }
         Ok(())
@@ -267,10 +267,10 @@ impl Reader {
             Frame::Pong(BARRIER) => reading.barrier = reading.barrier.map(|_| now),
             // What is gone in the middle can only be had by nobody: the next request is told so by the server.
             Frame::Gap { to, .. } if to > reading.come() => self.lost(now, actions),
-            Frame::Closed(reason) => self.leave_for(now, Over::Closed(reason), actions),
-            Frame::Detached(Detached::TakenOver) => self.leave_for(now, Over::TakenOver, actions),
+            Frame::Closed(reason) => self.leave_for(now, Reason::Closed(reason), actions),
+            Frame::Detached(Detached::TakenOver) => self.leave_for(now, Reason::TakenOver, actions),
             Frame::Detached(reason @ Detached::ByAdministrator) => {
-                self.leave_for(now, Over::Dismissed(reason), actions);
+                self.leave_for(now, Reason::Dismissed(reason), actions);
             }
             Frame::Detached(_) => self.lost(now, actions),
             Frame::Ack(_) | Frame::Pong(_) | Frame::Gap { .. } | Frame::GoAway { .. } => {}
@@ -306,15 +306,15 @@ impl Reader {
     pub fn lost(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let over = match self.link {
             Link::None => return,
-            Link::Coming { .. } => Over::Unreachable,
-            Link::Attached(_) => Over::Again,
+            Link::Coming { .. } => Reason::Unreachable,
+            Link::Attached(_) => Reason::Again,
         };
         self.leave_for(now, over, actions);
     }
 
     /// Nobody shall wait any more: this gateway ends.
     pub fn close(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.finish(now, Over::Again, actions);
+        self.finish(now, Reason::Again, actions);
     }
 
     /// Whether there is nothing left to do.
@@ -322,21 +322,21 @@ impl Reader {
         self.request.is_none() && matches!(self.link, Link::None)
     }
 
-    fn leave_for(&mut self, now: Instant, over: Over, actions: &mut Vec<Action>) {
+    fn leave_for(&mut self, now: Instant, over: Reason, actions: &mut Vec<Action>) {
         self.finish(now, over, actions);
         self.link = Link::None;
         actions.push(Action::Disconnect);
     }
 
     /// Whoever asks is told why it gets no more. A poll that has to come again got nothing, which is an answer.
-    fn finish(&mut self, now: Instant, over: Over, actions: &mut Vec<Action>) {
+    fn finish(&mut self, now: Instant, over: Reason, actions: &mut Vec<Action>) {
         let Some(Request { id, manner, start, .. }) = self.request.take() else {
             return;
         };
         self.idle = now;
         actions.push(match (manner, over) {
             (Manner::Follow, over) => Action::Ended(id, over),
-            (Manner::Poll { .. }, Over::Again) if start != OLDEST => {
+            (Manner::Poll { .. }, Reason::Again) if start != OLDEST => {
                 Action::Answer(id, Answer::Nothing { next: start })
             }
             (Manner::Poll { .. }, over) => Action::Answer(id, Answer::Over(over)),

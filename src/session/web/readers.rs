@@ -1,7 +1,7 @@
 //! The readers of all sessions that are asked for here: a task for each, which ends when nobody has asked for a while.
 
 use super::handshake::{Handshake, Pair, Want};
-use super::reader::{Action, Answer, Item, Manner, Over, Reader, RequestId};
+use super::reader::{Action, Answer, Item, Manner, Reader, Reason, RequestId};
 use super::upstream::{Server, Upstream, UpstreamError};
 use crate::session::credential::{Nonce, SessionId, random};
 use crate::session::frame::{Mode, encode_preface};
@@ -78,7 +78,7 @@ impl Readers {
                 return answer;
             }
         }
-        Answer::Over(Over::Again)
+        Answer::Over(Reason::Again)
     }
 
     /// Reads all that comes, piece by piece, until [`Item::Over`]. To drop what is returned is to leave.

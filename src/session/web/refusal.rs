@@ -1,7 +1,7 @@
 //! What a request is answered that cannot be done: a status, a code for programs and a sentence for people.
 
 use super::gate::Foreign;
-use super::reader::Over;
+use super::reader::Reason;
 use super::upstream::UpstreamError;
 use crate::session::frame;
 use axum::body::Body;
@@ -14,7 +14,10 @@ const LONGEST_WAIT: u32 = 3600;
 
 /// An answer that is no success.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Refusal(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -25,7 +28,7 @@ pub struct Refusal {
 impl Refusal {
     /// With the code and the sentence.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { status, code, message: message.into(), more: Map::new(), header: None }
+        Refusal(Box::new(Told { status, code, message: message.into(), more: Map::new(), header: None }))
     }
 
     /// What was asked is malformed.
@@ -71,30 +74,31 @@ impl Refusal {
 
     /// With a number for programs.
     pub fn with(mut self, name: &'static str, number: u64) -> Refusal {
-        self.more.insert(name.to_owned(), json!(number));
+        self.0.more.insert(name.to_owned(), json!(number));
         self
     }
 
     fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
-        self.header = Some((name, value));
+        self.0.header = Some((name, value));
         self
     }
 
     /// Whether there is no such session for whoever asked.
     pub fn is_unknown(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
+        self.0.status == StatusCode::NOT_FOUND
     }
 
     /// As an answer.
     pub fn response(self) -> Response<Body> {
+        let Told { status, code, message, more, header } = *self.0;
         let mut body = Map::new();
-        body.insert("error".into(), json!(self.code));
-        body.insert("message".into(), json!(self.message));
-        body.extend(self.more);
+        body.insert("error".into(), json!(code));
+        body.insert("message".into(), json!(message));
+        body.extend(more);
         let mut response = Response::new(Body::from(Value::Object(body).to_string()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
         response
@@ -142,20 +146,20 @@ fn out_of_range(base: u64, next: u64) -> Refusal {
 
 impl Refusal {
     /// Why a read from `from` got nothing.
-    pub fn of_reading(over: Over, from: u64) -> Refusal {
+    pub fn of_reading(over: Reason, from: u64) -> Refusal {
         let conflict = |code, message: &str| Refusal::new(StatusCode::CONFLICT, code, message);
         match over {
-            Over::TakenOver => conflict("taken_over", "another reader has taken over"),
-            Over::Dismissed(_) => conflict("detached", "the administrator has detached this reader"),
-            Over::Closed(_) => Refusal::closed(),
-            Over::Refused(frame::Refusal::OutOfRange { base, next }) if from > next => {
+            Reason::TakenOver => conflict("taken_over", "another reader has taken over"),
+            Reason::Dismissed(_) => conflict("detached", "the administrator has detached this reader"),
+            Reason::Closed(_) => Refusal::closed(),
+            Reason::Refused(frame::Refusal::OutOfRange { base, next }) if from > next => {
                 let message = "the output has not come to this offset";
                 let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "ahead", message);
                 refusal.with("base", base).with("next", next)
             }
-            Over::Refused(refusal) => refusal.into(),
-            Over::Unreachable => Refusal::unreachable(),
-            Over::Again => Refusal::later("unavailable", "the gateway or the server starts anew", 1),
+            Reason::Refused(refusal) => refusal.into(),
+            Reason::Unreachable => Refusal::unreachable(),
+            Reason::Again => Refusal::later("unavailable", "the gateway or the server starts anew", 1),
         }
     }
 

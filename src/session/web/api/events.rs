@@ -4,7 +4,7 @@ use super::output::{destination, happened};
 use super::{Refusal, Visit, put, query};
 use crate::session::frame::{Closed, OLDEST};
 use crate::session::web::handshake::Pair;
-use crate::session::web::reader::{Item, Over};
+use crate::session::web::reader::{Item, Reason};
 use axum::body::Body;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -29,7 +29,7 @@ pub(super) async fn follow(visit: &Visit<'_>, pair: &Arc<Pair>) -> Result<Respon
     let offset = match pieces.recv().await {
         Some(Item::Begin { offset }) => offset,
         Some(Item::Over(over)) => return Err(Refusal::of_reading(over, if from == OLDEST { 0 } else { from })),
-        Some(_) | None => return Err(Refusal::of_reading(Over::Again, 0)),
+        Some(_) | None => return Err(Refusal::of_reading(Reason::Again, 0)),
     };
     // An id alone is no event, but a browser that has to come again begins there.
     let first = format!("retry: {COMES_AGAIN}\nid: {offset}\n\n");
@@ -84,12 +84,12 @@ fn event(item: Item) -> Option<String> {
         Item::Happened(event) => format!("event: happened\ndata: {}\n\n", happened(&event)),
         Item::Gap { from, to } => format!("event: gap\nid: {to}\ndata: {}\n\n", json!({ "from": from, "to": to })),
         Item::End(end) => format!("event: end\ndata: {}\n\n", json!({ "destination": destination(end) })),
-        Item::Over(Over::TakenOver) => "event: taken_over\ndata: {}\n\n".into(),
-        Item::Over(Over::Dismissed(_)) => "event: detached\ndata: {}\n\n".into(),
-        Item::Over(Over::Closed(reason)) => {
+        Item::Over(Reason::TakenOver) => "event: taken_over\ndata: {}\n\n".into(),
+        Item::Over(Reason::Dismissed(_)) => "event: detached\ndata: {}\n\n".into(),
+        Item::Over(Reason::Closed(reason)) => {
             format!("event: closed\ndata: {}\n\n", json!({ "reason": closed(reason) }))
         }
-        Item::Over(Over::Refused(_) | Over::Unreachable | Over::Again) => return None,
+        Item::Over(Reason::Refused(_) | Reason::Unreachable | Reason::Again) => return None,
     })
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::event;
     use crate::session::client_state::End;
     use crate::session::frame::{self, Refusal};
-    use crate::session::web::reader::{Happened, Item, Over};
+    use crate::session::web::reader::{Happened, Item, Reason};
 
     #[test]
     fn each_piece_is_an_event() {
@@ -121,9 +121,9 @@ mod tests {
         let gap = event(Item::Gap { from: 0, to: 9 }).unwrap();
         assert_eq!(gap, "event: gap\nid: 9\ndata: {\"from\":0,\"to\":9}\n\n");
         assert_eq!(event(Item::End(End::Eof)).unwrap(), "event: end\ndata: {\"destination\":\"eof\"}\n\n");
-        assert_eq!(event(Item::Over(Over::TakenOver)).unwrap(), "event: taken_over\ndata: {}\n\n");
+        assert_eq!(event(Item::Over(Reason::TakenOver)).unwrap(), "event: taken_over\ndata: {}\n\n");
         assert!(
-            event(Item::Over(Over::Again)).is_none() && event(Item::Over(Over::Refused(Refusal::Denied))).is_none()
+            event(Item::Over(Reason::Again)).is_none() && event(Item::Over(Reason::Refused(Refusal::Denied))).is_none()
         );
     }
 }

@@ -4,7 +4,7 @@
 //! comes again and says what has arrived. It ends as well when more than little was given and nothing comes: the server may be
 //! waiting for the acknowledgement.
 
-use super::{Happened, Link, Manner, Over, Reader, Request, WINDOW};
+use super::{Happened, Link, Manner, Reader, Reason, Request, WINDOW};
 use crate::session::client_state::End;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub enum Item {
     /// The output ends here.
     End(End),
     /// The last piece: why there is no more.
-    Over(Over),
+    Over(Reason),
 }
 
 impl Reader {
@@ -66,7 +66,7 @@ impl Reader {
         }
         if reading.given - reading.acknowledged >= MOST_GIVEN || self.is_stuck(now) {
             (self.request, self.idle) = (None, now);
-            return Some(Item::Over(Over::Again));
+            return Some(Item::Over(Reason::Again));
         }
         let Link::Attached(reading) = &mut self.link else {
             return None;

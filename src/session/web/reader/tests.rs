@@ -1,4 +1,4 @@
-use super::{Action, Answer, BARRIER, Happened, Item, Manner, Over, Reader, STAYS, WINDOW};
+use super::{Action, Answer, BARRIER, Happened, Item, Manner, Reader, Reason, STAYS, WINDOW};
 use crate::session::client_state::{Breach, End};
 use crate::session::frame::{Accept, Ack, Closed, Decoder, Destination, Detached, Frame, OLDEST, Refusal, event};
 use crate::session::web::handshake::tests::accept;
@@ -170,7 +170,7 @@ fn another_poll_takes_over_and_the_first_is_told() {
     world.poll(1, 0, 30);
     world.let_in(accept()).done();
     world.poll(2, 0, 30);
-    assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Over::TakenOver))]);
+    assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Reason::TakenOver))]);
     world.output(0, b"x");
     assert_eq!(world.done(), [Action::Answer(2, output(0, b"x"))]);
 }
@@ -180,7 +180,7 @@ fn a_reader_elsewhere_takes_over_and_the_poll_is_told() {
     let mut world = World::new();
     world.poll(1, 0, 30).let_in(accept()).done();
     world.say(Frame::Detached(Detached::TakenOver));
-    assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Over::TakenOver)), Action::Disconnect]);
+    assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Reason::TakenOver)), Action::Disconnect]);
     assert!(world.reader.is_over());
 }
 
@@ -262,14 +262,14 @@ fn what_the_server_refuses_is_told() {
     for refusal in [Refusal::Denied, Refusal::OutOfRange { base: 3, next: 9 }] {
         let mut world = World::new();
         world.poll(1, 0, 30).done();
-        world.reader.leave_for(world.now, Over::Refused(refusal), &mut world.actions);
-        assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Over::Refused(refusal))), Action::Disconnect]);
+        world.reader.leave_for(world.now, Reason::Refused(refusal), &mut world.actions);
+        assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Reason::Refused(refusal))), Action::Disconnect]);
         assert!(world.reader.is_over());
     }
     let mut world = World::new();
     world.poll(1, 0, 30).let_in(accept()).done();
     world.say(Frame::Closed(Closed::ByClient));
-    let closed = Answer::Over(Over::Closed(Closed::ByClient));
+    let closed = Answer::Over(Reason::Closed(Closed::ByClient));
     assert_eq!(world.done(), [Action::Answer(1, closed), Action::Disconnect]);
 }
 
@@ -278,7 +278,7 @@ fn a_connection_that_ends_is_nothing_that_came() {
     let mut world = World::new();
     world.poll(1, 5, 30).done();
     world.reader.lost(world.now, &mut world.actions);
-    let unreachable = Answer::Over(Over::Unreachable);
+    let unreachable = Answer::Over(Reason::Unreachable);
     assert_eq!(world.done(), [Action::Answer(1, unreachable), Action::Disconnect], "nobody has let it in");
     world.poll(2, 5, 30).with_output(5).done();
     world.reader.lost(world.now, &mut world.actions);
@@ -293,7 +293,7 @@ fn a_server_that_is_silent_is_given_up() {
     let mut world = World::new();
     world.poll(1, 0, 55).done();
     world.pass(Duration::from_secs(12));
-    assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Over::Unreachable)), Action::Disconnect]);
+    assert_eq!(world.done(), [Action::Answer(1, Answer::Over(Reason::Unreachable)), Action::Disconnect]);
     world.poll(2, 0, 55).let_in(accept()).done();
     world.said();
     for _ in 0..2 {
@@ -344,7 +344,7 @@ fn who_follows_comes_again_to_acknowledge() {
         world.output(given, &chunk);
         let pieces = world.pieces();
         world.said();
-        if pieces.contains(&Item::Over(Over::Again)) {
+        if pieces.contains(&Item::Over(Reason::Again)) {
             break given;
         }
         given += chunk.len() as u64;
@@ -362,7 +362,7 @@ fn who_follows_and_owes_much_comes_again_when_nothing_comes() {
     world.pieces();
     assert_eq!(world.reader.deadline(), Some(world.now + Duration::from_secs(1)));
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.pieces(), [Item::Over(Over::Again)]);
+    assert_eq!(world.pieces(), [Item::Over(Reason::Again)]);
     world.follow(2, 32 * 1024).output(32 * 1024, b"little");
     world.pieces();
     world.pass(Duration::from_secs(9));
@@ -374,7 +374,7 @@ fn who_follows_is_told_of_a_takeover() {
     let mut world = World::new();
     world.follow(1, 0).let_in(accept()).done();
     world.poll(2, 0, 0);
-    assert_eq!(world.done(), [Action::Ended(1, Over::TakenOver)]);
+    assert_eq!(world.done(), [Action::Ended(1, Reason::TakenOver)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What happens to a reader by time. Pure.
 
-use super::{Action, Link, Manner, Over, Reader, STAYS};
+use super::{Action, Link, Manner, Reader, Reason, STAYS};
 use std::time::{Duration, Instant};
 
 /// How long the server may take to let somebody in: a denial takes eight seconds.
@@ -38,7 +38,7 @@ impl Reader {
         }
         match &mut self.link {
             Link::None => {}
-            Link::Coming { until, .. } if *until <= now => self.leave_for(now, Over::Unreachable, actions),
+            Link::Coming { until, .. } if *until <= now => self.leave_for(now, Reason::Unreachable, actions),
             Link::Coming { .. } => {}
             Link::Attached(reading) => {
                 let beat = reading.terms.heartbeat;
