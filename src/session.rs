@@ -15,6 +15,9 @@ pub mod frame;
 pub mod guesses;
 pub mod proxy;
 pub mod replay;
+pub mod server;
 pub mod sessions;
 pub mod state;
 pub mod telnet;
+#[cfg(feature = "http")]
+pub mod web;

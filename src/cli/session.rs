@@ -3,6 +3,8 @@
 mod ask;
 mod server;
 mod status;
+#[cfg(feature = "http")]
+pub(super) mod web;
 
 use super::{Common, Failure};
 use crate::reactor::Signals;
@@ -48,6 +50,9 @@ enum Command {
     Detach(ask::Detach),
     /// Let clients have what there is, and end the server; waits until it has ended
     Drain(ask::Drain),
+    /// Serve sessions to browsers and scripts by HTTP, with a terminal page
+    #[cfg(feature = "http")]
+    Web(Box<web::Web>),
 }
 
 impl Session {
@@ -63,6 +68,8 @@ impl Session {
             Command::Close(close) => close.run(&run_dir(signals)?),
             Command::Detach(detach) => detach.run(&run_dir(signals)?),
             Command::Drain(drain) => drain.run(&run_dir(signals)?),
+            #[cfg(feature = "http")]
+            Command::Web(web) => web.run(common, signals),
         }
     }
 }

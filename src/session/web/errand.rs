@@ -1,0 +1,245 @@
+//! What is done at a session and needs no reader: input, ends, sizes, a look. Pure.
+//!
+//! Each is one connection to the server, in the mode *input*, which disturbs nobody. It goes with the request that it is
+//! for: the gateway keeps nothing of it.
+
+use super::handshake::{Attached, Handshake, Step};
+use crate::session::client_state::Breach;
+use crate::session::frame::{Accept, Ack, Detached, Frame, Refusal, encode_preface};
+use bytes::Bytes;
+
+#[cfg(test)]
+mod tests;
+
+/// What is asked with the PING behind what was sent: its answer comes after all answers to that.
+const BARRIER: [u8; 8] = *b"gateway\0";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// See how it is.
+    Look,
+    /// Append this to the input, at this offset.
+    Append {
+        /// Where the first byte belongs.
+        offset: u64,
+        /// At least one.
+        bytes: Bytes,
+    },
+    /// End the input.
+    Finish,
+    /// The terminal has this size.
+    Resize {
+        /// Characters in a line.
+        columns: u16,
+        /// Lines.
+        rows: u16,
+    },
+    /// End the session.
+    Close,
+}
+
+/// What has come of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// How it is.
+    Looks(Box<Accept>),
+    /// The input has come so far.
+    Appended {
+        /// The first byte that has not arrived.
+        next: u64,
+    },
+    /// The input has not come to this offset yet.
+    Gap {
+        /// Where it has come to.
+        next: u64,
+    },
+    /// There is no room for any of it.
+    Full {
+        /// Where the input has come to.
+        next: u64,
+    },
+    /// There is no input any more: it has ended, or its destination has.
+    Ended {
+        /// Where it has come to.
+        next: u64,
+    },
+    /// It is done.
+    Done,
+    /// Others were faster. It is worth another try.
+    Overtaken,
+    /// The server does not let us in.
+    Refused(Refusal),
+    /// The session is over.
+    Closed,
+    /// The session does not let us do that now.
+    Dismissed,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Coming(Box<Handshake>),
+    /// The first ACK is to come: only then is it known where the input is.
+    Waiting {
+        ended: bool,
+        longest: usize,
+    },
+    /// It is sent; the input was there before, and is to come there.
+    Sent {
+        before: u64,
+        until: u64,
+        next: u64,
+        ended: bool,
+    },
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub struct Errand {
+    task: Task,
+    stage: Stage,
+}
+
+impl Errand {
+    /// Sets out. The handshake is for resuming in the mode *input*; what to say first is appended.
+    pub fn new(task: Task, handshake: Handshake, out: &mut Vec<u8>) -> Errand {
+        encode_preface(out);
+        Errand { task, stage: Stage::Coming(Box::new(handshake)) }
+    }
+
+    /// Whether the server has proved itself.
+    pub fn is_proved(&self) -> bool {
+        !matches!(self.stage, Stage::Coming(_))
+    }
+
+    /// Takes in what the server says, and appends what there is to say. With an outcome it is over, once that is sent.
+    ///
+    /// # Errors
+    /// The server breaks the protocol.
+    pub fn hear(&mut self, frame: Frame<'_>, out: &mut Vec<u8>) -> Result<Option<Outcome>, Breach> {
+        if let Stage::Coming(handshake) = &mut self.stage {
+            return match handshake.hear(frame, out)? {
+                Step::Wait => Ok(None),
+                Step::Refused(refusal) => Ok(Some(Outcome::Refused(refusal))),
+                Step::Attached(attached) => Ok(self.attached(*attached, out)),
+            };
+        }
+        match frame {
+            Frame::Ack(ack) => Ok(self.acknowledged(ack, out)),
+            Frame::Pong(BARRIER) => Ok(self.answered()),
+            Frame::Ping(bytes) => {
+                Frame::Pong(bytes).encode(out);
+                Ok(None)
+            }
+            Frame::Closed(_) => Ok(Some(match self.task {
+                Task::Close => Outcome::Done,
+                _ => Outcome::Closed,
+            })),
+            Frame::Detached(Detached::Broke) if self.could_be_overtaken() => Ok(Some(Outcome::Overtaken)),
+            Frame::Detached(_) => Ok(Some(Outcome::Dismissed)),
+            Frame::Hello(_) | Frame::New(_) | Frame::Resume(_) | Frame::Confirm(_) | Frame::Accept(_) => {
+                Err(Breach::Order)
+            }
+            // Nothing that is of use here.
+            _ => Ok(None),
+        }
+    }
+
+    /// The connection has ended without a last word: only for an end is that as good as done.
+    pub fn lost(&self) -> Option<Outcome> {
+        match (&self.task, &self.stage) {
+            (Task::Close, Stage::Sent { .. }) => Some(Outcome::Done),
+            _ => None,
+        }
+    }
+
+    fn attached(&mut self, attached: Attached, out: &mut Vec<u8>) -> Option<Outcome> {
+        let Attached { accept, terms, .. } = attached;
+        let next = accept.input_next;
+        self.stage = Stage::Waiting { ended: accept.input_ended, longest: terms.longest };
+        match &self.task {
+            Task::Look => return Some(Outcome::Looks(Box::new(accept))),
+            Task::Append { .. } | Task::Finish => return None,
+            Task::Resize { columns, rows } => {
+                Frame::Resize { columns: *columns, rows: *rows }.encode(out);
+                Frame::Ping(BARRIER).encode(out);
+            }
+            Task::Close => Frame::Close.encode(out),
+        }
+        self.stage = Stage::Sent { before: next, until: next, next, ended: accept.input_ended };
+        None
+    }
+
+    fn acknowledged(&mut self, ack: Ack, out: &mut Vec<u8>) -> Option<Outcome> {
+        match &mut self.stage {
+            Stage::Coming(_) => None,
+            Stage::Waiting { ended, longest } => {
+                let (ended, longest) = (*ended || ack.end, *longest);
+                self.begin(ack, ended, longest, out)
+            }
+            Stage::Sent { until, next, ended, .. } => {
+                (*next, *ended) = (ack.next.max(*next), *ended || ack.end);
+                match self.task {
+                    Task::Append { .. } if next >= until => Some(Outcome::Appended { next: *next }),
+                    Task::Finish if *ended => Some(Outcome::Done),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// It is known where the input is.
+    fn begin(&mut self, ack: Ack, ended: bool, longest: usize, out: &mut Vec<u8>) -> Option<Outcome> {
+        let next = ack.next;
+        match &self.task {
+            Task::Append { offset, .. } if *offset > next => return Some(Outcome::Gap { next }),
+            Task::Append { offset, bytes } => {
+                let known = usize::try_from(next - offset).unwrap_or(usize::MAX);
+                let new = bytes.get(known..).unwrap_or_default();
+                if new.is_empty() {
+                    return Some(Outcome::Appended { next });
+                }
+                if ended {
+                    return Some(Outcome::Ended { next });
+                }
+                let fits = new.len().min(usize::try_from(ack.window).unwrap_or(usize::MAX));
+                if fits == 0 {
+                    return Some(Outcome::Full { next });
+                }
+                let mut at = next;
+                for part in new[..fits].chunks(longest) {
+                    Frame::Data { offset: at, bytes: part }.encode(out);
+                    at += part.len() as u64;
+                }
+                self.stage = Stage::Sent { before: next, until: at, next, ended };
+            }
+            Task::Finish if ended => return Some(Outcome::Done),
+            Task::Finish => {
+                Frame::Fin { offset: next }.encode(out);
+                self.stage = Stage::Sent { before: next, until: next, next, ended };
+            }
+            Task::Look | Task::Resize { .. } | Task::Close => return None,
+        }
+        Frame::Ping(BARRIER).encode(out);
+        None
+    }
+
+    /// Everything that was sent has been dealt with.
+    fn answered(&mut self) -> Option<Outcome> {
+        let Stage::Sent { before, next, .. } = self.stage else {
+            return None;
+        };
+        match self.task {
+            Task::Append { .. } if next > before => Some(Outcome::Appended { next }),
+            // It was taken by nobody: there is nobody to take it.
+            Task::Append { .. } | Task::Finish => Some(Outcome::Ended { next }),
+            Task::Resize { .. } => Some(Outcome::Done),
+            Task::Look | Task::Close => None,
+        }
+    }
+
+    /// What is sent depends on where the input was.
+    fn could_be_overtaken(&self) -> bool {
+        matches!((&self.task, &self.stage), (Task::Append { .. } | Task::Finish, Stage::Sent { .. }))
+    }
+}
