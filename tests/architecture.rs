@@ -57,6 +57,7 @@ const PURE: &[&str] = &[
     "session/client_state/",
     "session/telnet.rs",
     "session/telnet/",
+    "session/web/plain/text.rs",
     "dev/gate.rs",
     "handoff/frame.rs",
     "handoff/gob.rs",

@@ -88,9 +88,10 @@ function remember(chosen) {
 }
 
 function forget() {
-  id = null;
+  // Another tab may have begun another one since.
+  if (localStorage.getItem(KEY) === id) localStorage.removeItem(KEY);
   sessionStorage.removeItem(KEY);
-  localStorage.removeItem(KEY);
+  id = null;
 }
 
 /** Connects, after finding or making a session if there is none yet. */
