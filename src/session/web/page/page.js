@@ -58,6 +58,8 @@ let timer = null;
 let control = false;
 /** What the user wants of local echo; undefined: what the destination wants. */
 let wanted;
+/** What was typed before it was known who echoes. */
+let held = '';
 
 // --- the session ---
 
@@ -162,6 +164,7 @@ function begin() {
   session = new Session(Date.now());
   typing.flush();
   wanted = undefined;
+  held = '';
   forget();
   fresh = false;
   terminal.reset();
@@ -177,7 +180,12 @@ function typed(text) {
     text = controlled(text);
     press(false);
   }
-  const { send, show: shown } = typing.keys(text, echoes());
+  const local = echoes();
+  if (local === undefined) {
+    held += text;
+    return;
+  }
+  const { send, show: shown } = typing.keys(text, local);
   if (shown) terminal.write(shown);
   if (send) transmit(encoder.encode(send));
 }
@@ -191,8 +199,17 @@ function transmit(bytes) {
   show();
 }
 
+/** Whether we echo; undefined while that is not known. */
 function echoes() {
   return wanted ?? session.echoesLocally(Date.now());
+}
+
+/** Now it is known who echoes. */
+function release() {
+  if (held === '' || echoes() === undefined) return;
+  const keys = held;
+  held = '';
+  typed(keys);
 }
 
 /** The letter with Ctrl. */
@@ -251,7 +268,8 @@ function show() {
     set(element(name), 'disabled', !able);
   }
   set(element('end'), 'disabled', session.phase === 'ended' || id === null);
-  set(element('echo'), 'checked', echoes());
+  set(element('echo'), 'checked', echoes() === true);
+  release();
   set(document, 'title', `${session.phase === 'live' ? '' : `${status} – `}${show.title || 'Session'}`);
   if (session.lost > 0) {
     say(`Others were typing too: ${session.lost} of your keys may not have arrived.`);
@@ -290,6 +308,7 @@ async function endSession() {
     terminal.focus();
     return;
   }
+  session.ending = true;
   if (current?.close()) return;
   const of = session;
   if (await remove(id)) {
@@ -299,6 +318,7 @@ async function endSession() {
     session.over(Date.now(), 'client');
     forget();
   } else {
+    session.ending = false;
     say('The gateway does not answer: the session was not ended.');
   }
   show();
@@ -363,7 +383,7 @@ function buttons() {
 
 /** A line that was begun with local echo goes as it is when there is none any more. */
 function transmitRest() {
-  if (echoes()) return;
+  if (echoes() !== false) return;
   const rest = typing.flush();
   if (rest) transmit(encoder.encode(rest));
 }

@@ -49,6 +49,8 @@ export class Session {
   destination = 'connecting';
   /** Whether the destination echoes or hides what is typed; undefined until it has said so. */
   echo = undefined;
+  /** The user has asked for the end. */
+  ending = false;
   /** Input that was dropped, since others had typed meanwhile; the page tells and clears it. */
   lost = 0;
 
@@ -186,6 +188,7 @@ export class Session {
     if (this.phase === 'ended') return;
     this.#connected = null;
     this.#retryAt = null;
+    if (this.ending && reason === 'gone') reason = 'client';
     const known = this.#end !== null && ['complete', 'gone', 'expired'].includes(reason);
     this.#enter(now, 'ended', known ? this.#end.reason : reason);
   }
@@ -284,12 +287,12 @@ export class Session {
   }
 
   /**
-   * Whether the page shows what is typed. Only if the destination does not, and not while it may have said so in what has
-   * yet to come: a password stays hidden when the page is loaded again.
+   * Whether the page shows what is typed: only if the destination does not. Undefined while the destination may have said
+   * something about it in what has yet to come: a password stays hidden when the page is loaded again.
    */
   echoesLocally(now) {
     if (this.echo !== undefined) return !this.echo;
-    return this.#settlesAt !== null && now >= this.#settlesAt;
+    return this.#settlesAt !== null && now >= this.#settlesAt ? true : undefined;
   }
 
   /** When the answer to that may change by itself, or null. */

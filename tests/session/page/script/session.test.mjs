@@ -90,11 +90,11 @@ test('what the terminal answers to what it only draws again is not sent', () => 
 
 test('nothing typed is shown before it is known whether it may be', () => {
   const session = new Session(0);
-  assert.equal(session.echoesLocally(1e9), false);
+  assert.equal(session.echoesLocally(1e9), undefined);
   session.attached(0, { ...accept, outputNext: 5, fresh: false });
-  assert.equal(session.echoesLocally(1e9), false, 'the replay is to come');
+  assert.equal(session.echoesLocally(1e9), undefined, 'the replay is to come');
   session.output(100, 0, bytes('hello'));
-  assert.equal(session.echoesLocally(349), false);
+  assert.equal(session.echoesLocally(349), undefined);
   assert.equal(session.settlesAt, 350);
   assert.equal(session.echoesLocally(350), true);
   session.echo = true;
@@ -245,6 +245,13 @@ test('the end of the output is acknowledged when all of it is drawn', () => {
   session.finish(0);
   session.over(0, 'complete');
   assert.equal(session.reason, 'eof');
+});
+
+test('an end that was asked for is told as one', () => {
+  const session = attached();
+  session.ending = true;
+  session.over(0, 'gone');
+  assert.equal(session.words(0).why, 'You ended it.');
 });
 
 test('what the destination did counts more than how the session went', () => {
