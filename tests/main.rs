@@ -22,6 +22,7 @@ mod logs;
 mod loop_daemons;
 mod readme;
 mod relay;
+mod session;
 mod supervise;
 mod sys;
 #[path = "../client-lib/c/tests/toolchain/mod.rs"]
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         loop_daemons::trials(),
         readme::all(),
         relay::trials(),
+        session::trials(),
         supervise::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
