@@ -63,6 +63,7 @@ mod kind {
     pub const EVENT: u8 = 0x80;
     pub const RESIZE: u8 = 0x81;
     pub const COMMAND: u8 = 0x82;
+    pub const INPUT: u8 = 0x83;
 }
 
 /// The flag of an ACK that says: the stream's end has arrived, too.
@@ -146,6 +147,13 @@ pub enum Frame<'a> {
     },
     /// Client: tell the destination something that is no byte of the stream.
     Command(Command),
+    /// Server: how far the input of all who send it has come. An ACK counts only what came over its own connection.
+    Input {
+        /// All of it.
+        next: u64,
+        /// What writers have sent of it.
+        writers: u64,
+    },
 }
 
 /// Kinds of events.
@@ -158,6 +166,8 @@ pub mod event {
     pub const END_OF_RECORD: u8 = 3;
     /// The name of the output's character set.
     pub const CHARSET: u8 = 4;
+    /// Eight bytes: how much input the destination was sent. It takes no more, and the rest is lost.
+    pub const INPUT_LOST: u8 = 5;
 }
 
 /// The server's first word.
@@ -315,6 +325,8 @@ pub enum Detached {
     Broke,
     /// It was silent for too long.
     Silent,
+    /// What it sent for input that has arrived is not what has arrived: others were there before it.
+    Conflict,
     /// A reason that this version does not know.
     Other(u8),
 }

@@ -1,4 +1,4 @@
-//! The output of a session: what has not been acknowledged, and some of what has, by offset.
+//! A stream of a session: what has not been acknowledged, and some of what has, by offset.
 //!
 //! Pure. The caller stops reading the destination when there is too much; nothing that was pushed is ever dropped
 //! before it is acknowledged.
@@ -25,6 +25,11 @@ impl Replay {
     /// Keeps so many bytes that are acknowledged.
     pub fn new(scrollback: usize) -> Self {
         Replay { bytes: VecDeque::new(), base: 0, acknowledged: 0, scrollback }
+    }
+
+    /// One that has come to this offset, all before being gone.
+    pub fn ended_at(next: u64) -> Self {
+        Replay { base: next, acknowledged: next, ..Replay::new(0) }
     }
 
     /// The offset of the first byte that there still is.
@@ -90,6 +95,12 @@ impl Replay {
         let part = |part: std::ops::Range<usize>, of: usize| part.start.min(of)..part.end.min(of);
         let behind = start.saturating_sub(front.len())..end.saturating_sub(front.len());
         (&front[part(start..end, front.len())], &back[part(behind, back.len())])
+    }
+
+    /// Whether these bytes are what there is from this offset on; false as well if some of them are not to be had.
+    pub fn has(&self, from: u64, bytes: &[u8]) -> bool {
+        let (front, back) = self.parts(from, bytes.len());
+        front.len() + back.len() == bytes.len() && bytes.starts_with(front) && bytes.ends_with(back)
     }
 
     fn trim(&mut self) {

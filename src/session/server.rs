@@ -2,8 +2,8 @@
 //! sessions, and performs what that decides.
 //!
 //! One thread; nothing here waits. `listening` has the listeners, `client` one client's connection, `greeting` what it says
-//! before it is attached, `clients` what comes after; `link` is a session's connection to its destination and `links` what
-//! happens on it; `wire` is either's socket, with TLS or without. `actions` performs, `requests` and `status` answer
+//! before it is attached, `clients` what comes after; `link` is a session's connection to its destination, `dial` makes it and
+//! `links` has what happens on it; `wire` is either's socket, with TLS or without. `actions` performs, `requests` and `status` answer
 //! whoever asks by the control socket, `stop` ends.
 //!
 //! Secrets go by here once, in the answer to NEW: the buffer that they are sent from is wiped, and nothing is logged of
@@ -12,6 +12,7 @@
 mod actions;
 mod client;
 mod clients;
+mod dial;
 mod error;
 mod greeting;
 mod link;

@@ -186,8 +186,8 @@ enum InputState {
     Ending { reset: bool },
     /// Its end has been passed on.
     Ended,
-    /// The destination takes no more; `ended`: the client had ended it before.
-    Dead { ended: bool },
+    /// The destination takes no more than it was sent; `ended`: the input had ended before.
+    Dead { ended: bool, written: u64 },
 }
 
 /// One session.
@@ -199,7 +199,10 @@ pub struct Session {
     stage: Stage,
     epoch: u64,
     destination: Destination,
+    /// As it was taken in, whoever sent it. Some is kept after it is written, to tell what is sent again from what is new.
     input: Replay,
+    /// How many bytes of it writers have sent.
+    from_writers: u64,
     input_state: InputState,
     output: Replay,
     end: Option<End>,
@@ -221,7 +224,8 @@ impl Session {
             stage,
             epoch: 1,
             destination: Destination::Connecting,
-            input: Replay::new(0),
+            input: Replay::new(policy.allowance.input),
+            from_writers: 0,
             input_state: InputState::Open,
             output: Replay::new(policy.allowance.scrollback),
             allowance: policy.allowance,
@@ -294,12 +298,12 @@ impl Session {
 
     /// Input that the destination has not been sent, in two parts.
     pub fn input(&self) -> (&[u8], &[u8]) {
-        self.input.parts(self.input.base(), usize::MAX)
+        self.input.parts(self.input.acknowledged(), usize::MAX)
     }
 
     /// How many bytes of input have arrived here, and how many of them the destination has been sent.
     pub fn bytes_in(&self) -> (u64, u64) {
-        (self.input.next(), self.input.base())
+        (self.input.next(), self.written())
     }
 
     /// How many bytes of output the destination has sent, and the first that there still is.
@@ -343,6 +347,7 @@ impl Session {
     pub fn allow(&mut self, now: Instant, allowance: Allowance, actions: &mut Vec<Action>) {
         self.allowance = allowance;
         self.output.keep(allowance.scrollback);
+        self.input.keep(allowance.input);
         self.throttle(now, actions);
         self.widen(actions);
     }

@@ -3,8 +3,8 @@
 //! It is itself only a client of the server of sessions. It keeps nothing but connections to it, so it may be started
 //! anew, run several times, or be killed, and no session notices. `docs/session.md` has what it answers.
 //!
-//! Pure are `gate` (who may ask), `cookie`, `handshake` (coming to a session), `errand` (what needs no reader) and
-//! `reader` (who reads, one request after the other). `upstream` is a connection to the server, `visit` runs an errand by
+//! Pure are `gate` (who may ask), `cookie`, `handshake` (coming to a session), `errand` and `glance` (what
+//! needs no reader) and `reader` (who reads, one request after the other). `upstream` is a connection to the server, `visit` runs an errand by
 //! it and `readers` the readers. `api` answers requests, `serve` takes connections in. All of that runs on the threads of
 //! tokio; `driver` is the main thread, with signals and the control socket.
 
@@ -14,9 +14,11 @@ mod doors;
 mod driver;
 mod errand;
 mod gate;
+mod glance;
 mod handshake;
 mod page;
 mod patient;
+mod plain;
 mod reader;
 mod readers;
 mod refusal;

@@ -1,8 +1,9 @@
 //! Sessions, through their commands: one folder for each part.
 
 mod page;
+mod web;
 
 /// Every trial of the role.
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [page::trials()].into_iter().flatten().collect()
+    [page::trials(), web::trials()].into_iter().flatten().collect()
 }

@@ -23,7 +23,7 @@ impl Client {
                 self.with_owed(|owed| owed.pong = Some(bytes));
                 Ok(None)
             }
-            Frame::Pong(_) => Ok(None),
+            Frame::Pong(_) | Frame::Input { .. } => Ok(None),
             Frame::Event { offset, .. } if offset > self.output.next => Err(Breach::Offset),
             Frame::Event { offset, kind, body } => Ok(Some(Event::Happened { offset, kind, body })),
             Frame::Hello(_)
@@ -141,9 +141,13 @@ impl Client {
 
     /// Whoever was taken over, or sent away, does not come back by itself: two clients would fight for ever.
     fn detached<'a>(&mut self, reason: Detached) -> Event<'a> {
-        if let Detached::TakenOver | Detached::ByAdministrator | Detached::Broke | Detached::Other(_) = reason {
-            self.next = Next::Asked;
-            self.link = Link::None;
+        match reason {
+            Detached::Silent => {}
+            Detached::TakenOver
+            | Detached::ByAdministrator
+            | Detached::Broke
+            | Detached::Conflict
+            | Detached::Other(_) => (self.next, self.link) = (Next::Asked, Link::None),
         }
         Event::Detached(reason)
     }

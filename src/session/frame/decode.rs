@@ -197,7 +197,7 @@ fn lengths(kind: u8) -> Option<(usize, usize)> {
         kind::ACK => Some((12, 20)),
         kind::FIN => exactly(8),
         kind::RESET => exactly(12),
-        kind::GAP => exactly(16),
+        kind::GAP | kind::INPUT => exactly(16),
         kind::DESTINATION | kind::CLOSED | kind::DETACHED | kind::COMMAND => exactly(1),
         kind::CLOSE => exactly(0),
         kind::GOAWAY | kind::RESIZE => exactly(4),
@@ -287,6 +287,7 @@ fn payload(kind: u8, flags: u8, bytes: &[u8]) -> Result<Frame<'_>, DecodeError> 
         kind::EVENT => Frame::Event { offset: fields.u64()?, kind: fields.u8()?, body: fields.all() },
         kind::RESIZE => Frame::Resize { columns: fields.u16()?, rows: fields.u16()? },
         kind::COMMAND => Frame::Command(command(fields.u8()?)),
+        kind::INPUT => Frame::Input { next: fields.u64()?, writers: fields.u64()? },
         kind::DATA => data(fields)?,
         _ => return Err(DecodeError::Unknown(kind)),
     };
@@ -386,7 +387,7 @@ fn closed(code: u8) -> Closed {
 }
 
 fn detached(code: u8) -> Detached {
-    let known = [Detached::TakenOver, Detached::ByAdministrator, Detached::Broke, Detached::Silent];
+    let known = [Detached::TakenOver, Detached::ByAdministrator, Detached::Broke, Detached::Silent, Detached::Conflict];
     known.into_iter().find(|reason| reason.code() == code).unwrap_or(Detached::Other(code))
 }
 

@@ -53,6 +53,7 @@ impl Frame<'_> {
             Frame::Event { .. } => kind::EVENT,
             Frame::Resize { .. } => kind::RESIZE,
             Frame::Command(_) => kind::COMMAND,
+            Frame::Input { .. } => kind::INPUT,
         }
     }
 
@@ -108,6 +109,10 @@ impl Frame<'_> {
                 out.extend_from_slice(&rows.to_be_bytes());
             }
             Frame::Command(command) => out.push(command.code()),
+            Frame::Input { next, writers } => {
+                out.extend_from_slice(&next.to_be_bytes());
+                out.extend_from_slice(&writers.to_be_bytes());
+            }
         }
     }
 }
@@ -217,6 +222,7 @@ impl Detached {
             Detached::ByAdministrator => 2,
             Detached::Broke => 3,
             Detached::Silent => 4,
+            Detached::Conflict => 5,
             Detached::Other(code) => code,
         }
     }

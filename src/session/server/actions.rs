@@ -5,7 +5,7 @@ use super::{Server, short};
 use crate::session::credential::SessionId;
 use crate::session::frame::Command;
 use crate::session::state::Action;
-use log::{debug, info};
+use log::{info, trace};
 
 impl Server {
     /// Performs what is to be done, and what comes of that after it.
@@ -13,7 +13,7 @@ impl Server {
         while !self.actions.is_empty() {
             let mut actions = std::mem::take(&mut self.actions);
             for (id, action) in actions.drain(..) {
-                debug!("session {}: {action:?}", short(id));
+                trace!("session {}: {action:?}", short(id));
                 self.act(id, action);
             }
             // Its room is of use again.

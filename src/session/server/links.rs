@@ -1,19 +1,13 @@
-//! What happens on the connections to destinations: making them, reading, writing, and their ends.
+//! What happens on the connections to destinations once they are there: reading, writing, and their ends.
 
 use super::link::{Shutdown, Stage};
-use super::wire::Wire;
 use super::{Key, PORTION, Server, short};
-use crate::net::connecting::{ConnectError, Connecting, Names, Progress, Reason};
-use crate::net::stream::{Kind, Stream};
-use crate::reactor::{Event, Registered};
+use crate::reactor::Event;
 use crate::session::credential::SessionId;
-use crate::session::frame::Destination;
 use crate::session::state::{Input, Session};
 use crate::session::telnet::{Received, UNDECIDED};
-use log::{debug, warn};
-use socket2::{SockRef, TcpKeepalive};
+use log::debug;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a connection is read before others have their turn.
@@ -22,132 +16,10 @@ const ROUNDS: usize = 4;
 const ENCODED: usize = 4096;
 /// A destination that has so much to be sent that is no input is not read from.
 const MOST_ANSWERS: usize = 64 * 1024;
-/// A destination that is silent for so long is asked whether it is there, by TCP.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long what is in a TLS session has to be taken when nobody wants the connection any more.
 const CLOSING: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// Begins to connect to a session's destination.
-    pub(super) fn connect(&mut self, id: SessionId) {
-        let names = Names { resolver: &self.resolver, inbox: &self.answers };
-        let (to, limit) = (Arc::clone(&self.settings.destination), self.settings.connect_timeout);
-        let connecting = Connecting::start(to, limit, Instant::now(), names, Key::Link(id));
-        if let Some(link) = self.links.get_mut(&id) {
-            link.stage = Stage::Connecting(Box::new(connecting));
-            self.proceed(id);
-        }
-    }
-
-    /// The answers of the resolver that have come.
-    pub(super) fn take_answers(&mut self) {
-        while let Some((key, answer)) = self.answers.next() {
-            let Key::Link(id) = key else {
-                continue;
-            };
-            if let Some(Stage::Connecting(connecting)) = self.links.get_mut(&id).map(|link| &mut link.stage) {
-                connecting.answered(answer, Instant::now());
-                self.proceed(id);
-            }
-        }
-    }
-
-    /// Goes on with connecting.
-    fn proceed(&mut self, id: SessionId) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        let Stage::Connecting(connecting) = &mut link.stage else {
-            return;
-        };
-        match connecting.proceed(Instant::now(), &mut self.reactor, Key::Link(id)) {
-            Progress::Pending => self.reactor.set_deadline(Key::Link(id), Some(connecting.due())),
-            Progress::Failed(error) => self.cannot_connect(id, &error),
-            Progress::Connected(stream) => {
-                let until = connecting.deadline();
-                self.reached(id, stream, until);
-            }
-        }
-    }
-
-    fn cannot_connect(&mut self, id: SessionId, error: &ConnectError) {
-        warn!("session {}: {}", short(id), crate::chain(error));
-        self.connect_failed(id, outcome(error));
-    }
-
-    fn connect_failed(&mut self, id: SessionId, how: Destination) {
-        self.close_link(id);
-        self.on(id, Input::ConnectFailed(how));
-    }
-
-    /// TCP is there; now for TLS, if it is spoken.
-    fn reached(&mut self, id: SessionId, stream: Registered<Stream>, until: Instant) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        if stream.kind() == Kind::Tcp {
-            // Without it a destination that has gone silently is noticed when something is sent to it.
-            let _ = SockRef::from(&*stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-        }
-        let mut wire = Wire::new(stream);
-        // What was told until now is used up.
-        wire.readable = true;
-        match self.identity.as_ref().map(|identity| identity.session()).transpose() {
-            Ok(None) => {
-                link.stage = Stage::Open(wire);
-                self.opened(id);
-            }
-            Ok(Some(session)) => {
-                wire.secure(session);
-                link.stage = Stage::Securing(wire, until);
-                self.reactor.set_deadline(Key::Link(id), Some(until));
-                self.agree(id);
-            }
-            Err(error) => {
-                warn!("session {}: {}", short(id), crate::chain(&error));
-                self.connect_failed(id, Destination::Refused);
-            }
-        }
-    }
-
-    /// Goes on with the handshake of TLS.
-    fn agree(&mut self, id: SessionId) {
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        let Stage::Securing(wire, until) = &mut link.stage else {
-            return;
-        };
-        let late = Instant::now() >= *until;
-        match wire.shake_hands(&mut self.tools.cipher) {
-            Ok(true) => {
-                if let Stage::Securing(wire, _) = std::mem::replace(&mut link.stage, Stage::Closed) {
-                    link.stage = Stage::Open(wire);
-                }
-                self.opened(id);
-            }
-            Ok(false) if late => {
-                let destination = &self.settings.destination;
-                warn!("session {}: cannot connect to {destination}: no TLS within the limit", short(id));
-                self.connect_failed(id, Destination::Timeout);
-            }
-            Ok(false) => {}
-            Err(error) => {
-                let destination = &self.settings.destination;
-                warn!("session {}: cannot connect to {destination}: {}", short(id), crate::chain(&error));
-                self.connect_failed(id, Destination::Refused);
-            }
-        }
-    }
-
-    fn opened(&mut self, id: SessionId) {
-        self.reactor.set_deadline(Key::Link(id), None);
-        self.touch(id);
-        self.on(id, Input::Connected);
-        // What it has said already is told by no further event.
-        self.reactor.again(Key::Link(id));
-    }
-
     pub(super) fn link_event(&mut self, id: SessionId, event: &Event<Key>) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
@@ -411,7 +283,7 @@ impl Server {
         }
     }
 
-    fn close_link(&mut self, id: SessionId) {
+    pub(super) fn close_link(&mut self, id: SessionId) {
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Closed;
             self.reactor.set_deadline(Key::Link(id), None);
@@ -432,23 +304,8 @@ impl Server {
             wire.close();
         }
     }
-
-    fn touch(&mut self, id: SessionId) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.moved = Instant::now();
-        }
-    }
 }
 
 fn errno(error: &io::Error) -> u32 {
     error.raw_os_error().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
-}
-
-/// As what a failure is told.
-fn outcome(error: &ConnectError) -> Destination {
-    match error.reason() {
-        Reason::Unresolved => Destination::Unresolved,
-        Reason::TimedOut => Destination::Timeout,
-        Reason::Refused | Reason::Unreachable | Reason::Other => Destination::Refused,
-    }
 }

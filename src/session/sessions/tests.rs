@@ -188,6 +188,24 @@ fn sessions_are_limited_in_all_by_source_and_while_provisional() {
 }
 
 #[test]
+fn one_gateway_on_this_machine_may_come_for_all() {
+    let mut server = Server::new(policy(), Limits { sessions: 5, per_source: 2, ..Limits::default() });
+    for number in 1..=5 {
+        let comer = Comer { source: None, ..server.comer(1) };
+        let fresh = Fresh { id: id(number), secret: secret(number), ttl: None };
+        server.sessions.create(server.now, comer, fresh, &mut Vec::new()).unwrap();
+    }
+    assert!(server.sessions.per_source.is_empty());
+    let comer = Comer { source: None, ..server.comer(1) };
+    let fresh = Fresh { id: id(6), secret: secret(6), ttl: None };
+    assert!(server.sessions.create(server.now, comer, fresh, &mut Vec::new()).is_err(), "there are five");
+    for number in 1..=5 {
+        server.on(number, Input::Close);
+    }
+    assert!(server.sessions.is_empty() && server.sessions.per_source.is_empty());
+}
+
+#[test]
 fn a_session_is_kept_no_longer_than_the_server_wants() {
     for (wanted, server_ttl, kept) in [(Some(5), Some(100), 5), (Some(500), Some(100), 100), (None, Some(100), 100)] {
         let ttl = server_ttl.map(Duration::from_secs);

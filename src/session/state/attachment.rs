@@ -38,6 +38,14 @@ pub(super) struct Attachment {
     pub(super) granted: u64,
     /// The first event that it has not been told.
     pub(super) event: u64,
+    /// Where the input was when it came: all before is what others have sent, or itself over another connection.
+    pub(super) input_began: u64,
+    /// Where its own input has come to. It counts from there by what this connection sends, whatever others do.
+    pub(super) input_next: u64,
+    /// It has ended the input.
+    pub(super) input_ended: bool,
+    /// How far the input of all was beyond its own when it was told last; `None`: it was not told what it has to know.
+    pub(super) input_told: Option<u64>,
     /// Up to where it may send input, as far as it knows.
     pub(super) input_granted: u64,
     pub(super) owed: Owed,
@@ -82,7 +90,11 @@ impl Session {
             next,
             granted: next.saturating_add(self.policy.window.into()),
             event: 0,
-            input_granted: 0,
+            input_began: self.input.next(),
+            input_next: self.input.next(),
+            input_ended: false,
+            input_told: (self.from_writers == 0).then_some(0),
+            input_granted: self.input.next() + self.input_room() as u64,
             owed,
             called: true,
             heard: now,

@@ -32,7 +32,7 @@ impl Session {
     ) -> Result<(), Breach> {
         match frame {
             Frame::Ack(ack) => self.acknowledged(now, from, *ack, actions),
-            Frame::Data { offset, bytes } => self.input_came(from, *offset, bytes, actions),
+            Frame::Data { offset, bytes } => self.input_came(now, from, (*offset, bytes), actions),
             Frame::Fin { offset } => self.input_ends(now, from, (*offset, false), actions),
             Frame::Reset { offset, .. } => self.input_ends(now, from, (*offset, true), actions),
             Frame::Ping(bytes) => {
@@ -66,6 +66,7 @@ impl Session {
             | Frame::Closed(_)
             | Frame::Detached(_)
             | Frame::GoAway { .. }
+            | Frame::Input { .. }
             | Frame::Event { .. } => Err(Breach),
         }
     }
@@ -101,6 +102,8 @@ impl Session {
         let granted = from.granted.max(ack.next.saturating_add(ack.window.into()));
         if let Some(attachment) = self.attachment_of(from.connection) {
             attachment.granted = granted;
+            // What it has from another connection is not sent again, and may be gone already.
+            attachment.next = attachment.next.max(ack.next);
             if last.min(granted) > from.granted {
                 attachment.call(actions);
             }
@@ -116,31 +119,68 @@ impl Session {
     }
 
     /// Takes what is new of these bytes.
+    ///
+    /// Offsets are the connection's own from where it began: what it sends next is new, also where others have sent input
+    /// meanwhile. What is below is said to have arrived over another connection. If it has, it is the same.
     fn input_came(
         &mut self,
+        now: Instant,
         from: &Attachment,
-        offset: u64,
-        bytes: &[u8],
+        (offset, bytes): (u64, &[u8]),
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
         self.may_send(from)?;
-        if let InputState::Dead { .. } = self.input_state {
-            return Ok(());
-        }
-        let next = self.input.next();
-        let known = next.checked_sub(offset).ok_or(Breach)?;
+        let known = from.input_next.checked_sub(offset).ok_or(Breach)?;
         let new = bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let beyond_the_end = !new.is_empty() && self.input_has_end();
-        if beyond_the_end || self.input.waiting() + new.len() > self.policy.allowance.input {
+        let next = from.input_next + new.len() as u64;
+        if !new.is_empty() && (from.input_ended || next > from.input_granted) {
             return Err(Breach);
         }
+        let before = usize::try_from(from.input_began.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if !self.input.has(offset, &bytes[..bytes.len().min(before)]) {
+            self.dismiss(now, from.connection, Detached::Conflict, actions);
+            return Ok(());
+        }
+        // Nobody takes any more: that does not count as arrived, and is told.
+        let taken = if self.takes_input() { new } else { &[] };
         let idle = self.input.waiting() == 0;
-        self.input.push(new);
-        if idle && !new.is_empty() && self.is_open() {
+        self.input.push(taken);
+        if from.role == Role::Writer {
+            self.from_writers += taken.len() as u64;
+        }
+        if idle && !taken.is_empty() && self.is_open() {
             actions.push(Action::Write);
         }
-        self.owe(from.connection, actions, |attachment| attachment.owed.ack = true);
+        self.owe(from.connection, actions, |attachment| {
+            attachment.input_next += taken.len() as u64;
+            attachment.owed.ack = true;
+        });
         Ok(())
+    }
+
+    /// How much of the input the destination was sent.
+    pub(super) fn written(&self) -> u64 {
+        match self.input_state {
+            InputState::Dead { written, .. } => written,
+            InputState::Open | InputState::Ending { .. } | InputState::Ended => self.input.acknowledged(),
+        }
+    }
+
+    /// How much more input there is room for.
+    pub(super) fn input_room(&self) -> usize {
+        match self.input_state {
+            InputState::Dead { .. } => 0,
+            InputState::Open | InputState::Ending { .. } | InputState::Ended => {
+                self.allowance.input.saturating_sub(self.input.waiting())
+            }
+        }
+    }
+
+    fn takes_input(&self) -> bool {
+        match self.input_state {
+            InputState::Open => true,
+            InputState::Ending { .. } | InputState::Ended | InputState::Dead { .. } => false,
+        }
     }
 
     /// The input ends at this offset, which is where it has come to.
@@ -152,21 +192,22 @@ impl Session {
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
         self.may_send(from)?;
-        if let InputState::Dead { ended } = &mut self.input_state {
+        if let InputState::Dead { ended, .. } = &mut self.input_state {
             *ended = true;
             self.owe(from.connection, actions, |attachment| attachment.owed.ack = true);
             return Ok(());
         }
-        if offset != self.input.next() {
+        if offset != from.input_next {
             return Err(Breach);
         }
+        self.owe(from.connection, actions, |attachment| attachment.input_ended = true);
         match self.input_state {
             InputState::Open => self.input_state = InputState::Ending { reset },
             // Who gives up waiting for an orderly end may still break off.
             InputState::Ending { reset: false } if reset => self.input_state = InputState::Ending { reset },
             InputState::Ending { .. } | InputState::Ended | InputState::Dead { .. } => {}
         }
-        self.owe(from.connection, actions, |attachment| attachment.owed.ack = true);
+        self.owe_all_senders(actions);
         self.pass_end_on(now, actions);
         Ok(())
     }
@@ -174,8 +215,8 @@ impl Session {
     /// Whether a client has ended the input.
     pub(super) fn input_has_end(&self) -> bool {
         match self.input_state {
-            InputState::Open | InputState::Dead { ended: false } => false,
-            InputState::Ending { .. } | InputState::Ended | InputState::Dead { ended: true } => true,
+            InputState::Open | InputState::Dead { ended: false, .. } => false,
+            InputState::Ending { .. } | InputState::Ended | InputState::Dead { ended: true, .. } => true,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::attachment::Attachment;
 use super::{Action, End, How, InputState, Session, Stage};
+use crate::session::frame::event::INPUT_LOST;
 use crate::session::frame::{Destination, MAX_EVENT};
+use crate::session::replay::Replay;
 use std::time::Instant;
 
 /// errno(3) of a connection that was reset, as Linux numbers it.
@@ -116,24 +118,43 @@ impl Session {
             (How::Eof, InputState::Ended | InputState::Dead { .. }) => actions.push(Action::Release),
             (How::Eof, InputState::Open | InputState::Ending { .. }) => {}
             (How::Reset(_), _) => {
-                self.kill_input();
+                self.kill_input(actions);
                 actions.push(Action::Release);
             }
-            (How::Failed(_), _) => self.kill_input(),
+            (How::Failed(_), _) => self.kill_input(actions),
         }
     }
 
-    /// Nobody takes the input any more: it is dropped, and what comes is not taken in.
-    fn kill_input(&mut self) {
-        self.input_state = InputState::Dead { ended: self.input_has_end() };
-        self.input.acknowledge(self.input.next());
+    /// Nobody takes the input any more: it is dropped, and what comes is not taken in. Clients are told how much was
+    /// taken, unless the end of the output says the same and there is nothing to be lost.
+    fn kill_input(&mut self, actions: &mut Vec<Action>) {
+        if self.input_state == InputState::Ended {
+            return;
+        }
+        let over = self.end.is_some_and(|end| end.how != How::Eof);
+        if self.input.waiting() > 0 || !over {
+            let written = self.written();
+            self.events.push((self.output.base(), self.output.next()), INPUT_LOST, &written.to_be_bytes());
+            self.call_for_output(|_| true, actions);
+        }
+        self.input_state = InputState::Dead { ended: self.input_has_end(), written: self.written() };
+        self.input = Replay::ended_at(self.input.next());
+        self.owe_all_senders(actions);
+    }
+
+    /// Whoever sends input is told how far it has come.
+    pub(super) fn owe_all_senders(&mut self, actions: &mut Vec<Action>) {
+        for attachment in self.attachments.iter_mut().filter(|attachment| attachment.sends_input()) {
+            attachment.owed.ack = true;
+            attachment.call(actions);
+        }
     }
 
     pub(super) fn write_failed(&mut self, actions: &mut Vec<Action>) {
         match self.input_state {
             InputState::Ended | InputState::Dead { .. } => {}
             InputState::Open | InputState::Ending { .. } if self.is_open() => {
-                self.kill_input();
+                self.kill_input(actions);
                 if self.end.is_some() {
                     actions.push(Action::Release);
                 }
@@ -143,7 +164,7 @@ impl Session {
     }
 
     pub(super) fn wrote(&mut self, now: Instant, count: usize, actions: &mut Vec<Action>) {
-        let written = self.input.base() + count.min(self.input.waiting()) as u64;
+        let written = self.input.acknowledged() + count.min(self.input.waiting()) as u64;
         self.input.acknowledge(written);
         self.widen(actions);
         self.pass_end_on(now, actions);
@@ -151,12 +172,13 @@ impl Session {
 
     /// Tells those who may send little that there is room again, once half of it is free.
     pub(super) fn widen(&mut self, actions: &mut Vec<Action>) {
-        let (next, half) = (self.input.next(), self.allowance.input / 2);
+        let half = self.allowance.input / 2;
         if self.input.waiting() > half {
             return;
         }
         let may_send_little = |attachment: &Attachment| {
-            attachment.sends_input() && attachment.input_granted.saturating_sub(next) < half as u64
+            let left = attachment.input_granted.saturating_sub(attachment.input_next);
+            attachment.sends_input() && left < half as u64
         };
         for attachment in self.attachments.iter_mut().filter(|attachment| may_send_little(attachment)) {
             attachment.owed.ack = true;

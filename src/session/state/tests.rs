@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 mod cut;
 mod hostile;
 mod rules;
+mod senders;
 mod table;
 mod walk;
 mod world;

@@ -24,12 +24,10 @@ impl Session {
     }
 
     fn send_owed(&self, attachment: &mut Attachment, out: &mut Vec<u8>) {
-        let owed = &mut attachment.owed;
-        if std::mem::take(&mut owed.ack) {
-            let ack = self.ack();
-            attachment.input_granted = attachment.input_granted.max(ack.next + u64::from(ack.window));
-            Frame::Ack(ack).encode(out);
+        if std::mem::take(&mut attachment.owed.ack) {
+            self.send_ack(attachment, out);
         }
+        let owed = &mut attachment.owed;
         if let Some(bytes) = owed.pong.take() {
             Frame::Pong(bytes).encode(out);
         }
@@ -44,14 +42,24 @@ impl Session {
         }
     }
 
+    /// An ACK counts what came over this connection; what others have sent is told before it.
+    fn send_ack(&self, attachment: &mut Attachment, out: &mut Vec<u8>) {
+        let beyond = self.input.next() - attachment.input_next;
+        if attachment.input_told.replace(beyond) != Some(beyond) {
+            Frame::Input { next: self.input.next(), writers: self.from_writers }.encode(out);
+        }
+        let ack = self.ack(attachment);
+        attachment.input_granted = attachment.input_granted.max(ack.next + u64::from(ack.window));
+        Frame::Ack(ack).encode(out);
+    }
+
     /// How far the input has come.
-    fn ack(&self) -> Ack {
-        let free = self.allowance.input.saturating_sub(self.input.waiting());
+    fn ack(&self, attachment: &Attachment) -> Ack {
         Ack {
-            next: self.input.next(),
-            window: u32::try_from(free).unwrap_or(u32::MAX),
+            next: attachment.input_next,
+            window: u32::try_from(self.input_room()).unwrap_or(u32::MAX),
             end: self.input_has_end(),
-            written: Some(self.input.base()),
+            written: Some(self.written()),
         }
     }
 

@@ -21,6 +21,7 @@ mod create;
 mod events;
 mod input;
 mod output;
+mod plain;
 mod query;
 mod session;
 mod socket;
@@ -115,6 +116,8 @@ impl Visit<'_> {
             ["v1", "sessions", id, "ws"] => self.session(id, What::Socket, body).await,
             ["v1", "sessions", id, "fin"] => self.session(id, What::Fin, body).await,
             ["v1", "sessions", id, "resize"] => self.session(id, What::Resize, body).await,
+            ["plain"] => plain::start(self, body).await,
+            ["plain", id] => plain::session(self, id, body).await,
             ["healthz"] => {
                 self.method(&[Method::GET, Method::HEAD], "GET, HEAD")?;
                 Ok(text(StatusCode::OK, "ok\n"))

@@ -6,6 +6,8 @@
 /// What a browser takes only over an encrypted connection, for this host alone and all its paths.
 const HOST: &str = "__Host-";
 const NAME: &str = "session-";
+/// What the plain page has before there is a session.
+const PLAIN: &str = "plain";
 /// A page has no more sessions than so many: the heads of its requests shall not grow without end.
 const MOST: usize = 32;
 
@@ -35,10 +37,26 @@ pub fn forget(id: &str, secure: bool) -> String {
 
 /// The sessions whose cookies have to go before another one is set: the oldest, which come first (RFC 6265, 5.4).
 pub fn surplus<'a>(cookies: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let session = |(name, _): (&'a str, &'a str)| name.strip_prefix(HOST).unwrap_or(name).strip_prefix(NAME);
-    let all: Vec<&str> = cookies.flat_map(pairs).filter_map(session).collect();
+    let all = sessions(cookies);
     let many = (all.len() + 1).saturating_sub(MOST);
     all.into_iter().take(many).collect()
+}
+
+/// The sessions that there are cookies of.
+pub fn sessions<'a>(cookies: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let session = |(name, _): (&'a str, &'a str)| name.strip_prefix(HOST).unwrap_or(name).strip_prefix(NAME);
+    cookies.flat_map(pairs).filter_map(session).collect()
+}
+
+/// What the plain page has before there is a session.
+pub fn plain<'a>(cookies: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut all = cookies.flat_map(pairs);
+    all.find(|(name, _)| name.strip_prefix(HOST).unwrap_or(name) == PLAIN).map(|(_, value)| value)
+}
+
+/// Gives the plain page that.
+pub fn set_plain(value: &str, secure: bool) -> String {
+    format!("{}{PLAIN}={value}{}", if secure { HOST } else { "" }, attributes(secure))
 }
 
 fn name(id: &str, secure: bool) -> String {
@@ -55,7 +73,7 @@ fn pairs(header: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST, find, forget, set, surplus};
+    use super::{MOST, find, forget, plain, sessions, set, set_plain, surplus};
 
     #[test]
     fn each_session_has_its_own() {
@@ -79,6 +97,15 @@ mod tests {
         assert_eq!(set("01", "sks_x", true), "__Host-session-01=sks_x; Path=/; HttpOnly; SameSite=Strict; Secure");
         assert_eq!(set("01", "sks_x", false), "session-01=sks_x; Path=/; HttpOnly; SameSite=Strict");
         assert_eq!(forget("01", false), "session-01=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    }
+
+    #[test]
+    fn the_plain_page_has_one_of_its_own() {
+        assert_eq!(plain(["a=1; plain=x"].into_iter()), Some("x"));
+        assert_eq!(plain(["a=1; __Host-plain=y"].into_iter()), Some("y"));
+        assert_eq!(plain(["a=1; plainer=y"].into_iter()), None);
+        assert_eq!(set_plain("x", false), "plain=x; Path=/; HttpOnly; SameSite=Strict");
+        assert_eq!(sessions(["session-1=a; x=y", "__Host-session-2=b"].into_iter()), ["1", "2"]);
     }
 
     #[test]

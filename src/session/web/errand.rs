@@ -5,7 +5,7 @@
 
 use super::handshake::{Attached, Handshake, Step};
 use crate::session::client_state::Breach;
-use crate::session::frame::{Accept, Ack, Detached, Frame, Refusal, encode_preface};
+use crate::session::frame::{Accept, Ack, Command, Detached, Frame, Refusal, encode_preface};
 use bytes::Bytes;
 
 #[cfg(test)]
@@ -35,6 +35,8 @@ pub enum Task {
         /// Lines.
         rows: u16,
     },
+    /// Tell the destination something that is no input.
+    Command(Command),
     /// End the session.
     Close,
 }
@@ -164,6 +166,10 @@ impl Errand {
                 Frame::Resize { columns: *columns, rows: *rows }.encode(out);
                 Frame::Ping(BARRIER).encode(out);
             }
+            Task::Command(command) => {
+                Frame::Command(*command).encode(out);
+                Frame::Ping(BARRIER).encode(out);
+            }
             Task::Close => Frame::Close.encode(out),
         }
         self.stage = Stage::Sent { before: next, until: next, next, ended: accept.input_ended };
@@ -218,7 +224,7 @@ impl Errand {
                 Frame::Fin { offset: next }.encode(out);
                 self.stage = Stage::Sent { before: next, until: next, next, ended };
             }
-            Task::Look | Task::Resize { .. } | Task::Close => return None,
+            Task::Look | Task::Resize { .. } | Task::Command(_) | Task::Close => return None,
         }
         Frame::Ping(BARRIER).encode(out);
         None
@@ -233,7 +239,7 @@ impl Errand {
             Task::Append { .. } if next > before => Some(Outcome::Appended { next }),
             // It was taken by nobody: there is nobody to take it.
             Task::Append { .. } | Task::Finish => Some(Outcome::Ended { next }),
-            Task::Resize { .. } => Some(Outcome::Done),
+            Task::Resize { .. } | Task::Command(_) => Some(Outcome::Done),
             Task::Look | Task::Close => None,
         }
     }

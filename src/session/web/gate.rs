@@ -137,6 +137,11 @@ impl Gate {
         origin.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
     }
 
+    /// Whether clients speak TLS with us.
+    pub fn speaks_tls(&self) -> bool {
+        self.secure
+    }
+
     fn is_ours(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.is_own_name(&host) || self.is_allowed(&host)

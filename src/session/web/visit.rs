@@ -1,6 +1,7 @@
 //! Doing an [errand](super::errand), and making a session: a connection to the server that lives as long as that takes.
 
 use super::errand::{Errand, Outcome, Task};
+use super::glance::Glance;
 use super::handshake::{Attached, Handshake, Pair, Step, Want};
 use super::upstream::{Server, Upstream, UpstreamError};
 use crate::session::credential::{Nonce, random};
@@ -122,4 +123,51 @@ pub async fn is_attached(server: &Arc<Server>, pair: &Arc<Pair>) -> Result<bool,
     let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Refuse, next: NOWHERE };
     let (_, came) = come(server, want).await?;
     Ok(matches!(came, Err(Refusal::InUse { .. })))
+}
+
+/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn glance(
+    server: &Arc<Server>,
+    pair: &Arc<Pair>,
+    glance: &mut Glance,
+    patience: Duration,
+) -> Result<Result<(), Refusal>, UpstreamError> {
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.base };
+    let mut upstream = Arc::clone(server).open().await?;
+    let mut handshake = Handshake::new(want, Nonce(random()?));
+    let (mut came, mut refused) = (false, None);
+    encode_preface(&mut upstream.bytes.out);
+    while refused.is_none() && !(came && glance.is_whole()) {
+        let limit = if came { patience } else { PATIENCE };
+        let length = match tokio::time::timeout(limit, upstream.turn()).await {
+            Err(_) if came => break,
+            Err(_) => return Err(UpstreamError::Silent),
+            Ok(length) => length?,
+        };
+        upstream.frames(length, |frame, out| {
+            if came {
+                glance.hear(&frame);
+            } else {
+                match handshake.hear(frame, out)? {
+                    Step::Wait => {}
+                    Step::Attached(_) => came = true,
+                    Step::Refused(refusal) => refused = Some(refusal),
+                }
+            }
+            Ok(came)
+        })?;
+    }
+    Ok(refused.map_or(Ok(()), Err))
+}
+
+/// Acknowledges output, unless the session has a client, whose business that is.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn acknowledge(server: &Arc<Server>, pair: &Arc<Pair>, next: u64) -> Result<(), UpstreamError> {
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Refuse, next };
+    come(server, want).await.map(drop)
 }

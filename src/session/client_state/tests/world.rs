@@ -209,7 +209,7 @@ impl World {
         let connection = line.connection;
         let comer = |client| {
             let said = Transcript { version: VERSION, boot: BOOT, server: line.nonce, client };
-            Comer { connection, source: 0, said }
+            Comer { connection, source: Some(0), said }
         };
         let answer = match &frame {
             Frame::New(new) if !line.attached => {

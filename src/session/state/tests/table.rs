@@ -108,6 +108,7 @@ fn last_words(farewell: Farewell) -> &'static str {
         Farewell::Detached(Detached::ByAdministrator) => "by the administrator",
         Farewell::Detached(Detached::Broke) => "broke the protocol",
         Farewell::Detached(Detached::Silent) => "silent",
+        Farewell::Detached(Detached::Conflict) => "conflict",
         Farewell::Detached(Detached::Other(_)) => "other",
     }
 }

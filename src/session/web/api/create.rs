@@ -14,6 +14,7 @@ use log::debug;
 use serde_json::json;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use zeroize::Zeroizing;
 
 pub(super) async fn create(visit: &mut Visit<'_>, body: Body) -> Result<Response<Body>, Refusal> {
     {
@@ -24,13 +25,9 @@ pub(super) async fn create(visit: &mut Visit<'_>, body: Body) -> Result<Response
     }
     let wanted = content::json(visit, body).await?;
     let ttl = ttl(wanted.get("ttl_seconds"))?;
-    let made = visit::make(&visit.gateway.server, ttl).await??;
-    let accept = &made.attached.accept;
-    let Some((pair, _)) = &made.attached.new else {
-        return Err(Refusal::unreachable());
-    };
-    let (id, secret) = (pair.id.to_string(), pair.secret.to_text());
-    let expires = (accept.expires != NEVER).then_some(accept.expires);
+    let (made, id, secret) = made(visit, ttl).await?;
+    let expires = made.attached.accept.expires;
+    let expires = (expires != NEVER).then_some(expires);
     let origin = visit.parts.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     let mut said = json!({ "id": id, "offset": 0, "expires_seconds": expires });
     if origin.is_none() {
@@ -44,7 +41,15 @@ pub(super) async fn create(visit: &mut Visit<'_>, body: Body) -> Result<Response
         }
         set_cookie(response.headers_mut(), &cookie::set(&id, &secret, secure));
     }
-    Ok(response.map(|_| Body::new(Confirming { text: Some(said.to_string().into()), made: Some(made) })))
+    Ok(response.map(|_| Body::new(Confirming::new(said.to_string().into(), made))))
+}
+
+/// A session with its id and its secret as text.
+pub(super) async fn made(visit: &Visit<'_>, ttl: u32) -> Result<(Made, String, Zeroizing<String>), Refusal> {
+    let made = visit::make(&visit.gateway.server, ttl).await??;
+    let (pair, _) = made.attached.new.as_ref().ok_or_else(Refusal::unreachable)?;
+    let (id, secret) = (pair.id.to_string(), pair.secret.to_text());
+    Ok((made, id, secret))
 }
 
 /// Seconds as NEW has them.
@@ -61,9 +66,16 @@ fn ttl(wanted: Option<&serde_json::Value>) -> Result<u32, Refusal> {
 
 /// The answer, which confirms the session once it is on its way. If whoever asked has left before, nobody knows of the
 /// session, and the server drops it.
-struct Confirming {
+pub(super) struct Confirming {
     text: Option<Bytes>,
     made: Option<Made>,
+}
+
+impl Confirming {
+    /// With this text.
+    pub(super) fn new(text: Bytes, made: Made) -> Confirming {
+        Confirming { text: Some(text), made: Some(made) }
+    }
 }
 
 impl http_body::Body for Confirming {

@@ -1,7 +1,7 @@
 use super::{BARRIER, Errand, Outcome, Stage, Task};
 use crate::session::client_state::Breach;
 use crate::session::credential::Nonce;
-use crate::session::frame::{Accept, Ack, Closed, Decoder, Detached, Frame, Mode, Refusal};
+use crate::session::frame::{Accept, Ack, Closed, Command, Decoder, Detached, Frame, Mode, Refusal};
 use crate::session::web::handshake::tests::{accept, pair};
 use crate::session::web::handshake::{Attached, Handshake, Terms, Want};
 use bytes::Bytes;
@@ -34,6 +34,7 @@ fn said(bytes: &[u8]) -> Vec<String> {
             Frame::Ping(BARRIER) => "ping".into(),
             Frame::Pong(_) => "pong".into(),
             Frame::Resize { columns, rows } => format!("{columns}x{rows}"),
+            Frame::Command(command) => format!("{command:?}"),
             Frame::Close => "close".into(),
             other => panic!("{other:?}"),
         });
@@ -128,6 +129,14 @@ fn a_size_is_done_when_the_server_has_it() {
     assert!(outcome.is_none());
     assert_eq!(said(&out), ["80x24", "ping"]);
     assert!(errand.hear(ack(0, 64, false), &mut Vec::new()).unwrap().is_none());
+    assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Done))));
+}
+
+#[test]
+fn a_command_is_done_when_the_server_has_it() {
+    let (mut errand, outcome, out) = attached(Task::Command(Command::Break), accept());
+    assert!(outcome.is_none());
+    assert_eq!(said(&out), ["Break", "ping"]);
     assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Done))));
 }
 
