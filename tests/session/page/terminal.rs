@@ -304,7 +304,7 @@ fn nothing_that_the_policy_forbids_runs() {
     assert!(stage.browser.run("return window.inline === undefined").as_bool().unwrap());
     let mut told = Vec::new();
     until("the console is told of both", PATIENCE, || {
-        told.extend(stage.browser.console().into_iter().map(|message| message.text));
+        told.extend(stage.browser.console());
         let about =
             |what: &str| told.iter().any(|text| text.contains("Content Security Policy") && text.contains(what));
         if about("script") && about("example.com") { Ok(()) } else { Err(format!("{told:?}")) }

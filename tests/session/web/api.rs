@@ -61,8 +61,14 @@ fn a_secret_is_needed_and_a_wrong_one_looks_like_no_session() {
     let stage = Stage::new();
     let (session, _destination) = stage.open();
     for (method, rest) in [
-        ("GET", ""), ("DELETE", ""), ("GET", "/output?from=0"), ("POST", "/input"), ("GET", "/events"), ("GET", "/ws"),
-        ("POST", "/fin"), ("POST", "/resize"),
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/output?from=0"),
+        ("POST", "/input"),
+        ("GET", "/events"),
+        ("GET", "/ws"),
+        ("POST", "/fin"),
+        ("POST", "/resize"),
     ] {
         let answer = stage.ask(method, &session.path(rest), &[], b"");
         answer.expect_error(401, "unauthorized");
@@ -143,18 +149,31 @@ fn what_is_malformed_is_refused() {
     let stage = Stage::new();
     let (session, _destination) = stage.open();
     for rest in [
-        "/output", "/output?from=", "/output?from=-1", "/output?from=x", "/output?from=0&from=0", "/output?from=0&wait=56",
-        "/output?from=0&wait=-1", "/output?from=0&wait=", "/output?from=18446744073709551615", "/events?from=x",
+        "/output",
+        "/output?from=",
+        "/output?from=-1",
+        "/output?from=x",
+        "/output?from=0&from=0",
+        "/output?from=0&wait=56",
+        "/output?from=0&wait=-1",
+        "/output?from=0&wait=",
+        "/output?from=18446744073709551615",
+        "/events?from=x",
     ] {
         stage.get(&session, rest).expect_error(400, "bad_request");
     }
-    stage.ask("GET", &session.path("/events"), &[session.header(), ("Last-Event-ID", "x")], b"").expect_error(400, "bad_request");
+    stage
+        .ask("GET", &session.path("/events"), &[session.header(), ("Last-Event-ID", "x")], b"")
+        .expect_error(400, "bad_request");
     let octets = ("Content-Type", "application/octet-stream");
     stage.post(&session, "/input", &[octets], b"x").expect_error(400, "bad_request");
     stage.post(&session, "/input", &[octets, ("Stream-Offset", "-1")], b"x").expect_error(400, "bad_request");
-    stage.post(&session, "/input", &[octets, ("Stream-Offset", "0"), ("Stream-Offset", "0")], b"x").expect_error(400, "bad_request");
+    stage
+        .post(&session, "/input", &[octets, ("Stream-Offset", "0"), ("Stream-Offset", "0")], b"x")
+        .expect_error(400, "bad_request");
     let json = ("Content-Type", "application/json");
-    for size in ["{}", "7", "", r#"{"columns":0,"rows":1}"#, r#"{"columns":80}"#, r#"{"columns":65536,"rows":1}"#, "{"] {
+    for size in ["{}", "7", "", r#"{"columns":0,"rows":1}"#, r#"{"columns":80}"#, r#"{"columns":65536,"rows":1}"#, "{"]
+    {
         stage.post(&session, "/resize", &[json], size.as_bytes()).expect_error(400, "bad_request");
     }
     stage.post(&session, "/resize", &[octets], b"{}").expect_error(415, "content_type");
@@ -163,8 +182,12 @@ fn what_is_malformed_is_refused() {
         stage.ask("POST", "/v1/sessions", &[json], ttl.as_bytes()).expect_error(400, "bad_request");
     }
     for (method, path, allowed) in [
-        ("PUT", session.path(""), "GET, DELETE"), ("GET", session.path("/input"), "POST"), ("POST", session.path("/output"), "GET"),
-        ("GET", "/v1/sessions".into(), "POST"), ("POST", "/".into(), "GET, HEAD"), ("OPTIONS", session.path("/fin"), "POST"),
+        ("PUT", session.path(""), "GET, DELETE"),
+        ("GET", session.path("/input"), "POST"),
+        ("POST", session.path("/output"), "GET"),
+        ("GET", "/v1/sessions".into(), "POST"),
+        ("POST", "/".into(), "GET, HEAD"),
+        ("OPTIONS", session.path("/fin"), "POST"),
         ("HEAD", session.path("/output?from=0"), "GET"),
     ] {
         let answer = stage.ask(method, &path, &[session.header()], b"");
@@ -269,7 +292,8 @@ fn a_destination_that_refuses_is_told() {
     let proxy = format!("--proxy=unix:{}", stage.scene.path("other.sessions").display());
     let server = super::stage::Daemon::start(&stage.scene, "other", &["session", "server", &proxy, &nobody]);
     server.status();
-    let gateway = super::stage::Daemon::start(&stage.scene, "web2", &["session", "web", &proxy, "--listen=127.0.0.1:0"]);
+    let gateway =
+        super::stage::Daemon::start(&stage.scene, "web2", &["session", "web", &proxy, "--listen=127.0.0.1:0"]);
     let address = super::stage::address(&gateway);
     let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
         super::http::Client::connect(address).ask(method, path, headers, b"{}")

@@ -54,10 +54,19 @@ fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
         (&[("Origin", &origin), ("Sec-Fetch-Site", "cross-site")], "cross_site"),
     ];
     for (headers, code) in foreign {
-        for (method, rest) in
-            [("GET", "/output?from=0"), ("GET", "/events"), ("POST", "/input"), ("POST", "/fin"), ("DELETE", ""), ("GET", "")]
-        {
-            let all = [&[("Cookie", cookie.as_str()), ("Stream-Offset", "0"), ("Content-Type", "application/octet-stream")], headers].concat();
+        for (method, rest) in [
+            ("GET", "/output?from=0"),
+            ("GET", "/events"),
+            ("POST", "/input"),
+            ("POST", "/fin"),
+            ("DELETE", ""),
+            ("GET", ""),
+        ] {
+            let all = [
+                &[("Cookie", cookie.as_str()), ("Stream-Offset", "0"), ("Content-Type", "application/octet-stream")],
+                headers,
+            ]
+            .concat();
             let answer = stage.ask(method, &session.path(rest), &all, b"evil");
             answer.expect_error(403, code);
         }
@@ -68,7 +77,11 @@ fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
     }
     state_is_unchanged(&stage, &session, &cookie, &origin);
     let own = [("Cookie", cookie.as_str()), ("Sec-Fetch-Site", "same-origin")];
-    assert_eq!(stage.ask("GET", &session.path("/output?from=0"), &own, b"").status, 204, "as a browser says of its own page");
+    assert_eq!(
+        stage.ask("GET", &session.path("/output?from=0"), &own, b"").status,
+        204,
+        "as a browser says of its own page"
+    );
     let own = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
     assert_eq!(stage.ask("POST", &session.path("/fin"), &own, b"").status, 204);
     stage.destination.expect_no_more();
@@ -82,7 +95,9 @@ fn a_foreign_host_is_turned_away() {
         assert_eq!(ask("/healthz", &format!("{name}:{port}")).status, 200, "{name}");
     }
     for path in ["/", "/healthz", "/v1/sessions/00000000000000000000000000000000", "/nothing"] {
-        for host in [format!("rebound.example:{port}"), format!("127.0.0.1:{}", port ^ 1), "localhost".into(), String::new()] {
+        for host in
+            [format!("rebound.example:{port}"), format!("127.0.0.1:{}", port ^ 1), "localhost".into(), String::new()]
+        {
             ask(path, &host).expect_error(403, "foreign_host");
         }
     }
@@ -120,7 +135,9 @@ fn a_socket_needs_an_origin_of_ours_with_the_cookie() {
         let headers = [&UPGRADE[..], &[("Cookie", cookie.as_str())], more].concat();
         Socket::open_with(&stage, &session, &headers)
     };
-    for headers in [&[][..], &[("Origin", "null")], &[("Origin", "http://evil.example")], &[("Sec-Fetch-Site", "same-origin")]] {
+    for headers in
+        [&[][..], &[("Origin", "null")], &[("Origin", "http://evil.example")], &[("Sec-Fetch-Site", "same-origin")]]
+    {
         assert_eq!(open(headers).err().unwrap().status, 403, "{headers:?}");
     }
     let mut socket = open(&[("Origin", &origin)]).ok().unwrap();
@@ -139,7 +156,9 @@ fn what_is_allowed_by_options_is_allowed() {
     assert_eq!(make("term.example", "https://other.example").status, 201);
     make("term.example", "https://evil.example").expect_error(403, "foreign_origin");
     make("evil.example", "https://evil.example").expect_error(403, "foreign_host");
-    for bad in ["--allow-origin=term.example", "--allow-origin=*", "--allow-origin=https://a/b", "--allow-host=http://a"] {
+    for bad in
+        ["--allow-origin=term.example", "--allow-origin=*", "--allow-origin=https://a/b", "--allow-host=http://a"]
+    {
         assert_eq!(stage.scene.cli(&["session", "web", bad]).exit, crate::harness::process::Exit::Code(2), "{bad}");
     }
 }

@@ -79,7 +79,7 @@ const page = {
   },
   size: () => ({ columns: terminal.cols, rows: terminal.rows }),
   echo: () => show(),
-  changed: () => { if (session.phase !== document.body.dataset.phase) show(); },
+  changed: () => { if (session.phase !== document.body.dataset.phase || session.lost > 0 || session.refused) show(); },
   boot: (bytes) => { boot = bytes; },
 };
 
@@ -274,6 +274,10 @@ function show() {
   if (session.lost > 0) {
     say(`Others were typing too: ${session.lost} of your keys may not have arrived.`);
     session.lost = 0;
+  }
+  if (session.refused) {
+    say('The destination takes no more input; what it has not taken is lost.');
+    session.refused = false;
   }
   const next = [session.retryAt, session.settlesAt > now ? session.settlesAt : null, seconds === null ? null : now + 1000 - (now % 1000)];
   const due = Math.min(...next.filter((time) => time !== null));
