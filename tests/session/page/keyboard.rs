@@ -77,7 +77,10 @@ fn the_state_is_told_to_those_who_hear_the_page() {
     let live = "return document.querySelector('[aria-live=polite]#status').textContent";
     assert_eq!(stage.browser.run(live), "Live");
     // What counts the seconds would be read out each second.
-    assert_eq!(stage.browser.run("return document.querySelector('#since').closest('[aria-live]')"), serde_json::Value::Null);
+    assert_eq!(
+        stage.browser.run("return document.querySelector('#since').closest('[aria-live]')"),
+        serde_json::Value::Null
+    );
     stage.browser.run(
         "window.told = [];
          new MutationObserver(() => window.told.push(document.querySelector('#status').textContent))
@@ -88,7 +91,10 @@ fn the_state_is_told_to_those_who_hear_the_page() {
     stage.start_gateway();
     stage.wait_phase("live");
     assert_eq!(stage.browser.run("return window.told.join()"), "Away,Live", "each once");
-    assert_eq!(stage.browser.run("return document.querySelectorAll('button:not([aria-label])')[0].textContent.length > 0"), true);
+    assert_eq!(
+        stage.browser.run("return document.querySelectorAll('button:not([aria-label])')[0].textContent.length > 0"),
+        true
+    );
     assert_eq!(stage.browser.run("return document.documentElement.lang"), "en");
 }
 
@@ -122,8 +128,12 @@ fn what_is_selected_is_copied_and_not_interrupted() {
                  clientX: place.left + 20, clientY: place.top + 5, detail, button: 0, buttons: 1, view: window }));
          }",
     );
-    stage.browser.until("the word is selected", "return document.querySelector('.xterm-selection').children.length > 0");
+    stage
+        .browser
+        .until("the word is selected", "return document.querySelector('.xterm-selection').children.length > 0");
     stage.browser.chord(&[key::CONTROL, "c"]);
     stage.browser.until("it is copied", "return window.copied.length > 0 && window.copied[0]");
-    stage.browser.until("it is selected no more", "return document.querySelector('.xterm-selection').children.length === 0");
+    stage
+        .browser
+        .until("it is selected no more", "return document.querySelector('.xterm-selection').children.length === 0");
 }

@@ -126,7 +126,9 @@ fn the_terminal_fills_its_place_and_tells_its_size() {
     stage.wait_line("welcome");
     let rows = "return document.querySelectorAll('.xterm-rows > div').length";
     stage.browser.size(1100, 700);
-    let many = stage.browser.until("there are many rows", &format!("const rows = (() => {{ {rows} }})(); return rows > 25 && rows"));
+    let many = stage
+        .browser
+        .until("there are many rows", &format!("const rows = (() => {{ {rows} }})(); return rows > 25 && rows"));
     stage.browser.size(700, 400);
     stage.browser.until("there are fewer rows", &format!("return (() => {{ {rows} }})() < {many}"));
     let left_over = "return document.querySelector('#terminal').clientHeight - document.querySelector('.xterm-screen').offsetHeight";

@@ -83,7 +83,9 @@ fn a_line_that_is_posted_twice_is_sent_once() {
     wait_output(&stage, "you said: once");
     // The page of before, with its form of before.
     stage.browser.run("history.back()");
-    stage.browser.until("it is the page of before", "return !document.querySelector('#output').textContent.includes('once')");
+    stage
+        .browser
+        .until("it is the page of before", "return !document.querySelector('#output').textContent.includes('once')");
     send(&stage, "once");
     stage.browser.click("nav a");
     send(&stage, "twice");
@@ -95,7 +97,8 @@ fn a_line_that_is_posted_twice_is_sent_once() {
 fn what_is_typed_at_a_password_is_hidden() {
     let stage = Stage::new(destinations::telnet_lines());
     opened(&stage);
-    let kind = |stage: &Stage| stage.browser.run("return document.querySelector('#line').type").as_str().unwrap().to_owned();
+    let kind =
+        |stage: &Stage| stage.browser.run("return document.querySelector('#line').type").as_str().unwrap().to_owned();
     assert_eq!(kind(&stage), "text");
     send(&stage, "secret");
     wait_output(&stage, "Password:");
@@ -168,7 +171,13 @@ fn a_form_of_another_site_changes_nothing() {
     let same = "Sec-Fetch-Site: same-origin\r\n";
     let wrong = "0".repeat(64);
     for (origin, site, sent_cookies, sent_token, why) in [
-        ("Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n", cookies.as_str(), token.as_str(), "another site"),
+        (
+            "Origin: http://evil.example\r\n",
+            "Sec-Fetch-Site: cross-site\r\n",
+            cookies.as_str(),
+            token.as_str(),
+            "another site",
+        ),
         ("Origin: http://127.0.0.1:1\r\n", "Sec-Fetch-Site: same-site\r\n", &cookies, &token, "another port"),
         ("Origin: null\r\n", same, &cookies, &token, "no origin that it would tell"),
         ("", same, &cookies, &token, "no origin"),

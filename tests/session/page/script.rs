@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::guests;
-use crate::harness::ran::Running;
 use crate::harness::PATIENCE;
+use crate::harness::ran::Running;
 
 guests!["node --version"; the_scripts_keep_to_the_protocol];
 

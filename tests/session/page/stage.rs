@@ -66,7 +66,8 @@ impl Stage {
 
     /// Starts a gateway where the last one was.
     pub(super) fn start_gateway(&mut self) {
-        let (proxy, listen) = (format!("--proxy={}", self.server_address), format!("--listen={}", self.gateway_address));
+        let (proxy, listen) =
+            (format!("--proxy={}", self.server_address), format!("--listen={}", self.gateway_address));
         self.gateway = Some(Daemon::start(&self.scene, "gateway", &["session", "web", &proxy, &listen]));
         wait_listening(self.gateway_address);
     }
@@ -132,7 +133,8 @@ impl Stage {
     /// The console was told of nothing that the page's policy forbids, and of no error in a script.
     #[track_caller]
     pub(super) fn expect_quiet_console(&self) {
-        let bad = |text: &str| ["Content Security Policy", "Uncaught", "violates"].iter().any(|word| text.contains(word));
+        let bad =
+            |text: &str| ["Content Security Policy", "Uncaught", "violates"].iter().any(|word| text.contains(word));
         let told: Vec<_> = self.browser.console().into_iter().filter(|message| bad(&message.text)).collect();
         assert!(told.is_empty(), "{told:#?}");
     }

@@ -32,7 +32,8 @@ impl User {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("sp{}n{number}", std::process::id());
         let _one = USERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let hashed = Running::start(Command::new("openssl").args(["passwd", "-6", PASSWORD])).finish(PATIENCE).expect(0).out;
+        let hashed =
+            Running::start(Command::new("openssl").args(["passwd", "-6", PASSWORD])).finish(PATIENCE).expect(0).out;
         let mut add = Command::new("/usr/sbin/useradd");
         add.args(["--create-home", "--shell", "/bin/sh", "--password", hashed.trim(), &name]);
         Running::start(&mut add).finish(PATIENCE).expect(0);
@@ -134,7 +135,10 @@ fn a_program_is_told_the_size_and_is_interrupted() {
     stage.open("/");
     log_in(&stage, &user);
     stage.browser.size(900, 500);
-    let rows = stage.browser.until("it fits", "const rows = document.querySelectorAll('.xterm-rows > div').length; return rows < 27 && rows");
+    let rows = stage.browser.until(
+        "it fits",
+        "const rows = document.querySelectorAll('.xterm-rows > div').length; return rows < 27 && rows",
+    );
     stage.wait_screen("the size", |screen| {
         if !screen.trim_end().ends_with('$') {
             return false;

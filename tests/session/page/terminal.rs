@@ -195,7 +195,11 @@ fn a_destination_that_refuses_is_told() {
     for path in ["/", "/?transport=sse", "/?transport=poll"] {
         stage.browser.open(&stage.url(path));
         stage.wait_phase("ended");
-        assert_eq!(stage.browser.text("#why"), "The destination refused the connection or cannot be reached.", "{path}");
+        assert_eq!(
+            stage.browser.text("#why"),
+            "The destination refused the connection or cannot be reached.",
+            "{path}"
+        );
     }
 }
 
@@ -302,7 +306,8 @@ fn nothing_that_the_policy_forbids_runs() {
     let mut told = Vec::new();
     until("the console is told of both", PATIENCE, || {
         told.extend(stage.browser.console().into_iter().map(|message| message.text));
-        let about = |what: &str| told.iter().any(|text| text.contains("Content Security Policy") && text.contains(what));
+        let about =
+            |what: &str| told.iter().any(|text| text.contains("Content Security Policy") && text.contains(what));
         if about("script") && about("example.com") { Ok(()) } else { Err(format!("{told:?}")) }
     });
 }

@@ -63,7 +63,10 @@ fn a_page_whose_websockets_do_not_get_through_takes_events() {
 fn a_page_whose_events_do_not_get_through_either_polls() {
     let stage = Stage::new(destinations::lines());
     forbid(&stage, NO_SOCKETS);
-    forbid(&stage, "const ask = fetch; fetch = (address, options) => String(address).endsWith('/events') ? Promise.reject(new TypeError('no')) : ask(address, options);");
+    forbid(
+        &stage,
+        "const ask = fetch; fetch = (address, options) => String(address).endsWith('/events') ? Promise.reject(new TypeError('no')) : ask(address, options);",
+    );
     stage.open("/");
     say(&stage, "hello");
     let asked = stage.browser.run(ASKED);

@@ -61,8 +61,14 @@ fn a_secret_is_needed_and_a_wrong_one_looks_like_no_session() {
     let stage = Stage::new();
     let (session, _destination) = stage.open();
     for (method, rest) in [
-        ("GET", ""), ("DELETE", ""), ("GET", "/output?from=0"), ("POST", "/input"), ("GET", "/events"), ("GET", "/ws"),
-        ("POST", "/fin"), ("POST", "/resize"),
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/output?from=0"),
+        ("POST", "/input"),
+        ("GET", "/events"),
+        ("GET", "/ws"),
+        ("POST", "/fin"),
+        ("POST", "/resize"),
     ] {
         let answer = stage.ask(method, &session.path(rest), &[], b"");
         answer.expect_error(401, "unauthorized");
@@ -101,6 +107,8 @@ fn input_that_comes_twice_counts_once_and_a_gap_is_told() {
     let gap = stage.input(&session, 6, b"x").expect_error(409, "gap");
     assert_eq!(gap["next"], 5);
     assert_eq!(stage.input(&session, 5, b".").json(), json!({ "next": 6 }));
+    let conflict = stage.input(&session, 2, b"other").expect_error(409, "conflict");
+    assert_eq!(conflict["next"], 6);
     assert_eq!(read(&mut destination, 6), b"abcde.");
     // By one connection as well as by many.
     let mut client = stage.client();
@@ -143,18 +151,31 @@ fn what_is_malformed_is_refused() {
     let stage = Stage::new();
     let (session, _destination) = stage.open();
     for rest in [
-        "/output", "/output?from=", "/output?from=-1", "/output?from=x", "/output?from=0&from=0", "/output?from=0&wait=56",
-        "/output?from=0&wait=-1", "/output?from=0&wait=", "/output?from=18446744073709551615", "/events?from=x",
+        "/output",
+        "/output?from=",
+        "/output?from=-1",
+        "/output?from=x",
+        "/output?from=0&from=0",
+        "/output?from=0&wait=56",
+        "/output?from=0&wait=-1",
+        "/output?from=0&wait=",
+        "/output?from=18446744073709551615",
+        "/events?from=x",
     ] {
         stage.get(&session, rest).expect_error(400, "bad_request");
     }
-    stage.ask("GET", &session.path("/events"), &[session.header(), ("Last-Event-ID", "x")], b"").expect_error(400, "bad_request");
+    stage
+        .ask("GET", &session.path("/events"), &[session.header(), ("Last-Event-ID", "x")], b"")
+        .expect_error(400, "bad_request");
     let octets = ("Content-Type", "application/octet-stream");
     stage.post(&session, "/input", &[octets], b"x").expect_error(400, "bad_request");
     stage.post(&session, "/input", &[octets, ("Stream-Offset", "-1")], b"x").expect_error(400, "bad_request");
-    stage.post(&session, "/input", &[octets, ("Stream-Offset", "0"), ("Stream-Offset", "0")], b"x").expect_error(400, "bad_request");
+    stage
+        .post(&session, "/input", &[octets, ("Stream-Offset", "0"), ("Stream-Offset", "0")], b"x")
+        .expect_error(400, "bad_request");
     let json = ("Content-Type", "application/json");
-    for size in ["{}", "7", "", r#"{"columns":0,"rows":1}"#, r#"{"columns":80}"#, r#"{"columns":65536,"rows":1}"#, "{"] {
+    for size in ["{}", "7", "", r#"{"columns":0,"rows":1}"#, r#"{"columns":80}"#, r#"{"columns":65536,"rows":1}"#, "{"]
+    {
         stage.post(&session, "/resize", &[json], size.as_bytes()).expect_error(400, "bad_request");
     }
     stage.post(&session, "/resize", &[octets], b"{}").expect_error(415, "content_type");
@@ -163,13 +184,19 @@ fn what_is_malformed_is_refused() {
         stage.ask("POST", "/v1/sessions", &[json], ttl.as_bytes()).expect_error(400, "bad_request");
     }
     for (method, path, allowed) in [
-        ("PUT", session.path(""), "GET, DELETE"), ("GET", session.path("/input"), "POST"), ("POST", session.path("/output"), "GET"),
-        ("GET", "/v1/sessions".into(), "POST"), ("POST", "/".into(), "GET, HEAD"), ("OPTIONS", session.path("/fin"), "POST"),
-        ("HEAD", session.path("/output?from=0"), "GET"),
+        ("PUT", session.path(""), "GET, DELETE"),
+        ("GET", session.path("/input"), "POST"),
+        ("POST", session.path("/output"), "GET"),
+        ("GET", "/v1/sessions".into(), "POST"),
+        ("POST", "/".into(), "GET, HEAD"),
+        ("OPTIONS", session.path("/fin"), "POST"),
     ] {
         let answer = stage.ask(method, &path, &[session.header()], b"");
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{method} {path}");
     }
+    let mut client = stage.client();
+    client.send("HEAD", &session.path("/output?from=0"), &[session.header()], b"");
+    assert_eq!(client.head().status, 405, "nobody reads without looking");
     for path in ["/nothing", "/v1", "/v1/sessions/", &session.path("/nothing"), "/page/", "//"] {
         stage.ask("GET", path, &[], b"").expect_error(404, "not_found");
     }
@@ -246,7 +273,7 @@ fn a_server_that_is_gone_is_told_and_found_again() {
     eventually("it reads", || stage.web().status()["readers"] == 1);
     let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
     let address = stage.destination.address.to_string();
-    let arguments = ["session", "server", &proxy, &address];
+    let arguments = ["session", "server", "--telnet=off", &proxy, &address];
     stage.server.signal(nix::sys::signal::Signal::SIGKILL);
     let mut waiting = waiting;
     assert_eq!(waiting.answer().status, 204, "a poll that was cut off got nothing");
@@ -269,7 +296,8 @@ fn a_destination_that_refuses_is_told() {
     let proxy = format!("--proxy=unix:{}", stage.scene.path("other.sessions").display());
     let server = super::stage::Daemon::start(&stage.scene, "other", &["session", "server", &proxy, &nobody]);
     server.status();
-    let gateway = super::stage::Daemon::start(&stage.scene, "web2", &["session", "web", &proxy, "--listen=127.0.0.1:0"]);
+    let gateway =
+        super::stage::Daemon::start(&stage.scene, "web2", &["session", "web", &proxy, "--listen=127.0.0.1:0"]);
     let address = super::stage::address(&gateway);
     let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
         super::http::Client::connect(address).ask(method, path, headers, b"{}")

@@ -40,7 +40,7 @@ fn state_is_unchanged(stage: &Stage, session: &Session, cookie: &str, origin: &s
 fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     let other_port = format!("http://127.0.0.1:{}", stage.address.port().wrapping_add(1));
     let foreign: [(&[(&str, &str)], &str); 9] = [
         (&[("Origin", "http://evil.example")], "foreign_origin"),
@@ -54,10 +54,19 @@ fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
         (&[("Origin", &origin), ("Sec-Fetch-Site", "cross-site")], "cross_site"),
     ];
     for (headers, code) in foreign {
-        for (method, rest) in
-            [("GET", "/output?from=0"), ("GET", "/events"), ("POST", "/input"), ("POST", "/fin"), ("DELETE", ""), ("GET", "")]
-        {
-            let all = [&[("Cookie", cookie.as_str()), ("Stream-Offset", "0"), ("Content-Type", "application/octet-stream")], headers].concat();
+        for (method, rest) in [
+            ("GET", "/output?from=0"),
+            ("GET", "/events"),
+            ("POST", "/input"),
+            ("POST", "/fin"),
+            ("DELETE", ""),
+            ("GET", ""),
+        ] {
+            let all = [
+                &[("Cookie", cookie.as_str()), ("Stream-Offset", "0"), ("Content-Type", "application/octet-stream")],
+                headers,
+            ]
+            .concat();
             let answer = stage.ask(method, &session.path(rest), &all, b"evil");
             answer.expect_error(403, code);
         }
@@ -68,7 +77,11 @@ fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
     }
     state_is_unchanged(&stage, &session, &cookie, &origin);
     let own = [("Cookie", cookie.as_str()), ("Sec-Fetch-Site", "same-origin")];
-    assert_eq!(stage.ask("GET", &session.path("/output?from=0"), &own, b"").status, 204, "as a browser says of its own page");
+    assert_eq!(
+        stage.ask("GET", &session.path("/output?from=0"), &own, b"").status,
+        204,
+        "as a browser says of its own page"
+    );
     let own = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
     assert_eq!(stage.ask("POST", &session.path("/fin"), &own, b"").status, 204);
     stage.destination.expect_no_more();
@@ -82,7 +95,9 @@ fn a_foreign_host_is_turned_away() {
         assert_eq!(ask("/healthz", &format!("{name}:{port}")).status, 200, "{name}");
     }
     for path in ["/", "/healthz", "/v1/sessions/00000000000000000000000000000000", "/nothing"] {
-        for host in [format!("rebound.example:{port}"), format!("127.0.0.1:{}", port ^ 1), "localhost".into(), String::new()] {
+        for host in
+            [format!("rebound.example:{port}"), format!("127.0.0.1:{}", port ^ 1), "localhost".into(), String::new()]
+        {
             ask(path, &host).expect_error(403, "foreign_host");
         }
     }
@@ -99,15 +114,17 @@ fn a_foreign_host_is_turned_away() {
 fn content_that_a_form_can_send_is_refused() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
-        let with = |more: &[(&str, &str)]| [&[("Content-Type", kind), ("Stream-Offset", "0")], more].concat();
+        fn with<'a>(kind: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+            [&[("Content-Type", kind), ("Stream-Offset", "0")], more].concat()
+        }
         let expect = |answer: Answer| answer.expect_error(403, "content_type");
         let ours = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
-        expect(stage.ask("POST", &session.path("/input"), &with(&ours), b"x"));
-        expect(stage.ask("POST", &session.path("/fin"), &with(&ours), b""));
-        expect(stage.ask("POST", "/v1/sessions", &with(&ours), b"{}"));
-        expect(stage.ask("POST", "/v1/sessions", &with(&[]), b"{}"));
+        expect(stage.ask("POST", &session.path("/input"), &with(kind, &ours), b"x"));
+        expect(stage.ask("POST", &session.path("/fin"), &with(kind, &ours), b""));
+        expect(stage.ask("POST", "/v1/sessions", &with(kind, &ours), b"{}"));
+        expect(stage.ask("POST", "/v1/sessions", &with(kind, &[]), b"{}"));
     }
     state_is_unchanged(&stage, &session, &cookie, &origin);
 }
@@ -115,12 +132,14 @@ fn content_that_a_form_can_send_is_refused() {
 fn a_socket_needs_an_origin_of_ours_with_the_cookie() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     let open = |more: &[(&str, &str)]| {
         let headers = [&UPGRADE[..], &[("Cookie", cookie.as_str())], more].concat();
         Socket::open_with(&stage, &session, &headers)
     };
-    for headers in [&[][..], &[("Origin", "null")], &[("Origin", "http://evil.example")], &[("Sec-Fetch-Site", "same-origin")]] {
+    for headers in
+        [&[][..], &[("Origin", "null")], &[("Origin", "http://evil.example")], &[("Sec-Fetch-Site", "same-origin")]]
+    {
         assert_eq!(open(headers).err().unwrap().status, 403, "{headers:?}");
     }
     let mut socket = open(&[("Origin", &origin)]).ok().unwrap();
@@ -139,7 +158,9 @@ fn what_is_allowed_by_options_is_allowed() {
     assert_eq!(make("term.example", "https://other.example").status, 201);
     make("term.example", "https://evil.example").expect_error(403, "foreign_origin");
     make("evil.example", "https://evil.example").expect_error(403, "foreign_host");
-    for bad in ["--allow-origin=term.example", "--allow-origin=*", "--allow-origin=https://a/b", "--allow-host=http://a"] {
+    for bad in
+        ["--allow-origin=term.example", "--allow-origin=*", "--allow-origin=https://a/b", "--allow-host=http://a"]
+    {
         assert_eq!(stage.scene.cli(&["session", "web", bad]).exit, crate::harness::process::Exit::Code(2), "{bad}");
     }
 }
@@ -157,7 +178,7 @@ fn a_secret_in_clear_stays_on_this_machine() {
 fn a_cookie_for_nothing_is_taken_away() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     let own = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
     let cleared = |answer: &Answer| {
         let all = answer.headers.iter().filter(|(name, value)| name == "set-cookie" && value.contains("Max-Age=0"));

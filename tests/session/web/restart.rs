@@ -97,7 +97,13 @@ fn a_second_stop_ends_at_once() {
     let mut stage = Stage::new();
     let mut client = stage.client();
     // A request that never comes to its end.
-    client.say(format!("POST /v1/sessions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{", stage.address).as_bytes());
+    client.say(
+        format!(
+            "POST /v1/sessions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{",
+            stage.address
+        )
+        .as_bytes(),
+    );
     stage.wait_connections(1);
     let gateway = stage.gateway.take().unwrap();
     gateway.signal(Signal::SIGTERM);
@@ -110,7 +116,7 @@ fn a_reload_under_a_supervisor_loses_nothing() {
     let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
     let program = binary().to_str().unwrap();
     let command = [program, "session", "web", &proxy, "--listen=fd:3"];
-    let supervisor = stage.scene.setup().arg("--ready").arg("notify").listen("127.0.0.1:0").command(&command).start();
+    let supervisor = stage.scene.setup().with("--ready notify").listen(&["127.0.0.1:0"]).command(&command).start();
     let at = supervisor.address();
     let (session, mut destination) = stage.open();
     let writer = std::thread::spawn(move || {
@@ -122,7 +128,12 @@ fn a_reload_under_a_supervisor_loses_nothing() {
     let mut all = Vec::new();
     let mut poll = |until: usize| {
         while all.len() < until {
-            let answer = Client::connect(at).ask("GET", &session.path(&format!("/output?from={}&wait=20", all.len())), &[session.header()], b"");
+            let answer = Client::connect(at).ask(
+                "GET",
+                &session.path(&format!("/output?from={}&wait=20", all.len())),
+                &[session.header()],
+                b"",
+            );
             if answer.status != 204 {
                 all.extend(answer.expect_output(all.len() as u64));
             }
@@ -140,7 +151,8 @@ fn a_reload_under_a_supervisor_loses_nothing() {
             let events = Events::follow(Client::connect(at), &session.path("/events"), &[session.header()]).unwrap();
             supervisor.reload().expect(0);
             destination.write_all(b"x").unwrap();
-            let answer = Client::connect(at).ask("GET", &session.path("/output?from=0&wait=20"), &[session.header()], b"");
+            let answer =
+                Client::connect(at).ask("GET", &session.path("/output?from=0&wait=20"), &[session.header()], b"");
             assert_eq!(answer.expect_output(0), b"x");
             events
         };
@@ -156,9 +168,10 @@ fn a_gateway_serves_a_socket_that_it_was_given() {
     let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
     let program = binary().to_str().unwrap();
     let command = [program, "session", "web", &proxy, "--listen=systemd:domain=INET:index=0"];
-    let supervisor = stage.scene.setup().listen("127.0.0.1:0").command(&command).start();
+    let supervisor = stage.scene.setup().listen(&["127.0.0.1:0"]).command(&command).start();
     assert_eq!(Client::connect(supervisor.address()).ask("GET", "/healthz", &[], b"").status, 200);
-    let named: Vec<_> = stage.scene.cli(&["status", "--json"]).expect(0).json()["instances"].as_array().unwrap().clone();
+    let named: Vec<_> =
+        stage.scene.cli(&["status", "--json"]).expect(0).json()["instances"].as_array().unwrap().clone();
     assert!(named.iter().filter(|instance| instance["role"] == "web").count() == 2, "{named:?}");
 }
 
