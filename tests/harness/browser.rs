@@ -50,13 +50,6 @@ pub(crate) struct Browser {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tab(String);
 
-/// What the console was told.
-#[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) level: String,
-    pub(crate) text: String,
-}
-
 impl Browser {
     /// Starts one with its files in the scene.
     pub(crate) fn start(scene: &Arc<Scene>) -> Browser {
@@ -198,18 +191,12 @@ impl Browser {
         self.command("POST", "/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
     }
 
-    /// What the console was told since the last call.
-    pub(crate) fn console(&self) -> Vec<Message> {
+    /// What the console was told since the last call: `SEVERE http://… Uncaught …`.
+    pub(crate) fn console(&self) -> Vec<String> {
         let entries = self.command("POST", "/se/log", &json!({ "type": "browser" }));
         let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
         let entries = entries.as_array().cloned().unwrap_or_default();
-        entries.iter().map(|entry| Message { level: text(entry, "level"), text: text(entry, "message") }).collect()
-    }
-
-    /// Keeps a picture of the page, as PNG.
-    pub(crate) fn picture(&self, file: &Path) {
-        let picture = self.command("GET", "/screenshot", &Value::Null);
-        std::fs::write(file, from_base64(picture.as_str().unwrap())).unwrap();
+        entries.iter().map(|entry| format!("{} {}", text(entry, "level"), text(entry, "message"))).collect()
     }
 
     #[track_caller]

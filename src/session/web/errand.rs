@@ -6,7 +6,7 @@
 use super::handshake::{Attached, Handshake, Step};
 use crate::session::client_state::Breach;
 use crate::session::frame::{Accept, Ack, Command, Destination, Detached, Frame, Refusal, encode_preface};
-use bytes::Bytes;
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ pub enum Task {
         /// Where the first byte belongs.
         offset: u64,
         /// At least one.
-        bytes: Bytes,
+        bytes: Arc<[u8]>,
     },
     /// End the input.
     Finish,

@@ -62,9 +62,10 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 13] = files![
+static FILES: [File; 14] = files![
     "page.js": SCRIPT,
     "page.css": STYLE,
+    "noscript.css": STYLE,
     "frames.js": SCRIPT,
     "session.js": SCRIPT,
     "link.js": SCRIPT,

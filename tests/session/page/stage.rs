@@ -135,7 +135,7 @@ impl Stage {
     pub(super) fn expect_quiet_console(&self) {
         let bad =
             |text: &str| ["Content Security Policy", "Uncaught", "violates"].iter().any(|word| text.contains(word));
-        let told: Vec<_> = self.browser.console().into_iter().filter(|message| bad(&message.text)).collect();
+        let told: Vec<_> = self.browser.console().into_iter().filter(|message| bad(message)).collect();
         assert!(told.is_empty(), "{told:#?}");
     }
 }

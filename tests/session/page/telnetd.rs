@@ -134,7 +134,7 @@ fn a_program_is_told_the_size_and_is_interrupted() {
     let stage = Stage::new(telnetd());
     stage.open("/");
     log_in(&stage, &user);
-    stage.browser.size(900, 500);
+    stage.browser.size(1050, 500);
     let rows = stage.browser.until(
         "it fits",
         "const rows = document.querySelectorAll('.xterm-rows > div').length; return rows < 27 && rows",

@@ -4,7 +4,6 @@ use crate::session::credential::Nonce;
 use crate::session::frame::{Accept, Ack, Closed, Command, Decoder, Destination, Detached, Frame, Mode, Refusal};
 use crate::session::web::handshake::tests::{accept, pair};
 use crate::session::web::handshake::{Attached, Handshake, Terms, Want};
-use bytes::Bytes;
 use std::time::Duration;
 
 /// One that is let in, with what it said so far thrown away.
@@ -43,7 +42,7 @@ fn said(bytes: &[u8]) -> Vec<String> {
 }
 
 fn append(offset: u64, text: &'static str) -> Task {
-    Task::Append { offset, bytes: Bytes::from_static(text.as_bytes()) }
+    Task::Append { offset, bytes: text.as_bytes().into() }
 }
 
 /// What comes of input at an offset, when the server says that it is at `next` with this window.

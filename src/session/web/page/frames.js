@@ -43,6 +43,7 @@ const FRAMES = {
   event: [0x80, 'offset u8', 'kind u1', 'rest'],
   resize: [0x81, 'columns u2', 'rows u2'],
   command: [0x82, 'command u1'],
+  input: [0x83, 'total u8', 'writers u8'],
 };
 
 const BY_TYPE = new Map();
@@ -95,7 +96,7 @@ const REST = {
   },
   event(frame, rest) {
     if (rest.length > 64) wrong('EVENT is too long');
-    const known = { 1: 1, 2: 1, 3: 0 }[frame.kind];
+    const known = { 1: 1, 2: 1, 3: 0, 5: 8 }[frame.kind];
     if (known !== undefined && (rest.length !== known || (known === 1 && rest[0] > 1))) wrong('EVENT has another length');
     frame.bytes = rest.slice();
   },

@@ -75,11 +75,15 @@ export class Link {
       case 'ack':
         session.arrived(frame.next, frame.window);
         return null;
+      case 'input':
+        session.inputOfAll(frame.total, frame.writers);
+        return null;
       case 'event':
         if (frame.kind === 1) {
           session.echo = frame.bytes[0] === 1;
           this.#page.echo();
         }
+        if (frame.kind === 5) session.refused = true;
         return null;
       case 'gap':
         session.gap(frame.to);

@@ -58,6 +58,8 @@ let timer = null;
 let control = false;
 /** What the user wants of local echo; undefined: what the destination wants. */
 let wanted;
+/** What was typed before it was known who echoes. */
+let held = '';
 
 // --- the session ---
 
@@ -77,7 +79,7 @@ const page = {
   },
   size: () => ({ columns: terminal.cols, rows: terminal.rows }),
   echo: () => show(),
-  changed: () => { if (session.phase !== document.body.dataset.phase) show(); },
+  changed: () => { if (session.phase !== document.body.dataset.phase || session.lost > 0 || session.refused) show(); },
   boot: (bytes) => { boot = bytes; },
 };
 
@@ -88,9 +90,10 @@ function remember(chosen) {
 }
 
 function forget() {
-  id = null;
+  // Another tab may have begun another one since.
+  if (localStorage.getItem(KEY) === id) localStorage.removeItem(KEY);
   sessionStorage.removeItem(KEY);
-  localStorage.removeItem(KEY);
+  id = null;
 }
 
 /** Connects, after finding or making a session if there is none yet. */
@@ -161,6 +164,7 @@ function begin() {
   session = new Session(Date.now());
   typing.flush();
   wanted = undefined;
+  held = '';
   forget();
   fresh = false;
   terminal.reset();
@@ -176,7 +180,12 @@ function typed(text) {
     text = controlled(text);
     press(false);
   }
-  const { send, show: shown } = typing.keys(text, echoes());
+  const local = echoes();
+  if (local === undefined) {
+    held += text;
+    return;
+  }
+  const { send, show: shown } = typing.keys(text, local);
   if (shown) terminal.write(shown);
   if (send) transmit(encoder.encode(send));
 }
@@ -190,8 +199,17 @@ function transmit(bytes) {
   show();
 }
 
+/** Whether we echo; undefined while that is not known. */
 function echoes() {
   return wanted ?? session.echoesLocally(Date.now());
+}
+
+/** Now it is known who echoes. */
+function release() {
+  if (held === '' || echoes() === undefined) return;
+  const keys = held;
+  held = '';
+  typed(keys);
 }
 
 /** The letter with Ctrl. */
@@ -250,11 +268,16 @@ function show() {
     set(element(name), 'disabled', !able);
   }
   set(element('end'), 'disabled', session.phase === 'ended' || id === null);
-  set(element('echo'), 'checked', echoes());
+  set(element('echo'), 'checked', echoes() === true);
+  release();
   set(document, 'title', `${session.phase === 'live' ? '' : `${status} – `}${show.title || 'Session'}`);
   if (session.lost > 0) {
     say(`Others were typing too: ${session.lost} of your keys may not have arrived.`);
     session.lost = 0;
+  }
+  if (session.refused) {
+    say('The destination takes no more input; what it has not taken is lost.');
+    session.refused = false;
   }
   const next = [session.retryAt, session.settlesAt > now ? session.settlesAt : null, seconds === null ? null : now + 1000 - (now % 1000)];
   const due = Math.min(...next.filter((time) => time !== null));
@@ -289,6 +312,7 @@ async function endSession() {
     terminal.focus();
     return;
   }
+  session.ending = true;
   if (current?.close()) return;
   const of = session;
   if (await remove(id)) {
@@ -298,6 +322,7 @@ async function endSession() {
     session.over(Date.now(), 'client');
     forget();
   } else {
+    session.ending = false;
     say('The gateway does not answer: the session was not ended.');
   }
   show();
@@ -362,7 +387,7 @@ function buttons() {
 
 /** A line that was begun with local echo goes as it is when there is none any more. */
 function transmitRest() {
-  if (echoes()) return;
+  if (echoes() !== false) return;
   const rest = typing.flush();
   if (rest) transmit(encoder.encode(rest));
 }

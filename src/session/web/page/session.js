@@ -49,8 +49,12 @@ export class Session {
   destination = 'connecting';
   /** Whether the destination echoes or hides what is typed; undefined until it has said so. */
   echo = undefined;
+  /** The user has asked for the end. */
+  ending = false;
   /** Input that was dropped, since others had typed meanwhile; the page tells and clears it. */
   lost = 0;
+  /** The destination takes no more input; the page tells and clears it. */
+  refused = false;
 
   #now;
   #since;
@@ -70,11 +74,17 @@ export class Session {
   #replayUntil = 0;
   #settlesAt = null;
 
-  // Input: bytes from `base` on; those below `sent` are under way.
+  // Input: bytes from `base` on; those below `sent` are under way. A connection numbers what it sends itself, from where the
+  // input of all was when it came. `clients` counts what clients, one after the other, had sent before `base`; beside
+  // them there may be writers, whose bytes are in the input as well.
   #queue = new Uint8Array(0);
   #base = 0;
   #sent = 0;
   #granted = 0;
+  #clients = 0;
+  #writers = 0;
+  /** What is to be done with what is under way, once the server has said how far the input is. */
+  #settles = null;
 
   constructor(now) {
     this.#now = now;
@@ -99,9 +109,10 @@ export class Session {
 
   /**
    * It is. `inputNext`: where the input goes on; `outputBase` and `outputNext`: what output there is; `epoch`: counts
-   * those who came, 0 where the transport does not tell.
+   * those who came, 0 where the transport does not tell. `window`: so much input may be sent at once, at the place where it
+   * was sent before; else it is known only with the first ACK.
    */
-  attached(now, { inputNext, outputBase, outputNext, epoch, destination, fresh }) {
+  attached(now, { inputNext, outputBase, outputNext, epoch, destination, fresh, window }) {
     const first = this.#expected === null;
     const others = epoch > 0 && (first ? !fresh : epoch > this.#epoch + this.#asked);
     if (first) {
@@ -111,11 +122,12 @@ export class Session {
     // The terminal's answers to what others have drawn, or a page before us, were given then.
     this.#replayUntil = others || (first && !fresh) ? outputNext : this.#replayUntil;
     this.#settlesAt = this.#expected >= this.#replayUntil ? now + SETTLING : null;
-    this.#settleInput(inputNext, !first && others);
+    this.#settles = { next: inputNext, total: inputNext, others: !first && others };
+    this.#granted = 0;
+    if (window !== undefined) this.#repeat(window, first);
     [this.#epoch, this.#asked] = [epoch, 0];
     this.#acked = this.#drawn;
     this.#ackSince = null;
-    this.#granted = 0;
     this.#connected = now;
     this.#retryAt = null;
     this.destinationIs(now, destination);
@@ -130,17 +142,32 @@ export class Session {
     else this.#enter(now, 'connecting', 'last words');
   }
 
-  /** What was under way and has not arrived is sent again, if it is certain that it has not. */
-  #settleInput(next, others) {
-    if (others || next > this.#sent) {
-      this.lost += this.#sent - this.#base;
-      this.#queue = this.#queue.slice(this.#sent - this.#base);
-      this.#base = next;
-    } else if (next > this.#base) {
-      this.#queue = this.#queue.slice(next - this.#base);
-      this.#base = next;
-    }
+  /** What is under way is sent again at its place: there it is compared, and counts once. */
+  #repeat(window, first) {
+    // Where writers were beside us our numbers were not those of all.
+    if (first || this.#writers > 0) this.#settleInput({ ...this.#settles, others: !first });
+    this.#settles = null;
     this.#sent = this.#base;
+    this.#granted = this.#base + window;
+  }
+
+  /** How far the input of all is, and how much of it writers have sent. */
+  inputOfAll(total, writers) {
+    this.#writers = writers;
+    if (this.#settles) this.#settles.total = total;
+  }
+
+  /** What was under way and has not arrived is sent again, if it is certain that it has not. */
+  #settleInput({ next, total, others }) {
+    const clients = total - this.#writers;
+    const underWay = this.#sent - this.#base;
+    const arrived = clients - this.#clients;
+    const certain = !others && arrived >= 0 && arrived <= underWay;
+    if (!certain) this.lost += underWay;
+    this.#queue = this.#queue.slice(certain ? arrived : underWay);
+    this.#base = next;
+    this.#sent = next;
+    this.#clients = clients;
   }
 
   /** The connection has ended, or could not be made. `wait`: as many milliseconds at least before the next. */
@@ -186,6 +213,7 @@ export class Session {
     if (this.phase === 'ended') return;
     this.#connected = null;
     this.#retryAt = null;
+    if (this.ending && reason === 'gone') reason = 'client';
     const known = this.#end !== null && ['complete', 'gone', 'expired'].includes(reason);
     this.#enter(now, 'ended', known ? this.#end.reason : reason);
   }
@@ -284,12 +312,12 @@ export class Session {
   }
 
   /**
-   * Whether the page shows what is typed. Only if the destination does not, and not while it may have said so in what has
-   * yet to come: a password stays hidden when the page is loaded again.
+   * Whether the page shows what is typed: only if the destination does not. Undefined while the destination may have said
+   * something about it in what has yet to come: a password stays hidden when the page is loaded again.
    */
   echoesLocally(now) {
     if (this.echo !== undefined) return !this.echo;
-    return this.#settlesAt !== null && now >= this.#settlesAt;
+    return this.#settlesAt !== null && now >= this.#settlesAt ? true : undefined;
   }
 
   /** When the answer to that may change by itself, or null. */
@@ -309,15 +337,25 @@ export class Session {
     return true;
   }
 
-  /** All below `next` has arrived, and `window` bytes from there may be sent. */
+  /** All below `next` of what this connection sends has arrived, and `window` bytes from there may be sent. */
   arrived(next, window) {
-    if (next > this.#base) {
-      // What others sent beside us does not count as ours.
-      this.#queue = this.#queue.slice(Math.min(next, this.#sent) - this.#base);
-      this.#base = next;
-      this.#sent = Math.max(this.#sent, next);
+    if (this.#settles) {
+      this.#settleInput(this.#settles);
+      this.#settles = null;
     }
+    const count = Math.max(0, Math.min(next, this.#sent) - this.#base);
+    this.#queue = this.#queue.slice(count);
+    this.#base += count;
+    this.#clients += count;
     this.#granted = Math.max(this.#granted, next + window);
+  }
+
+  /** So many bytes were taken, and the next are to be sent at `next`: others may have sent some in between. */
+  goOn(count, next, window) {
+    this.#queue = this.#queue.slice(count);
+    this.#base = next;
+    this.#sent = next;
+    this.#granted = next + window;
   }
 
   /** The next input to be sent, at most `most` bytes of it, or null. It counts as under way. */

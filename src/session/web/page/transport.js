@@ -196,9 +196,8 @@ class Requests {
     }
     session.attached(now, {
       inputNext: state.input.next, outputBase: base, outputNext: next, epoch: 0,
-      destination: state.destination, fresh: this.#fresh,
+      destination: state.destination, fresh: this.#fresh, window: WINDOW,
     });
-    session.arrived(state.input.next, WINDOW);
     this.page.changed();
     this.resize();
     this.kick();
@@ -298,12 +297,18 @@ class Requests {
       await this.refused(answer);
       return false;
     }
-    // The input has ended, or does not go on where we are: the output's end, or the next connection, will tell.
-    if (answer.status === 409) return false;
-    const { next } = await answer.json();
-    this.session.arrived(next, WINDOW);
-    this.session.rewind();
-    return true;
+    const { next, error } = await answer.json();
+    if (answer.status === 200) {
+      this.session.goOn(Math.min(Math.max(0, next - offset), bytes.length), next, WINDOW);
+      return true;
+    }
+    // Others have typed there meanwhile, and nothing was taken.
+    if (error === 'conflict') {
+      this.session.goOn(0, next, WINDOW);
+      return true;
+    }
+    // The input has ended: the output's end will tell.
+    return false;
   }
 
   resize() {

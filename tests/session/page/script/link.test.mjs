@@ -141,6 +141,18 @@ test('an echo is told of', () => {
   assert.equal(scene.session.echo, true);
 });
 
+test('what others send and what nobody takes is told of', () => {
+  const scene = new Scene();
+  scene.hear(hello);
+  scene.said();
+  scene.hear({ ...accept, inputNext: 7 }, { type: 'input', total: 7, writers: 5 }, { ...ack, next: 7 });
+  scene.session.type(bytes('x'));
+  assert.equal(scene.said().find((frame) => frame.type === 'data').offset, 7);
+  assert.equal(scene.session.refused, false);
+  scene.hear({ type: 'event', offset: 0, kind: 5, bytes: new Uint8Array(8) });
+  assert.equal(scene.session.refused, true);
+});
+
 test('the end is acknowledged when all was drawn, and the session is complete', () => {
   const scene = new Scene();
   scene.attach();

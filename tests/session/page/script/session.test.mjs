@@ -90,11 +90,11 @@ test('what the terminal answers to what it only draws again is not sent', () => 
 
 test('nothing typed is shown before it is known whether it may be', () => {
   const session = new Session(0);
-  assert.equal(session.echoesLocally(1e9), false);
+  assert.equal(session.echoesLocally(1e9), undefined);
   session.attached(0, { ...accept, outputNext: 5, fresh: false });
-  assert.equal(session.echoesLocally(1e9), false, 'the replay is to come');
+  assert.equal(session.echoesLocally(1e9), undefined, 'the replay is to come');
   session.output(100, 0, bytes('hello'));
-  assert.equal(session.echoesLocally(349), false);
+  assert.equal(session.echoesLocally(349), undefined);
   assert.equal(session.settlesAt, 350);
   assert.equal(session.echoesLocally(350), true);
   session.echo = true;
@@ -149,7 +149,7 @@ test('what is typed while a session is found goes behind what is there', () => {
 });
 
 test('what others may have typed over is not sent again, and told', () => {
-  for (const changes of [{ inputNext: 9, epoch: 2 }, { inputNext: 2, epoch: 5 }]) {
+  for (const changes of [{ inputNext: 9, epoch: 2 }, { inputNext: 2, epoch: 5 }, { inputNext: 3, epoch: 9 }]) {
     const session = attached();
     session.type(bytes('abc'));
     assert.equal(sent(session), 'abc');
@@ -172,12 +172,38 @@ test('a connection whose answer was lost is none of others', () => {
   assert.equal(sent(session), 'bc');
 });
 
-test('others that send beside us take nothing of what waits', () => {
+test('writers beside us take nothing of what waits, and their bytes do not count as ours', () => {
   const session = attached();
   session.type(bytes('abc'));
-  session.nextInput(1);
-  session.arrived(5, 100);
-  assert.deepEqual(session.nextInput(10), { offset: 5, bytes: bytes('bc') });
+  session.nextInput(2);
+  session.inputOfAll(6, 4);
+  session.arrived(2, 100);
+  assert.equal(sent(session), 'c');
+  // Five of them arrived meanwhile, and our last byte did not.
+  session.disconnected(0);
+  session.asks();
+  session.attached(0, { ...accept, inputNext: 11, epoch: 2 });
+  session.inputOfAll(11, 9);
+  session.arrived(11, 100);
+  assert.equal(session.lost, 0);
+  assert.deepEqual(session.nextInput(10), { offset: 11, bytes: bytes('c') });
+});
+
+test('where it is compared what was under way is sent again at its place', () => {
+  const session = new Session(0);
+  const polls = { ...accept, epoch: 0, window: 1000 };
+  session.attached(0, { ...polls, inputNext: 40, fresh: false });
+  session.type(bytes('abc'));
+  assert.equal(session.nextInput(10).offset, 40);
+  session.disconnected(0);
+  session.attached(0, { ...polls, inputNext: 43 });
+  assert.deepEqual(session.nextInput(10), { offset: 40, bytes: bytes('abc') });
+  session.goOn(3, 43, 1000);
+  session.type(bytes('d'));
+  assert.equal(session.nextInput(10).offset, 43);
+  // Others have typed there.
+  session.goOn(0, 50, 1000);
+  assert.deepEqual(session.nextInput(10), { offset: 50, bytes: bytes('d') });
 });
 
 test('input has a limit', () => {
@@ -245,6 +271,13 @@ test('the end of the output is acknowledged when all of it is drawn', () => {
   session.finish(0);
   session.over(0, 'complete');
   assert.equal(session.reason, 'eof');
+});
+
+test('an end that was asked for is told as one', () => {
+  const session = attached();
+  session.ending = true;
+  session.over(0, 'gone');
+  assert.equal(session.words(0).why, 'You ended it.');
 });
 
 test('what the destination did counts more than how the session went', () => {
