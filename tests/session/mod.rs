@@ -1,9 +1,19 @@
 //! Sessions, through their commands: one folder for each part.
 
+#[cfg(feature = "http")]
 mod page;
+mod server;
+#[cfg(feature = "http")]
 mod web;
 
 /// Every trial of the role.
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [page::trials(), web::trials()].into_iter().flatten().collect()
+    let all = [
+        #[cfg(feature = "http")]
+        page::trials(),
+        server::trials(),
+        #[cfg(feature = "http")]
+        web::trials(),
+    ];
+    all.into_iter().flatten().collect()
 }

@@ -146,8 +146,10 @@ impl<'a> Sought<'a> {
 
     fn is(&self, status: &Status) -> bool {
         status.listeners.iter().any(|listener| {
-            let means = listener.endpoint.parse::<Listen>().is_ok_and(|listen| self.proxy.means(&listen));
-            means || listener.address.parse().is_ok_and(|bound| self.has(bound))
+            let texts = [&listener.endpoint, &listener.address];
+            let mut listens = texts.into_iter().filter_map(|text| text.parse::<Listen>().ok());
+            listens.any(|listen| self.proxy.means(&listen))
+                || listener.address.parse().is_ok_and(|bound| self.has(bound))
         })
     }
 

@@ -79,9 +79,7 @@ impl Server {
             // Without it a destination that has gone silently is noticed when something is sent to it.
             let _ = SockRef::from(&*stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
         }
-        let mut wire = Wire::new(stream);
-        // What was told until now is used up.
-        wire.readable = true;
+        let mut wire = Wire::of_told(stream);
         match self.identity.as_ref().map(|identity| identity.session()).transpose() {
             Ok(None) => {
                 link.stage = Stage::Open(wire);

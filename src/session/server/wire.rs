@@ -12,16 +12,21 @@ pub(super) struct Wire {
     tls: Option<Box<Session>>,
     /// Reading may give something: no event tells again before reading has found nothing.
     pub(super) readable: bool,
-    /// The peer sends no more, so reading has to go on until it says so itself.
+    /// The peer sends no more, or may have said so without our knowing: reading has to go on until it says so itself.
     closed: bool,
     /// The end of our direction is on its way through the TLS session.
     ending: bool,
 }
 
 impl Wire {
-    /// A socket of which nothing is known yet; it is watched.
+    /// A socket of which nothing was told yet; it is watched.
     pub(super) fn new(stream: Registered<Stream>) -> Self {
         Wire { stream, tls: None, readable: false, closed: false, ending: false }
+    }
+
+    /// A socket of which everything may have been told, and to somebody else: no event tells of it again.
+    pub(super) fn of_told(stream: Registered<Stream>) -> Self {
+        Wire { readable: true, closed: true, ..Wire::new(stream) }
     }
 
     /// From now on bytes go through this session.
@@ -69,7 +74,8 @@ impl Wire {
                     Ok(Some(count))
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
+                    // So the end is not here yet, whatever was told.
+                    (self.readable, self.closed) = (false, false);
                     Ok(None)
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
@@ -83,7 +89,7 @@ impl Wire {
             }
             Got::Closed => Ok(Some(0)),
             Got::Blocked => {
-                self.readable = false;
+                (self.readable, self.closed) = (false, false);
                 Ok(None)
             }
         }

@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use log::debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 mod content;
@@ -35,20 +36,38 @@ pub struct Gateway {
     pub readers: Readers,
     /// Room for the content of requests, in bytes.
     pub room: Semaphore,
+    /// How many connections there are.
+    pub connections: AtomicUsize,
     /// Whether the gateway is about to end.
     pub drain: watch::Receiver<bool>,
 }
 
-/// Shows that a connection is there; all of them together are one connection.
+/// Shows that a connection is there, as long as somebody has it.
 #[derive(Clone, Debug)]
-pub struct Counted {
-    _permit: Arc<OwnedSemaphorePermit>,
+pub struct Counted(Arc<Count>);
+
+#[derive(Debug)]
+struct Count {
+    gateway: Arc<Gateway>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Counted {
     /// The connection that this permit was given for.
-    pub fn new(permit: OwnedSemaphorePermit) -> Counted {
-        Counted { _permit: Arc::new(permit) }
+    pub fn new(gateway: Arc<Gateway>, permit: OwnedSemaphorePermit) -> Counted {
+        gateway.connections.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::new(Count { gateway, _permit: permit }))
+    }
+
+    /// What its requests are answered by.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.0.gateway
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.gateway.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -72,7 +91,9 @@ enum What {
 }
 
 /// Answers a request.
-pub async fn answer(gateway: Arc<Gateway>, gate: Arc<Gate>, request: Request<Body>) -> Response<Body> {
+pub async fn answer(counted: Counted, gate: Arc<Gate>, mut request: Request<Body>) -> Response<Body> {
+    let gateway = Arc::clone(counted.gateway());
+    request.extensions_mut().insert(counted);
     let (mut parts, body) = request.into_parts();
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let mut visit = Visit { gateway: &gateway, gate: &gate, parts: &mut parts };

@@ -20,6 +20,7 @@ use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
@@ -204,7 +205,8 @@ impl Gateway {
         let (drain, drains) = watch::channel(false);
         let server = Arc::new(server);
         let readers = Readers::new(Arc::clone(&server), drains.clone());
-        let requests = Arc::new(Requests { server, readers, room: Semaphore::new(ROOM), drain: drains });
+        let (room, connections) = (Semaphore::new(ROOM), AtomicUsize::new(0));
+        let requests = Arc::new(Requests { server, readers, room, connections, drain: drains });
         let most = MOST_CONNECTIONS.min(open_files()?.saturating_sub(OTHERS) / 2).max(1);
         let permits = Arc::new(Semaphore::new(most));
         let _entered = runtime.enter();
@@ -363,7 +365,7 @@ impl Driver {
     }
 
     fn connections(&self) -> usize {
-        self.permits.1 - self.permits.0.available_permits()
+        self.requests.connections.load(Ordering::Relaxed)
     }
 
     fn status(&self) -> serde_json::Value {

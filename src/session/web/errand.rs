@@ -5,8 +5,8 @@
 
 use super::handshake::{Attached, Handshake, Step};
 use crate::session::client_state::Breach;
-use crate::session::frame::{Accept, Ack, Command, Detached, Frame, Refusal, encode_preface};
-use bytes::Bytes;
+use crate::session::frame::{Accept, Ack, Command, Destination, Detached, Frame, Refusal, encode_preface};
+use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ pub enum Task {
         /// Where the first byte belongs.
         offset: u64,
         /// At least one.
-        bytes: Bytes,
+        bytes: Arc<[u8]>,
     },
     /// End the input.
     Finish,
@@ -56,6 +56,11 @@ pub enum Outcome {
         /// Where it has come to.
         next: u64,
     },
+    /// What was there before is not what has arrived: others have sent, too.
+    Conflict {
+        /// Where the input has come to.
+        next: u64,
+    },
     /// There is no room for any of it.
     Full {
         /// Where the input has come to.
@@ -81,12 +86,12 @@ pub enum Outcome {
 #[derive(Debug)]
 enum Stage {
     Coming(Box<Handshake>),
-    /// The first ACK is to come: only then is it known where the input is.
+    /// The first ACK is to come: only then is it known how much is taken.
     Waiting {
-        ended: bool,
+        from: Start,
         longest: usize,
     },
-    /// It is sent; the input was there before, and is to come there.
+    /// It is sent; what is counted by this connection was there before, and is to come there.
     Sent {
         before: u64,
         until: u64,
@@ -95,18 +100,30 @@ enum Stage {
     },
 }
 
+/// What ACCEPT says of the input.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    /// What is sent over this connection counts from here.
+    next: u64,
+    ended: bool,
+    /// Nobody is there to take it.
+    dead: bool,
+}
+
 /// One thing to do.
 #[derive(Debug)]
 pub struct Errand {
     task: Task,
     stage: Stage,
+    /// How far the input of all has come, as far as that is known.
+    total: u64,
 }
 
 impl Errand {
     /// Sets out. The handshake is for resuming in the mode *input*; what to say first is appended.
     pub fn new(task: Task, handshake: Handshake, out: &mut Vec<u8>) -> Errand {
         encode_preface(out);
-        Errand { task, stage: Stage::Coming(Box::new(handshake)) }
+        Errand { task, stage: Stage::Coming(Box::new(handshake)), total: 0 }
     }
 
     /// Whether the server has proved itself.
@@ -128,6 +145,10 @@ impl Errand {
         }
         match frame {
             Frame::Ack(ack) => Ok(self.acknowledged(ack, out)),
+            Frame::Input { next, .. } => {
+                self.total = self.total.max(next);
+                Ok(None)
+            }
             Frame::Pong(BARRIER) => Ok(self.answered()),
             Frame::Ping(bytes) => {
                 Frame::Pong(bytes).encode(out);
@@ -137,6 +158,7 @@ impl Errand {
                 Task::Close => Outcome::Done,
                 _ => Outcome::Closed,
             })),
+            Frame::Detached(Detached::Conflict) => Ok(Some(Outcome::Conflict { next: self.total })),
             Frame::Detached(Detached::Broke) if self.could_be_overtaken() => Ok(Some(Outcome::Overtaken)),
             Frame::Detached(_) => Ok(Some(Outcome::Dismissed)),
             Frame::Hello(_) | Frame::New(_) | Frame::Resume(_) | Frame::Confirm(_) | Frame::Accept(_) => {
@@ -158,7 +180,13 @@ impl Errand {
     fn attached(&mut self, attached: Attached, out: &mut Vec<u8>) -> Option<Outcome> {
         let Attached { accept, terms, .. } = attached;
         let next = accept.input_next;
-        self.stage = Stage::Waiting { ended: accept.input_ended, longest: terms.longest };
+        let dead = match accept.destination {
+            Destination::Connecting | Destination::Open | Destination::Eof => false,
+            Destination::Reset | Destination::Refused | Destination::Timeout | Destination::Unresolved => true,
+        };
+        self.total = next;
+        let from = Start { next, ended: accept.input_ended, dead };
+        self.stage = Stage::Waiting { from, longest: terms.longest };
         match &self.task {
             Task::Look => return Some(Outcome::Looks(Box::new(accept))),
             Task::Append { .. } | Task::Finish => return None,
@@ -177,16 +205,17 @@ impl Errand {
     }
 
     fn acknowledged(&mut self, ack: Ack, out: &mut Vec<u8>) -> Option<Outcome> {
+        self.total = self.total.max(ack.next);
         match &mut self.stage {
             Stage::Coming(_) => None,
-            Stage::Waiting { ended, longest } => {
-                let (ended, longest) = (*ended || ack.end, *longest);
-                self.begin(ack, ended, longest, out)
+            Stage::Waiting { from, longest } => {
+                let (from, longest) = (Start { ended: from.ended || ack.end, ..*from }, *longest);
+                self.begin(from, ack.window, longest, out)
             }
             Stage::Sent { until, next, ended, .. } => {
                 (*next, *ended) = (ack.next.max(*next), *ended || ack.end);
                 match self.task {
-                    Task::Append { .. } if next >= until => Some(Outcome::Appended { next: *next }),
+                    Task::Append { .. } if next >= until => Some(Outcome::Appended { next: self.total }),
                     Task::Finish if *ended => Some(Outcome::Done),
                     _ => None,
                 }
@@ -194,30 +223,27 @@ impl Errand {
         }
     }
 
-    /// It is known where the input is.
-    fn begin(&mut self, ack: Ack, ended: bool, longest: usize, out: &mut Vec<u8>) -> Option<Outcome> {
-        let next = ack.next;
+    /// It is known where the input is, and how much of it there may be.
+    fn begin(&mut self, from: Start, window: u32, longest: usize, out: &mut Vec<u8>) -> Option<Outcome> {
+        let Start { next, ended, dead } = from;
         match &self.task {
             Task::Append { offset, .. } if *offset > next => return Some(Outcome::Gap { next }),
             Task::Append { offset, bytes } => {
-                let known = usize::try_from(next - offset).unwrap_or(usize::MAX);
-                let new = bytes.get(known..).unwrap_or_default();
-                if new.is_empty() {
-                    return Some(Outcome::Appended { next });
+                let known = usize::try_from(next - offset).unwrap_or(usize::MAX).min(bytes.len());
+                let new = bytes.len() - known;
+                let fits = new.min(usize::try_from(window).unwrap_or(usize::MAX));
+                match (new, fits) {
+                    (1.., _) if ended || dead => return Some(Outcome::Ended { next }),
+                    (1.., 0) => return Some(Outcome::Full { next }),
+                    _ => {}
                 }
-                if ended {
-                    return Some(Outcome::Ended { next });
-                }
-                let fits = new.len().min(usize::try_from(ack.window).unwrap_or(usize::MAX));
-                if fits == 0 {
-                    return Some(Outcome::Full { next });
-                }
-                let mut at = next;
-                for part in new[..fits].chunks(longest) {
+                // What was sent before goes along: the server knows whether it is the same.
+                let mut at = *offset;
+                for part in bytes[..known].chunks(longest).chain(bytes[known..known + fits].chunks(longest)) {
                     Frame::Data { offset: at, bytes: part }.encode(out);
                     at += part.len() as u64;
                 }
-                self.stage = Stage::Sent { before: next, until: at, next, ended };
+                self.stage = Stage::Sent { before: next, until: next.max(at), next, ended };
             }
             Task::Finish if ended => return Some(Outcome::Done),
             Task::Finish => {
@@ -232,11 +258,12 @@ impl Errand {
 
     /// Everything that was sent has been dealt with.
     fn answered(&mut self) -> Option<Outcome> {
-        let Stage::Sent { before, next, .. } = self.stage else {
+        let Stage::Sent { before, until, next, .. } = self.stage else {
             return None;
         };
         match self.task {
-            Task::Append { .. } if next > before => Some(Outcome::Appended { next }),
+            // All of it was there before, or some of it has arrived.
+            Task::Append { .. } if until == before || next > before => Some(Outcome::Appended { next: self.total }),
             // It was taken by nobody: there is nobody to take it.
             Task::Append { .. } | Task::Finish => Some(Outcome::Ended { next }),
             Task::Resize { .. } | Task::Command(_) => Some(Outcome::Done),

@@ -273,7 +273,7 @@ impl Reader {
                 self.leave_for(now, Reason::Dismissed(reason), actions);
             }
             Frame::Detached(_) => self.lost(now, actions),
-            Frame::Ack(_) | Frame::Pong(_) | Frame::Gap { .. } | Frame::GoAway { .. } => {}
+            Frame::Ack(_) | Frame::Input { .. } | Frame::Pong(_) | Frame::Gap { .. } | Frame::GoAway { .. } => {}
             Frame::Hello(_)
             | Frame::New(_)
             | Frame::Resume(_)

@@ -93,7 +93,7 @@ pub async fn accept(door: Door, gateway: Arc<Gateway>, permits: Arc<Semaphore>) 
             Ok(stream) => {
                 short = false;
                 let (door, gateway) = (Arc::clone(&door), Arc::clone(&gateway));
-                tokio::spawn(serve(stream, door, gateway, Counted::new(permit)));
+                tokio::spawn(serve(stream, door, Counted::new(gateway, permit)));
             }
             Err(error) if is_the_connections_own(&error) => {}
             Err(error) => {
@@ -110,7 +110,7 @@ async fn drained(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|drains| *drains).await;
 }
 
-async fn serve(stream: Box<dyn Stream>, door: Arc<Door>, gateway: Arc<Gateway>, counted: Counted) {
+async fn serve(stream: Box<dyn Stream>, door: Arc<Door>, counted: Counted) {
     let stream: Box<dyn Stream> = match &door.identity {
         None => stream,
         Some(identity) => {
@@ -122,14 +122,10 @@ async fn serve(stream: Box<dyn Stream>, door: Arc<Door>, gateway: Arc<Gateway>, 
             }
         }
     };
-    let mut drain = gateway.drain.clone();
+    let mut drain = counted.gateway().drain.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (gateway, gate, counted) = (Arc::clone(&gateway), Arc::clone(&door.gate), counted.clone());
-        async move {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(counted);
-            Ok::<_, Infallible>(api::answer(gateway, gate, request).await)
-        }
+        let (gate, counted) = (Arc::clone(&door.gate), counted.clone());
+        async move { Ok::<_, Infallible>(api::answer(counted, gate, request.map(Body::new)).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(MOST_FIELDS).max_buf_size(LONGEST_HEAD);

@@ -107,6 +107,8 @@ fn input_that_comes_twice_counts_once_and_a_gap_is_told() {
     let gap = stage.input(&session, 6, b"x").expect_error(409, "gap");
     assert_eq!(gap["next"], 5);
     assert_eq!(stage.input(&session, 5, b".").json(), json!({ "next": 6 }));
+    let conflict = stage.input(&session, 2, b"other").expect_error(409, "conflict");
+    assert_eq!(conflict["next"], 6);
     assert_eq!(read(&mut destination, 6), b"abcde.");
     // By one connection as well as by many.
     let mut client = stage.client();
@@ -188,11 +190,13 @@ fn what_is_malformed_is_refused() {
         ("GET", "/v1/sessions".into(), "POST"),
         ("POST", "/".into(), "GET, HEAD"),
         ("OPTIONS", session.path("/fin"), "POST"),
-        ("HEAD", session.path("/output?from=0"), "GET"),
     ] {
         let answer = stage.ask(method, &path, &[session.header()], b"");
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{method} {path}");
     }
+    let mut client = stage.client();
+    client.send("HEAD", &session.path("/output?from=0"), &[session.header()], b"");
+    assert_eq!(client.head().status, 405, "nobody reads without looking");
     for path in ["/nothing", "/v1", "/v1/sessions/", &session.path("/nothing"), "/page/", "//"] {
         stage.ask("GET", path, &[], b"").expect_error(404, "not_found");
     }
@@ -269,7 +273,7 @@ fn a_server_that_is_gone_is_told_and_found_again() {
     eventually("it reads", || stage.web().status()["readers"] == 1);
     let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
     let address = stage.destination.address.to_string();
-    let arguments = ["session", "server", &proxy, &address];
+    let arguments = ["session", "server", "--telnet=off", &proxy, &address];
     stage.server.signal(nix::sys::signal::Signal::SIGKILL);
     let mut waiting = waiting;
     assert_eq!(waiting.answer().status, 204, "a poll that was cut off got nothing");

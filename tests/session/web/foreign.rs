@@ -40,7 +40,7 @@ fn state_is_unchanged(stage: &Stage, session: &Session, cookie: &str, origin: &s
 fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     let other_port = format!("http://127.0.0.1:{}", stage.address.port().wrapping_add(1));
     let foreign: [(&[(&str, &str)], &str); 9] = [
         (&[("Origin", "http://evil.example")], "foreign_origin"),
@@ -114,15 +114,17 @@ fn a_foreign_host_is_turned_away() {
 fn content_that_a_form_can_send_is_refused() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
-        let with = |more: &[(&str, &str)]| [&[("Content-Type", kind), ("Stream-Offset", "0")], more].concat();
+        fn with<'a>(kind: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+            [&[("Content-Type", kind), ("Stream-Offset", "0")], more].concat()
+        }
         let expect = |answer: Answer| answer.expect_error(403, "content_type");
         let ours = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
-        expect(stage.ask("POST", &session.path("/input"), &with(&ours), b"x"));
-        expect(stage.ask("POST", &session.path("/fin"), &with(&ours), b""));
-        expect(stage.ask("POST", "/v1/sessions", &with(&ours), b"{}"));
-        expect(stage.ask("POST", "/v1/sessions", &with(&[]), b"{}"));
+        expect(stage.ask("POST", &session.path("/input"), &with(kind, &ours), b"x"));
+        expect(stage.ask("POST", &session.path("/fin"), &with(kind, &ours), b""));
+        expect(stage.ask("POST", "/v1/sessions", &with(kind, &ours), b"{}"));
+        expect(stage.ask("POST", "/v1/sessions", &with(kind, &[]), b"{}"));
     }
     state_is_unchanged(&stage, &session, &cookie, &origin);
 }
@@ -130,7 +132,7 @@ fn content_that_a_form_can_send_is_refused() {
 fn a_socket_needs_an_origin_of_ours_with_the_cookie() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     let open = |more: &[(&str, &str)]| {
         let headers = [&UPGRADE[..], &[("Cookie", cookie.as_str())], more].concat();
         Socket::open_with(&stage, &session, &headers)
@@ -176,7 +178,7 @@ fn a_secret_in_clear_stays_on_this_machine() {
 fn a_cookie_for_nothing_is_taken_away() {
     let stage = Stage::new();
     let (session, cookie, origin) = page(&stage);
-    stage.destination.accept();
+    let _destination = stage.destination.accept();
     let own = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
     let cleared = |answer: &Answer| {
         let all = answer.headers.iter().filter(|(name, value)| name == "set-cookie" && value.contains("Max-Age=0"));

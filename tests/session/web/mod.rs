@@ -3,6 +3,7 @@
 mod api;
 mod change;
 mod foreign;
+mod guests;
 mod http;
 mod poll;
 mod restart;
@@ -12,7 +13,7 @@ mod stream;
 
 /// Every trial of the gateway.
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [api::trials(), change::trials(), foreign::trials(), poll::trials(), restart::trials(), stream::trials()]
+    [api::trials(), change::trials(), foreign::trials(), guests::trials(), poll::trials(), restart::trials(), stream::trials()]
         .into_iter()
         .flatten()
         .collect()

@@ -116,7 +116,7 @@ fn a_reload_under_a_supervisor_loses_nothing() {
     let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
     let program = binary().to_str().unwrap();
     let command = [program, "session", "web", &proxy, "--listen=fd:3"];
-    let supervisor = stage.scene.setup().arg("--ready").arg("notify").listen("127.0.0.1:0").command(&command).start();
+    let supervisor = stage.scene.setup().with("--ready notify").listen(&["127.0.0.1:0"]).command(&command).start();
     let at = supervisor.address();
     let (session, mut destination) = stage.open();
     let writer = std::thread::spawn(move || {
@@ -168,7 +168,7 @@ fn a_gateway_serves_a_socket_that_it_was_given() {
     let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
     let program = binary().to_str().unwrap();
     let command = [program, "session", "web", &proxy, "--listen=systemd:domain=INET:index=0"];
-    let supervisor = stage.scene.setup().listen("127.0.0.1:0").command(&command).start();
+    let supervisor = stage.scene.setup().listen(&["127.0.0.1:0"]).command(&command).start();
     assert_eq!(Client::connect(supervisor.address()).ask("GET", "/healthz", &[], b"").status, 200);
     let named: Vec<_> =
         stage.scene.cli(&["status", "--json"]).expect(0).json()["instances"].as_array().unwrap().clone();

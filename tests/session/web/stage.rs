@@ -150,7 +150,8 @@ impl Stage {
         let destination = Destination::new();
         let proxy = format!("--proxy=unix:{}", scene.path("server.sessions").display());
         let address = destination.address.to_string();
-        let arguments = [&["session", "server", &proxy, &address], server].concat();
+        // The pattern has telnet's commands in it.
+        let arguments = [&["session", "server", "--telnet=off", &proxy, &address], server].concat();
         let server = Daemon::start(&scene, "server", &arguments);
         server.status();
         let mut stage = Stage { gateway: None, server, address: ([127, 0, 0, 1], 0).into(), destination, scene };

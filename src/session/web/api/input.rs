@@ -21,7 +21,7 @@ pub(super) async fn append(visit: &Visit<'_>, pair: &Arc<Pair>, body: Body) -> R
     let offset = offset.filter(|offset| offset.checked_add(MOST as u64).is_some());
     let offset = offset.ok_or_else(|| Refusal::bad("'Stream-Offset' says where in the input the content belongs"))?;
     let (bytes, _room) = content::read(visit, body, MOST).await?;
-    match visit::run(&visit.gateway.server, pair, Task::Append { offset, bytes }).await? {
+    match visit::run(&visit.gateway.server, pair, Task::Append { offset, bytes: bytes.as_ref().into() }).await? {
         Outcome::Appended { next } => Ok(json(StatusCode::OK, &json!({ "next": next }))),
         Outcome::Gap { next } => Err(Refusal::gap(next)),
         Outcome::Full { next } => {

@@ -79,6 +79,10 @@ pub(super) fn happened(event: &Happened) -> Value {
         event::BINARY => ("binary", json!(is_on)),
         event::END_OF_RECORD => ("end_of_record", Value::Null),
         event::CHARSET => ("charset", json!(String::from_utf8_lossy(&event.body))),
+        event::INPUT_LOST => {
+            let written = <[u8; 8]>::try_from(event.body.as_slice()).map_or(0, u64::from_be_bytes);
+            ("input_lost", json!(written))
+        }
         _ => ("other", json!(event.kind)),
     };
     json!({ "offset": event.offset, "kind": kind, "value": value })

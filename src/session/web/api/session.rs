@@ -65,6 +65,9 @@ pub(super) fn refuse(outcome: Outcome) -> Refusal {
         Outcome::Refused(refusal) => refusal.into(),
         Outcome::Closed => Refusal::closed(),
         Outcome::Ended { next } => conflict("ended", "the session takes no more input").with("next", next),
+        Outcome::Conflict { next } => {
+            conflict("conflict", "other input is at this offset, or it is too old to be compared").with("next", next)
+        }
         Outcome::Dismissed => conflict("ended", "the session does not take this any more"),
         Outcome::Overtaken => Refusal::later("busy", "others send input at the same time", 1),
         Outcome::Looks(_) | Outcome::Appended { .. } | Outcome::Gap { .. } | Outcome::Full { .. } | Outcome::Done => {

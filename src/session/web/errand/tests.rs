@@ -1,10 +1,9 @@
 use super::{BARRIER, Errand, Outcome, Stage, Task};
 use crate::session::client_state::Breach;
 use crate::session::credential::Nonce;
-use crate::session::frame::{Accept, Ack, Closed, Command, Decoder, Detached, Frame, Mode, Refusal};
+use crate::session::frame::{Accept, Ack, Closed, Command, Decoder, Destination, Detached, Frame, Mode, Refusal};
 use crate::session::web::handshake::tests::{accept, pair};
 use crate::session::web::handshake::{Attached, Handshake, Terms, Want};
-use bytes::Bytes;
 use std::time::Duration;
 
 /// One that is let in, with what it said so far thrown away.
@@ -43,7 +42,7 @@ fn said(bytes: &[u8]) -> Vec<String> {
 }
 
 fn append(offset: u64, text: &'static str) -> Task {
-    Task::Append { offset, bytes: Bytes::from_static(text.as_bytes()) }
+    Task::Append { offset, bytes: text.as_bytes().into() }
 }
 
 /// What comes of input at an offset, when the server says that it is at `next` with this window.
@@ -66,14 +65,33 @@ fn input_is_sent_in_frames_that_the_server_takes_and_told_once_it_arrived() {
 }
 
 #[test]
-fn repeated_bytes_are_not_sent_twice() {
-    let (_, outcome, sent) = appending(append(10, "abcdef"), 13, 64);
+fn repeated_bytes_go_along_to_be_compared() {
+    let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 13, 64);
     assert!(outcome.is_none());
-    assert_eq!(sent, ["13:def", "ping"]);
-    let (_, outcome, sent) = appending(append(10, "abcdef"), 16, 64);
-    assert!(matches!(outcome, Some(Outcome::Appended { next: 16 })) && sent.is_empty());
-    let (_, outcome, _) = appending(append(10, "abcdef"), 99, 64);
-    assert!(matches!(outcome, Some(Outcome::Appended { next: 99 })));
+    assert_eq!(sent, ["10:abc", "13:def", "ping"]);
+    assert!(matches!(errand.hear(ack(16, 58, false), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 16 }))));
+    let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 99, 0);
+    assert!(outcome.is_none());
+    assert_eq!(sent, ["10:abcd", "14:ef", "ping"], "which takes no room");
+    assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 99 }))));
+    let (mut errand, _, _) = appending(append(10, "abcdef"), 13, 64);
+    let conflict = errand.hear(Frame::Detached(Detached::Conflict), &mut Vec::new());
+    assert!(matches!(conflict, Ok(Some(Outcome::Conflict { next: 13 }))));
+}
+
+#[test]
+fn what_others_send_meanwhile_is_counted_along() {
+    let (mut errand, _, _) = appending(append(10, "abc"), 10, 64);
+    errand.hear(Frame::Input { next: 20, writers: 20 }, &mut Vec::new()).unwrap();
+    assert!(matches!(errand.hear(ack(13, 54, false), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 20 }))));
+}
+
+#[test]
+fn input_for_a_destination_that_is_gone_is_refused_whatever_room_there_is() {
+    for destination in [Destination::Reset, Destination::Refused] {
+        let (mut errand, _, _) = attached(append(0, "abc"), Accept { destination, ..accept() });
+        assert!(matches!(errand.hear(ack(0, 0, false), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 0 }))));
+    }
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! The server of sessions: real processes, real connections, and a client that speaks the protocol's frames.
+
+mod asked;
+mod client;
+mod comes_up;
+mod cuts;
+mod destination;
+mod destinations;
+mod ends;
+mod floods;
+mod golden;
+mod limits;
+mod place;
+mod races;
+mod secure;
+mod stops;
+mod strangers;
+mod telnet;
+
+/// Every trial of the server.
+pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
+    let all = [
+        asked::trials(),
+        comes_up::trials(),
+        cuts::trials(),
+        destinations::trials(),
+        ends::trials(),
+        floods::trials(),
+        golden::trials(),
+        limits::trials(),
+        races::trials(),
+        stops::trials(),
+        strangers::trials(),
+        telnet::trials(),
+    ];
+    all.into_iter().flatten().collect()
+}
