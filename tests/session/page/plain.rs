@@ -24,8 +24,19 @@ guests![NEEDS;
 fn opened(stage: &Stage) {
     stage.browser.scripts(false);
     stage.browser.open(&stage.url("/plain"));
-    stage.browser.click("[value=open]");
+    turn(stage, || stage.browser.click("[value=open]"));
     wait_output(stage, "welcome");
+}
+
+/// Does what leads to another page, and waits for that.
+#[track_caller]
+fn turn(stage: &Stage, act: impl FnOnce()) {
+    stage.browser.run("document.documentElement.dataset.old = 'yes'");
+    act();
+    stage.browser.until(
+        "there is another page",
+        "return document.readyState === 'complete' && document.documentElement.dataset.old === undefined",
+    );
 }
 
 /// Loads the page again until the output has this: nothing does that by itself.
@@ -36,7 +47,7 @@ fn wait_output(stage: &Stage, what: &str) {
         if output.contains(what) {
             return Ok(());
         }
-        stage.browser.click("nav a");
+        turn(stage, || stage.browser.click("nav a"));
         Err(output)
     });
 }
@@ -44,7 +55,7 @@ fn wait_output(stage: &Stage, what: &str) {
 fn send(stage: &Stage, line: &str) {
     stage.browser.click("#line");
     stage.browser.keys(line);
-    stage.browser.keys(key::ENTER);
+    turn(stage, || stage.browser.keys(key::ENTER));
 }
 
 fn a_session_is_used_without_scripts() {
@@ -55,15 +66,15 @@ fn a_session_is_used_without_scripts() {
     wait_output(&stage, "you said: a <b>line</b> & more");
     // It is found again.
     stage.browser.open(&stage.url("/plain"));
-    stage.browser.click("ul a");
+    turn(&stage, || stage.browser.click("ul a"));
     wait_output(&stage, "you said: a <b>line</b>");
     let address = stage.browser.url();
     assert!(!address.contains("sks_"), "{address}");
     // By itself, where that is wanted.
-    stage.browser.click("nav a:nth-child(2)");
+    turn(&stage, || stage.browser.click("nav a:nth-child(2)"));
     assert_eq!(stage.browser.text("nav a:nth-child(2)"), "Stop loading by itself");
-    stage.browser.click("nav a:nth-child(2)");
-    stage.browser.click("[value=end]");
+    turn(&stage, || stage.browser.click("nav a:nth-child(2)"));
+    turn(&stage, || stage.browser.click("[value=end]"));
     stage.browser.until("there is no session", "return document.querySelector('[value=open]') !== null");
     stage.expect_quiet_console();
 }
@@ -72,8 +83,8 @@ fn a_terminal_page_without_scripts_leads_to_the_plain_one() {
     let stage = Stage::new(destinations::lines());
     stage.browser.scripts(false);
     stage.browser.open(&stage.url("/"));
-    stage.browser.click("noscript a");
-    stage.browser.click("[value=open]");
+    turn(&stage, || stage.browser.click("noscript a"));
+    turn(&stage, || stage.browser.click("[value=open]"));
     wait_output(&stage, "welcome");
 }
 
@@ -121,7 +132,7 @@ fn what_is_typed_at_a_password_is_hidden() {
     wait_output(&stage, "it has 6 letters");
     assert_eq!(kind(&stage), "text");
     assert!(!stage.browser.text("#output").contains("hunter"));
-    stage.browser.click(".buttons a");
+    turn(&stage, || stage.browser.click(".buttons a"));
     assert_eq!((kind(&stage).as_str(), stage.browser.text(".buttons a").as_str()), ("password", "Show what I type"));
 }
 
@@ -135,7 +146,7 @@ fn both_pages_share_a_session() {
     let terminal = stage.browser.tab();
     stage.browser.new_tab();
     stage.browser.open(&stage.url("/plain"));
-    stage.browser.click("ul a");
+    turn(&stage, || stage.browser.click("ul a"));
     wait_output(&stage, "you said: from the terminal");
     send(&stage, "from the form");
     wait_output(&stage, "you said: from the form");
