@@ -20,4 +20,6 @@ pub mod server;
 pub mod sessions;
 pub mod state;
 pub mod telnet;
+#[cfg(feature = "http")]
+pub mod web;
 pub mod written;

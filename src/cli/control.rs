@@ -126,6 +126,8 @@ impl Status {
             rows.push(match role(&status) {
                 Role::Forward => super::forward::row(&read(status)?),
                 Role::Session => super::session::row(&read(status)?),
+                #[cfg(feature = "http")]
+                Role::Web => super::session::web::row(&read(status)?),
                 Role::Supervise => row(&read(status)?),
             });
         }
@@ -233,6 +235,8 @@ fn words(command: &[OsString]) -> Result<Vec<String>, Failure> {
 enum Role {
     Forward,
     Session,
+    #[cfg(feature = "http")]
+    Web,
     Supervise,
 }
 
@@ -240,6 +244,8 @@ fn role(status: &Value) -> Role {
     match status["role"].as_str() {
         Some(forward::NAME) => Role::Forward,
         Some(session::server::ROLE) => Role::Session,
+        #[cfg(feature = "http")]
+        Some(session::web::ROLE) => Role::Web,
         _ => Role::Supervise,
     }
 }
@@ -248,6 +254,8 @@ fn in_words(status: Value) -> Result<String, Failure> {
     Ok(match role(&status) {
         Role::Forward => super::forward::describe(&read(status)?),
         Role::Session => super::session::describe(&read(status)?),
+        #[cfg(feature = "http")]
+        Role::Web => super::session::web::describe(&read(status)?),
         Role::Supervise => describe(&read(status)?),
     })
 }

@@ -5,6 +5,8 @@ mod client;
 mod server;
 mod status;
 mod upgrade;
+#[cfg(feature = "http")]
+pub(super) mod web;
 
 use super::{Common, Failure};
 use crate::reactor::Signals;
@@ -54,6 +56,9 @@ enum Command {
     Drain(ask::Drain),
     /// Let the installed program take over all sessions of a server; waits until it serves or has failed
     Upgrade(upgrade::Upgrade),
+    /// Serve sessions to browsers and scripts by HTTP, with a terminal page
+    #[cfg(feature = "http")]
+    Web(Box<web::Web>),
 }
 
 impl Session {
@@ -71,6 +76,8 @@ impl Session {
             Command::Detach(detach) => detach.run(&run_dir(signals)?),
             Command::Drain(drain) => drain.run(&run_dir(signals)?),
             Command::Upgrade(upgrade) => upgrade.run(&run_dir(signals)?),
+            #[cfg(feature = "http")]
+            Command::Web(web) => web.run(common, signals),
         }
     }
 }

@@ -54,6 +54,11 @@ impl ClientIdentity {
         Ok(Session::new(connection.map_err(SessionError::setup)?.into()))
     }
 
+    /// The same for loops of others, which make their own state of it, and the name that is checked. Reads no file.
+    pub fn config(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (self.loaded.current().config.clone(), self.name.clone())
+    }
+
     /// The end of our own certificate's time, if we have one.
     pub fn expires(&self) -> Option<Moment> {
         self.loaded.current().expires

@@ -49,6 +49,11 @@ impl ServerIdentity {
         Ok(Session::new(connection.map_err(SessionError::setup)?.into()))
     }
 
+    /// The same for loops of others, which make their own state of it. Reads no file.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.loaded.current().config.clone()
+    }
+
     /// The end of the certificate's time.
     pub fn expires(&self) -> Moment {
         self.loaded.current().expires

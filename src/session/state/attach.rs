@@ -24,11 +24,12 @@ impl Session {
         if self.stage == Stage::Gone {
             return Err(Refusal::Denied);
         }
+        // First whether there is a place: so it can be asked for without taking it, by a place in the output that there is not.
+        let role = self.role(now, mode)?;
         let start = match mode {
             Mode::Steal | Mode::Refuse | Mode::Observe => self.start(next)?,
             Mode::Input => self.output.next(),
         };
-        let role = self.role(now, mode)?;
         if role == Role::Client {
             if let Some(displaced) = self.client() {
                 self.left(now, displaced);

@@ -1,0 +1,184 @@
+//! The plain page: a session without scripts. The gateway shows the output as text, and a form posts the input. Pure.
+//!
+//! `GET /plain` is [`start`] and `GET /plain/ID` is [`session`]; their forms come back to where they were as a [`Form`], and
+//! the answer to that is a redirect (303) to [`Query::location`], so that loading the page again posts nothing again. A form
+//! is believed only if three things are right: the cookie, `Origin`, and the form's own [token], which is made of what only
+//! the cookie has. So another site can post nothing here, though forms have a simple content type.
+//!
+//! Input has its offset in the form: the same form posted twice is sent once. Two more headers belong to these documents
+//! than to others: [`PLAIN_POLICY`](super::page::PLAIN_POLICY) and
+//! [`PLAIN_REFERRER_POLICY`](super::page::PLAIN_REFERRER_POLICY).
+
+use crate::session::frame::{Command, Destination};
+
+pub mod form;
+pub mod text;
+pub mod token;
+
+pub use form::{Action, BadForm, Form, MAX_FORM, Query};
+
+/// Where the plain page is; a session's id follows as another part of the path.
+pub const PATH: &str = "/plain";
+
+/// How often a page that loads itself does so, in seconds.
+pub const REFRESH_SECONDS: u16 = 5;
+
+/// What is told of a form whose line is in the place of others.
+const CONFLICT: &str = "Others have typed meanwhile: your line was not sent. Here is what there is now.";
+
+/// What is to be shown of a session.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// Which: its id as text.
+    pub id: &'a str,
+    /// The output that there still is.
+    pub output: &'a [u8],
+    /// Where that begins in the stream. Beyond 0, something before it is gone.
+    pub base: u64,
+    /// Where the input goes on.
+    pub input_next: u64,
+    /// What the destination has said last about echo, and where in the output it said so.
+    pub echo: Option<Echo>,
+    /// What became of the destination.
+    pub destination: Destination,
+    /// How the page was asked for.
+    pub query: Query,
+    /// Something to be told once, as that a form was too old.
+    pub notice: Option<&'a str>,
+}
+
+/// The destination echoes or hides what is typed, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// Bytes of output before it.
+    pub offset: u64,
+    /// It does.
+    pub on: bool,
+}
+
+/// The page of somebody who is at no session. `ids`: the sessions that the browser has cookies of.
+pub fn start(token: &str, ids: &[&str], notice: Option<&str>) -> String {
+    let link = |id: &&str| {
+        let (location, id) = (text::escape(&Query::default().location(id, None)), text::escape(id));
+        format!("<li><a href=\"{location}\">Go on with session {}</a></li>", id.get(..8).unwrap_or(&id))
+    };
+    let links: String = ids.iter().map(link).collect();
+    let links = if links.is_empty() { links } else { format!("<ul>{links}</ul>") };
+    fill(
+        include_str!("page/plain_start.html"),
+        &[
+            ("version", super::page::version()),
+            ("notice", &notice_text(notice)),
+            ("sessions", &links),
+            ("token", &text::escape(token)),
+        ],
+    )
+}
+
+/// The page of a session.
+pub fn session(view: &View<'_>, token: &str) -> String {
+    let shown = text::shown(view.output);
+    let hidden = view.query.hidden.unwrap_or_else(|| asks_for_secret(view, &shown));
+    let refresh = if view.query.refresh { refresh_element(view) } else { String::new() };
+    let (refresh_label, refresh_link) = match view.query.refresh {
+        true => ("Stop loading by itself", Query { refresh: false, ..view.query }),
+        false => ("Load by itself", Query { refresh: true, ..view.query }),
+    };
+    let (typing_label, typing) = if hidden { ("Show what I type", false) } else { ("Hide what I type", true) };
+    let over = is_over(view.destination);
+    let address = |query: Query| text::escape(&Query { conflict: false, ..query }.location(view.id, None));
+    let conflict = view.query.conflict.then_some(CONFLICT);
+    fill(
+        include_str!("page/plain.html"),
+        &[
+            ("action", &text::escape(&format!("{PATH}/{}", view.id))),
+            ("version", super::page::version()),
+            ("refresh", &refresh),
+            ("notice", &notice_text(view.notice.or(conflict))),
+            ("status", words(view.destination)),
+            ("phase", if over { "ended" } else { "live" }),
+            ("gap", if view.base > 0 { "<p class=\"gap\">What came before is no longer kept.</p>" } else { "" }),
+            ("output", &text::escape(&shown)),
+            ("token", &text::escape(token)),
+            ("offset", &view.input_next.to_string()),
+            ("kept", &form::kept(&view.query)),
+            ("type", if hidden { "password" } else { "text" }),
+            ("disabled", if over { " disabled" } else { "" }),
+            ("reload", &address(view.query)),
+            ("refresh_label", refresh_label),
+            ("refresh_link", &address(refresh_link)),
+            ("typing_label", typing_label),
+            ("typing_link", &address(Query { hidden: Some(typing), ..view.query })),
+        ],
+    )
+}
+
+/// The input that a form means: what is typed, and Enter. CR LF is what telnet and lines alike understand.
+pub fn line(typed: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(typed.len() + 2);
+    bytes.extend_from_slice(typed.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// The command that a button stands for.
+pub fn command(action: Action) -> Option<Command> {
+    match action {
+        Action::Interrupt => Some(Command::Interrupt),
+        Action::Break => Some(Command::Break),
+        Action::AreYouThere => Some(Command::AreYouThere),
+        Action::Open | Action::Send | Action::End => None,
+    }
+}
+
+/// Whether what is typed next is likely to be a secret: the destination has begun to echo or hide within the last line, as
+/// those do that hide a password; or the last line asks for one.
+fn asks_for_secret(view: &View<'_>, shown: &str) -> bool {
+    let last = view.output.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+    let line_begins = view.base.saturating_add(last as u64);
+    let hides = view.echo.is_some_and(|echo| echo.on && echo.offset > 0 && echo.offset >= line_begins);
+    hides || text::is_prompt_for_secret(shown)
+}
+
+fn refresh_element(view: &View<'_>) -> String {
+    let again = text::escape(&Query { conflict: false, ..view.query }.location(view.id, None));
+    format!("<meta http-equiv=\"refresh\" content=\"{REFRESH_SECONDS}; url={again}\">")
+}
+
+fn notice_text(notice: Option<&str>) -> String {
+    notice.map_or_else(String::new, |notice| format!("<p class=\"notice\" role=\"alert\">{}</p>", text::escape(notice)))
+}
+
+fn is_over(destination: Destination) -> bool {
+    !matches!(destination, Destination::Connecting | Destination::Open)
+}
+
+/// The same words as on the terminal page.
+fn words(destination: Destination) -> &'static str {
+    match destination {
+        Destination::Connecting => "Connecting",
+        Destination::Open => "Live",
+        Destination::Eof => "Ended: the destination has closed the connection",
+        Destination::Reset => "Ended: the connection to the destination broke",
+        Destination::Refused => "Ended: the destination refused the connection or cannot be reached",
+        Destination::Timeout => "Ended: the destination did not answer in time",
+        Destination::Unresolved => "Ended: the destination's name is not known",
+    }
+}
+
+/// Puts each value in its place, `{{name}}`, in one pass: what looks like a place in a value stays text.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut rest = template;
+    let mut filled = String::with_capacity(template.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>());
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        filled.push_str(before);
+        filled.push_str(values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value));
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+mod tests;

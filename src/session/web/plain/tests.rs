@@ -1,0 +1,225 @@
+use super::*;
+
+fn view(output: &[u8]) -> View<'_> {
+    View {
+        id: "1d1d",
+        output,
+        base: 0,
+        input_next: 7,
+        echo: None,
+        destination: Destination::Open,
+        query: Query::default(),
+        notice: None,
+    }
+}
+
+fn shows_password_field(view: &View<'_>) -> bool {
+    let page = session(view, "t");
+    assert_eq!(page.matches("<input type=\"text\"").count() + page.matches("<input type=\"password\"").count(), 1);
+    page.contains("<input type=\"password\"")
+}
+
+#[test]
+fn output_is_text_whatever_it_says() {
+    let hostile = b"</pre><script>alert(1)</script>\"'&{{token}}\x1b]0;title\x07";
+    let page = session(&view(hostile), "f00d");
+    assert!(
+        page.contains("&lt;/pre&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;{{token}}</pre>"),
+        "{page}"
+    );
+    assert!(!page.contains("<script"), "{page}");
+    assert_eq!(page.matches("f00d").count(), 1, "{page}");
+}
+
+#[test]
+fn the_form_has_the_token_and_where_its_line_belongs() {
+    let page = session(&view(b""), "f00d");
+    assert!(page.contains("name=\"token\" value=\"f00d\""), "{page}");
+    assert!(page.contains("name=\"offset\" value=\"7\""), "{page}");
+    assert!(start("f00d", &[], None).contains("name=\"token\" value=\"f00d\""));
+}
+
+#[test]
+fn the_sessions_of_a_browser_are_found_again() {
+    assert!(!start("t", &[], None).contains("<li>"));
+    let id = "1d".repeat(16);
+    let page = start("t", &[&id, "<"], None);
+    assert!(page.contains(&format!("<a href=\"/plain/{id}#end\">Go on with session 1d1d1d1d</a>")), "{page}");
+    assert!(page.contains("session &lt;</a>"), "{page}");
+}
+
+#[test]
+fn a_notice_is_told_as_text() {
+    for page in [start("t", &[], Some("a <b>")), session(&View { notice: Some("a <b>"), ..view(b"") }, "t")] {
+        assert!(page.contains("role=\"alert\">a &lt;b&gt;</p>"), "{page}");
+    }
+}
+
+#[test]
+fn a_line_that_was_not_sent_is_told_once() {
+    let told = View { query: Query { conflict: true, refresh: true, ..Query::default() }, ..view(b"") };
+    let page = session(&told, "t");
+    assert!(page.contains("your line was not sent"), "{page}");
+    assert!(!page.contains("told="), "the next page does not tell it: {page}");
+    assert!(!session(&view(b""), "t").contains("not sent"));
+}
+
+#[test]
+fn what_is_typed_is_hidden_where_a_password_is_asked_for() {
+    for asked in ["host login: joe\r\nPassword: ", "Enter passphrase for key 'x': ", "PIN?", "Old PASSWORD:\x1b[0m "] {
+        assert!(shows_password_field(&view(asked.as_bytes())), "{asked}");
+    }
+    for other in ["login: ", "$ ", "Password: \r\nLogin incorrect\r\nlogin: ", "opinion: ", "the password is wrong", ""]
+    {
+        assert!(!shows_password_field(&view(other.as_bytes())), "{other}");
+    }
+}
+
+#[test]
+fn what_is_typed_is_hidden_where_echo_begins_within_the_line() {
+    let output = b"Welcome\r\nWho? joe\r\nAnd? ";
+    let at = |offset, on| View { echo: Some(Echo { offset, on }), ..view(output) };
+    assert!(shows_password_field(&at(25, true)));
+    assert!(shows_password_field(&at(19, true)), "where the line begins");
+    assert!(!shows_password_field(&at(25, false)), "it echoes no more");
+    assert!(!shows_password_field(&at(18, true)), "a line before");
+    // A login echoes from the beginning on; so does a shell.
+    assert!(!shows_password_field(&View { output: b"login: ", ..at(0, true) }));
+    assert!(shows_password_field(&View { base: 1000, ..at(1025, true) }));
+    assert!(!shows_password_field(&View { base: 1000, ..at(1018, true) }));
+}
+
+#[test]
+fn the_user_decides_what_is_hidden() {
+    let with = |hidden| Query { hidden, ..Query::default() };
+    assert!(shows_password_field(&View { query: with(Some(true)), ..view(b"$ ") }));
+    assert!(!shows_password_field(&View { query: with(Some(false)), ..view(b"Password: ") }));
+    let page = session(&View { query: with(Some(true)), ..view(b"") }, "t");
+    assert!(page.contains("name=\"typing\" value=\"hidden\""), "kept when the form is posted: {page}");
+    assert!(page.contains("href=\"/plain/1d1d?typing=shown#end\">Show what I type"), "{page}");
+}
+
+#[test]
+fn a_page_loads_itself_only_if_asked_to() {
+    assert!(!session(&view(b""), "t").contains("http-equiv"));
+    let asked =
+        View { query: Query { refresh: true, hidden: Some(false), after: Some(9), conflict: true }, ..view(b"") };
+    let page = session(&asked, "t");
+    assert!(
+        page.contains("http-equiv=\"refresh\" content=\"5; url=/plain/1d1d?refresh=on&amp;typing=shown#end\""),
+        "{page}"
+    );
+    assert!(page.contains("href=\"/plain/1d1d?typing=shown#end\">Stop loading by itself"), "{page}");
+}
+
+#[test]
+fn a_session_that_is_over_takes_nothing() {
+    for (destination, phase) in
+        [(Destination::Open, "live"), (Destination::Eof, "ended"), (Destination::Refused, "ended")]
+    {
+        let page = session(&View { destination, ..view(b"bye") }, "t");
+        assert!(page.contains(&format!("data-phase=\"{phase}\"")), "{page}");
+        assert_eq!(page.matches(" disabled").count(), if phase == "live" { 0 } else { 5 }, "{page}");
+    }
+}
+
+#[test]
+fn what_is_no_longer_kept_is_told() {
+    assert!(session(&View { base: 1, ..view(b"") }, "t").contains("no longer kept"));
+    assert!(!session(&view(b""), "t").contains("no longer kept"));
+}
+
+#[test]
+fn text_is_what_a_terminal_shows() {
+    let known: [(&[u8], &str); 16] = [
+        (b"one\r\ntwo", "one\ntwo"),
+        (b"one\ntwo", "one\ntwo"),
+        (b"\x1b[1;31mred\x1b[0m", "red"),
+        (b"10%\r100%", "100%"),
+        (b"abc\rX", "Xbc"),
+        (b"abd\x08c", "abc"),
+        (b"abc\x08 \x08d", "abd"),
+        (b"a\tb", "a       b"),
+        (b"junk\r\x1b[Kline", "line"),
+        (b"old\r\n\x1b[2J\x1b[Hnew", "new"),
+        (b"\x1b]0;title\x07a\x1b]2;t\x1b\\b\x1bP1$r\x1b\\c", "abc"),
+        (b"\x1b(Ba\x1b=b", "ab"),
+        (b"\x07\x00a\x7f", "a"),
+        ("h\u{e9}\u{202e}x\u{2066}".as_bytes(), "h\u{e9}x"),
+        (b"\xffa", "\u{fffd}a"),
+        (b"abcdef\x1b[3Dxy\x1b[P", "abcxy"),
+    ];
+    for (output, expected) in known {
+        assert_eq!(text::shown(output), expected, "{}", output.escape_ascii());
+    }
+}
+
+#[test]
+fn text_is_bounded_and_a_broken_command_ends() {
+    let lines = text::shown(&b"x\n".repeat(5000));
+    assert_eq!(lines.lines().count(), 1000);
+    assert_eq!(text::shown(&b"y".repeat(100_000)).len(), 4096);
+    assert_eq!(text::shown(b"\x1b[12"), "");
+    assert_eq!(text::shown(b"\x1b[99999999999999999999Cz").chars().count(), 2);
+    assert_eq!(text::shown(b"\x1b[9999Cz").chars().count(), 4096);
+    let endless = [b"\x1b]0;".to_vec(), vec![b'a'; 5000], b"seen".to_vec()].concat();
+    assert!(text::shown(&endless).ends_with("seen"));
+}
+
+#[test]
+fn a_form_is_read() {
+    let form = Form::parse(b"do=send&token=f00d&offset=12&line=a+b%26%3d%C3%A9%0d&refresh=on&typing=hidden").unwrap();
+    assert_eq!((form.action, form.token.as_str(), form.offset), (Action::Send, "f00d", 12));
+    assert_eq!(form.line.as_str(), "a b&=\u{e9}\r");
+    assert_eq!(form.query, Query { refresh: true, hidden: Some(true), ..Query::default() });
+    let form = Form::parse(b"token=f00d&do=interrupt").unwrap();
+    assert_eq!((form.action, command(form.action)), (Action::Interrupt, Some(Command::Interrupt)));
+    assert_eq!(line("ls"), b"ls\r\n");
+}
+
+#[test]
+fn what_is_no_form_of_ours_is_refused() {
+    let long = [b"do=send&token=t&offset=0&line=".to_vec(), vec![b'a'; MAX_FORM]].concat();
+    let refused: [(&[u8], BadForm); 11] = [
+        (b"", BadForm::Field("do")),
+        (b"do=dance&token=t", BadForm::Field("do")),
+        (b"do=open", BadForm::Field("token")),
+        (b"do=send&token=t&offset=0", BadForm::Field("line")),
+        (b"do=send&token=t&line=a", BadForm::Field("offset")),
+        (b"do=send&token=t&line=a&offset=-1", BadForm::Field("offset")),
+        (b"do=open&do=end&token=t", BadForm::Field("do")),
+        (b"do=open&token=%f", BadForm::Encoding),
+        (b"do=open&token=%zz", BadForm::Encoding),
+        (b"do=open&token=%ff", BadForm::Encoding),
+        (&long, BadForm::TooLong),
+    ];
+    for (body, expected) in refused {
+        assert_eq!(Form::parse(body).map(|_| ()).unwrap_err(), expected, "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn an_address_says_what_it_was_made_of() {
+    for query in [
+        Query::default(),
+        Query { refresh: true, hidden: None, after: Some(3), conflict: false },
+        Query { refresh: false, hidden: Some(true), after: None, conflict: true },
+    ] {
+        let location = query.location("1d1d", query.after);
+        let said = location.trim_start_matches("/plain/1d1d").trim_end_matches("#end").trim_start_matches('?');
+        assert_eq!(Query::parse(said), query, "{location}");
+    }
+    assert_eq!(Query::parse("x&refresh=maybe&typing=&after=-1&after"), Query::default());
+}
+
+#[test]
+fn a_token_is_good_for_its_cookie_alone() {
+    let token = token::make(b"sks_one");
+    assert_eq!(token.len(), 64);
+    assert!(token::is_right(b"sks_one", &token));
+    assert!(!token::is_right(b"sks_two", &token));
+    assert!(!token.contains("sks_one"));
+    for wrong in ["", &token[1..], &token.replace(|_| true, "0"), &format!("{token}0"), &"z".repeat(64)] {
+        assert!(!token::is_right(b"sks_one", wrong), "{wrong}");
+    }
+}

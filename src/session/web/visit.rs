@@ -1,0 +1,173 @@
+//! Doing an [errand](super::errand), and making a session: a connection to the server that lives as long as that takes.
+
+use super::errand::{Errand, Outcome, Task};
+use super::glance::Glance;
+use super::handshake::{Attached, Handshake, Pair, Step, Want};
+use super::upstream::{Server, Upstream, UpstreamError};
+use crate::session::credential::{Nonce, random};
+use crate::session::frame::{Frame, Mode, Refusal, encode_preface};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long all of it may take: a denial takes eight seconds.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// So often others may be faster.
+const TRIES: usize = 8;
+/// No output comes so far.
+const NOWHERE: u64 = u64::MAX - 1;
+
+/// Does it. Where others were faster it is tried again.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn run(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<Outcome, UpstreamError> {
+    let all = async {
+        let mut outcome = once(server, pair, task.clone()).await?;
+        for _ in 1..TRIES {
+            if !matches!(outcome, Outcome::Overtaken) {
+                break;
+            }
+            outcome = once(server, pair, task.clone()).await?;
+        }
+        Ok(outcome)
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap_or(Err(UpstreamError::Silent))
+}
+
+async fn once(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<Outcome, UpstreamError> {
+    let mut upstream = Arc::clone(server).open().await?;
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Input, next: 0 };
+    let handshake = Handshake::new(want, Nonce(random()?));
+    let mut errand = Errand::new(task, handshake, &mut upstream.bytes.out);
+    loop {
+        let received = upstream.turn().await;
+        let length = match (received, errand.lost()) {
+            (Err(UpstreamError::Lost { .. }), Some(outcome)) => return Ok(outcome),
+            (received, _) => received?,
+        };
+        let mut outcome = None;
+        upstream.frames(length, |frame, out| {
+            if outcome.is_none() {
+                outcome = errand.hear(frame, out)?;
+            }
+            Ok(errand.is_proved())
+        })?;
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
+        }
+    }
+}
+
+/// A session that was made, and that the server drops unless it is [confirmed](Made::confirm).
+pub struct Made {
+    /// What the server says of it.
+    pub attached: Box<Attached>,
+    upstream: Upstream,
+}
+
+/// Makes a session; `ttl` seconds as NEW has them.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn make(server: &Arc<Server>, ttl: u32) -> Result<Result<Made, Refusal>, UpstreamError> {
+    Ok(match come(server, Want::New { ttl }).await? {
+        (upstream, Ok(attached)) => Ok(Made { attached, upstream }),
+        (_, Err(refusal)) => Err(refusal),
+    })
+}
+
+/// Comes to a session, or does not.
+async fn come(server: &Arc<Server>, want: Want) -> Result<(Upstream, Result<Box<Attached>, Refusal>), UpstreamError> {
+    let all = async {
+        let mut upstream = Arc::clone(server).open().await?;
+        let mut handshake = Handshake::new(want, Nonce(random()?));
+        encode_preface(&mut upstream.bytes.out);
+        loop {
+            let length = upstream.turn().await?;
+            let mut step = Step::Wait;
+            upstream.frames(length, |frame, out| {
+                if matches!(step, Step::Wait) {
+                    step = handshake.hear(frame, out)?;
+                }
+                Ok(matches!(step, Step::Attached(_)))
+            })?;
+            match step {
+                Step::Wait => {}
+                Step::Attached(attached) => return Ok((upstream, Ok(attached))),
+                Step::Refused(refusal) => return Ok((upstream, Err(refusal))),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap_or(Err(UpstreamError::Silent))
+}
+
+impl Made {
+    /// The secret is on its way to whoever asked: the session is to stay.
+    ///
+    /// # Errors
+    /// The server cannot be told.
+    pub async fn confirm(mut self) -> Result<(), UpstreamError> {
+        if let Some((_, mac)) = &self.attached.new {
+            Frame::Confirm(*mac).encode(&mut self.upstream.bytes.out);
+        }
+        tokio::time::timeout(PATIENCE, self.upstream.bytes.flush()).await.unwrap_or(Err(UpstreamError::Silent))
+    }
+}
+
+/// Whether the session has a client. It is asked for as a client that yields to another one, and that wants output which
+/// there cannot be: so it never becomes one.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn is_attached(server: &Arc<Server>, pair: &Arc<Pair>) -> Result<bool, UpstreamError> {
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Refuse, next: NOWHERE };
+    let (_, came) = come(server, want).await?;
+    Ok(matches!(came, Err(Refusal::InUse { .. })))
+}
+
+/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn glance(
+    server: &Arc<Server>,
+    pair: &Arc<Pair>,
+    glance: &mut Glance,
+    patience: Duration,
+) -> Result<Result<(), Refusal>, UpstreamError> {
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.base };
+    let mut upstream = Arc::clone(server).open().await?;
+    let mut handshake = Handshake::new(want, Nonce(random()?));
+    let (mut came, mut refused) = (false, None);
+    encode_preface(&mut upstream.bytes.out);
+    while refused.is_none() && !(came && glance.is_whole()) {
+        let limit = if came { patience } else { PATIENCE };
+        let length = match tokio::time::timeout(limit, upstream.turn()).await {
+            Err(_) if came => break,
+            Err(_) => return Err(UpstreamError::Silent),
+            Ok(length) => length?,
+        };
+        upstream.frames(length, |frame, out| {
+            if came {
+                glance.hear(&frame);
+            } else {
+                match handshake.hear(frame, out)? {
+                    Step::Wait => {}
+                    Step::Attached(_) => came = true,
+                    Step::Refused(refusal) => refused = Some(refusal),
+                }
+            }
+            Ok(came)
+        })?;
+    }
+    Ok(refused.map_or(Ok(()), Err))
+}
+
+/// Acknowledges output, unless the session has a client, whose business that is.
+///
+/// # Errors
+/// The server cannot be reached, or is not understood.
+pub async fn acknowledge(server: &Arc<Server>, pair: &Arc<Pair>, next: u64) -> Result<(), UpstreamError> {
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Refuse, next };
+    come(server, want).await.map(drop)
+}

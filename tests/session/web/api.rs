@@ -1,0 +1,313 @@
+//! Every request that there is, with its answers.
+
+use super::stage::{Stage, read};
+use crate::harness::{eventually, trials};
+use serde_json::json;
+use std::io::{Read, Write};
+
+trials![
+    a_session_is_made_used_and_ended,
+    a_secret_is_needed_and_a_wrong_one_looks_like_no_session,
+    input_that_comes_twice_counts_once_and_a_gap_is_told,
+    input_that_does_not_fit_is_told_how_much_did,
+    what_is_malformed_is_refused,
+    a_session_that_nobody_was_told_of_is_dropped,
+    every_answer_has_the_headers_that_protect_it,
+    no_secret_is_in_the_log_or_the_command_line,
+    a_server_that_is_gone_is_told_and_found_again,
+    a_destination_that_refuses_is_told,
+];
+
+fn a_session_is_made_used_and_ended() {
+    let stage = Stage::new();
+    assert_eq!(stage.ask("GET", "/healthz", &[], b"").status, 200);
+    let before = stage.census();
+    let made = stage.ask("POST", "/v1/sessions", &[("Content-Type", "application/json")], br#"{"ttl_seconds":60}"#);
+    assert_eq!(made.status, 201);
+    let said = made.json();
+    assert_eq!((said["offset"].as_u64(), said["expires_seconds"].as_u64()), (Some(0), Some(60)));
+    assert!(said["secret"].as_str().unwrap().starts_with("sks_") && made.header("set-cookie").is_none());
+    stage.destination.accept();
+    let (session, mut destination) = stage.open();
+    let state = stage.get(&session, "").json();
+    let expected = json!({
+        "id": session.id, "state": "detached", "destination": "open", "output": { "base": 0, "next": 0 },
+        "input": { "next": 0 }, "fin": false, "input_fin": false, "expires_seconds": 3600,
+    });
+    assert_eq!(state, expected);
+    destination.write_all(b"hello").unwrap();
+    assert_eq!(stage.get(&session, "/output?from=0&wait=20").expect_output(0), b"hello");
+    assert_eq!(stage.get(&session, "").json()["state"], "attached", "a reader has polled");
+    assert_eq!(stage.input(&session, 0, b"abc").json(), json!({ "next": 3 }));
+    assert_eq!(read(&mut destination, 3), b"abc");
+    let size = stage.post(&session, "/resize", &[("Content-Type", "application/json")], br#"{"columns":80,"rows":24}"#);
+    assert_eq!((size.status, size.body.len()), (204, 0));
+    assert_eq!(stage.post(&session, "/fin", &[], b"").status, 204);
+    assert_eq!(destination.read(&mut [0]).unwrap(), 0, "the input has ended");
+    assert_eq!(stage.post(&session, "/fin", &[], b"").status, 204, "and may be ended again");
+    stage.input(&session, 3, b"more").expect_error(409, "ended");
+    drop(destination);
+    let last = stage.get(&session, "/output?from=5&wait=20");
+    assert_eq!((last.header("stream-fin"), last.header("stream-next-offset")), (Some("true"), Some("5")));
+    let state = stage.get(&session, "").json();
+    assert_eq!((&state["state"], &state["destination"], &state["fin"]), (&json!("ended"), &json!("eof"), &json!(true)));
+    let ended = stage.ask("DELETE", &session.path(""), &[session.header()], b"");
+    assert_eq!((ended.status, ended.body.len()), (204, 0));
+    stage.get(&session, "").expect_error(404, "not_found");
+    assert_eq!(stage.census(), before);
+}
+
+fn a_secret_is_needed_and_a_wrong_one_looks_like_no_session() {
+    let stage = Stage::new();
+    let (session, _destination) = stage.open();
+    for (method, rest) in [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/output?from=0"),
+        ("POST", "/input"),
+        ("GET", "/events"),
+        ("GET", "/ws"),
+        ("POST", "/fin"),
+        ("POST", "/resize"),
+    ] {
+        let answer = stage.ask(method, &session.path(rest), &[], b"");
+        answer.expect_error(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+    let wrong = ("Authorization", "Bearer sks_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8");
+    let unknown = "/v1/sessions/00000000000000000000000000000000";
+    for rest in ["", "/output?from=0", "/events"] {
+        let known = stage.ask("GET", &session.path(rest), &[wrong], b"");
+        let other = stage.ask("GET", &format!("{unknown}{rest}"), &[session.header()], b"");
+        known.expect_error(404, "not_found");
+        assert_eq!(known.body, other.body, "{rest}");
+    }
+    for malformed in [format!("/v1/sessions/{}", session.id.to_uppercase()), "/v1/sessions/7".into()] {
+        let answer = stage.ask("GET", &malformed, &[session.header()], b"");
+        assert!(session.id.to_uppercase() == session.id || answer.status == 404, "{answer:?}");
+    }
+    let other = stage.ask("GET", &session.path(""), &[("Authorization", "Bearer nonsense")], b"");
+    other.expect_error(404, "not_found");
+    stage.ask("GET", &session.path(""), &[("Authorization", "Basic abc")], b"").expect_error(401, "unauthorized");
+    // One who reads by the right secret is not disturbed by a wrong one, and does not help it.
+    let mut reader = stage.client();
+    reader.send("GET", &session.path("/output?from=0&wait=50"), &[session.header()], b"");
+    eventually("it reads", || stage.web().status()["readers"] == 1);
+    stage.ask("GET", &session.path("/output?from=0"), &[wrong], b"").expect_error(404, "not_found");
+    assert_eq!(stage.web().status()["readers"], 1);
+}
+
+fn input_that_comes_twice_counts_once_and_a_gap_is_told() {
+    let stage = Stage::new();
+    let (session, mut destination) = stage.open();
+    for _ in 0..2 {
+        assert_eq!(stage.input(&session, 0, b"abc").json(), json!({ "next": 3 }));
+    }
+    assert_eq!(stage.input(&session, 1, b"bcde").json(), json!({ "next": 5 }));
+    let gap = stage.input(&session, 6, b"x").expect_error(409, "gap");
+    assert_eq!(gap["next"], 5);
+    assert_eq!(stage.input(&session, 5, b".").json(), json!({ "next": 6 }));
+    let conflict = stage.input(&session, 2, b"other").expect_error(409, "conflict");
+    assert_eq!(conflict["next"], 6);
+    assert_eq!(read(&mut destination, 6), b"abcde.");
+    // By one connection as well as by many.
+    let mut client = stage.client();
+    for at in 6..16_u64 {
+        let offset = at.to_string();
+        let headers = [session.header(), ("Content-Type", "application/octet-stream"), ("Stream-Offset", &offset)];
+        assert_eq!(client.ask("POST", &session.path("/input"), &headers, b"x").json(), json!({ "next": at + 1 }));
+    }
+    assert_eq!(read(&mut destination, 10), b"xxxxxxxxxx");
+}
+
+fn input_that_does_not_fit_is_told_how_much_did() {
+    let stage = Stage::new();
+    let (session, mut destination) = stage.open();
+    let block = vec![7; 1024 * 1024];
+    let mut next = 0;
+    let full = loop {
+        let answer = stage.input(&session, next, &block);
+        if answer.status != 200 {
+            break answer;
+        }
+        let said = answer.json()["next"].as_u64().unwrap();
+        assert!(said > next, "what is answered with 200 has taken something");
+        next = said;
+    };
+    assert_eq!(full.expect_error(503, "full")["next"], next);
+    assert!(full.number("retry-after") > 0);
+    let mut all = read(&mut destination, next as usize);
+    eventually("there is room again", || {
+        let answer = stage.input(&session, next, b"the end");
+        if answer.status == 503 { false } else { answer.json()["next"] == next + 7 }
+    });
+    all.extend(read(&mut destination, 7));
+    assert!(all.ends_with(b"\x07the end") && all.len() as u64 == next + 7);
+    let too_much = stage.input(&session, next + 7, &vec![0; 1024 * 1024 + 1]);
+    too_much.expect_error(413, "too_large");
+}
+
+fn what_is_malformed_is_refused() {
+    let stage = Stage::new();
+    let (session, _destination) = stage.open();
+    for rest in [
+        "/output",
+        "/output?from=",
+        "/output?from=-1",
+        "/output?from=x",
+        "/output?from=0&from=0",
+        "/output?from=0&wait=56",
+        "/output?from=0&wait=-1",
+        "/output?from=0&wait=",
+        "/output?from=18446744073709551615",
+        "/events?from=x",
+    ] {
+        stage.get(&session, rest).expect_error(400, "bad_request");
+    }
+    stage
+        .ask("GET", &session.path("/events"), &[session.header(), ("Last-Event-ID", "x")], b"")
+        .expect_error(400, "bad_request");
+    let octets = ("Content-Type", "application/octet-stream");
+    stage.post(&session, "/input", &[octets], b"x").expect_error(400, "bad_request");
+    stage.post(&session, "/input", &[octets, ("Stream-Offset", "-1")], b"x").expect_error(400, "bad_request");
+    stage
+        .post(&session, "/input", &[octets, ("Stream-Offset", "0"), ("Stream-Offset", "0")], b"x")
+        .expect_error(400, "bad_request");
+    let json = ("Content-Type", "application/json");
+    for size in ["{}", "7", "", r#"{"columns":0,"rows":1}"#, r#"{"columns":80}"#, r#"{"columns":65536,"rows":1}"#, "{"]
+    {
+        stage.post(&session, "/resize", &[json], size.as_bytes()).expect_error(400, "bad_request");
+    }
+    stage.post(&session, "/resize", &[octets], b"{}").expect_error(415, "content_type");
+    stage.ask("POST", "/v1/sessions", &[], b"{}").expect_error(415, "content_type");
+    for ttl in [r#"{"ttl_seconds":0}"#, r#"{"ttl_seconds":-1}"#, r#"{"ttl_seconds":"1h"}"#, "[]"] {
+        stage.ask("POST", "/v1/sessions", &[json], ttl.as_bytes()).expect_error(400, "bad_request");
+    }
+    for (method, path, allowed) in [
+        ("PUT", session.path(""), "GET, DELETE"),
+        ("GET", session.path("/input"), "POST"),
+        ("POST", session.path("/output"), "GET"),
+        ("GET", "/v1/sessions".into(), "POST"),
+        ("POST", "/".into(), "GET, HEAD"),
+        ("OPTIONS", session.path("/fin"), "POST"),
+    ] {
+        let answer = stage.ask(method, &path, &[session.header()], b"");
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{method} {path}");
+    }
+    let mut client = stage.client();
+    client.send("HEAD", &session.path("/output?from=0"), &[session.header()], b"");
+    assert_eq!(client.head().status, 405, "nobody reads without looking");
+    for path in ["/nothing", "/v1", "/v1/sessions/", &session.path("/nothing"), "/page/", "//"] {
+        stage.ask("GET", path, &[], b"").expect_error(404, "not_found");
+    }
+}
+
+fn a_session_that_nobody_was_told_of_is_dropped() {
+    let stage = Stage::new();
+    // Whoever asks leaves at once: whether the answer was on its way by then, the session is kept or dropped, and either
+    // way nothing of it stays here.
+    for _ in 0..20 {
+        let mut client = stage.client();
+        client.send("POST", "/v1/sessions", &[("Content-Type", "application/json")], b"{}");
+    }
+    stage.wait_connections(0);
+    let _ = stage.census();
+}
+
+fn every_answer_has_the_headers_that_protect_it() {
+    let stage = Stage::new();
+    let (session, _destination) = stage.open();
+    let answers = [
+        stage.ask("GET", "/", &[], b""),
+        stage.ask("GET", "/healthz", &[], b""),
+        stage.ask("GET", "/nothing", &[], b""),
+        stage.get(&session, ""),
+        stage.get(&session, "/output?from=0"),
+        stage.get(&session, "/output?from=9"),
+    ];
+    for answer in answers {
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("x-accel-buffering"), Some("no"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    }
+    let page = stage.ask("GET", "/", &[], b"");
+    let policy = page.header("content-security-policy").unwrap();
+    for part in ["script-src 'self'", "connect-src 'self'", "style-src 'self' 'unsafe-inline'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    let text = String::from_utf8(page.body).unwrap();
+    let script = text.split('"').find(|part| part.starts_with("/page/") && part.ends_with(".js")).unwrap().to_owned();
+    let file = stage.ask("GET", &script, &[], b"");
+    assert_eq!((file.status, file.header("content-type")), (200, Some("text/javascript; charset=utf-8")));
+    assert!(file.header("cache-control").unwrap().contains("immutable"));
+    let known = stage.ask("GET", &script, &[("If-None-Match", file.header("etag").unwrap())], b"");
+    assert_eq!((known.status, known.body.len()), (304, 0));
+}
+
+fn no_secret_is_in_the_log_or_the_command_line() {
+    let stage = Stage::new();
+    let (session, mut destination) = stage.open();
+    destination.write_all(b"x").unwrap();
+    stage.get(&session, "/output?from=0&wait=20");
+    stage.input(&session, 0, b"y");
+    stage.get(&session, "/output?from=77");
+    stage.ask("GET", &session.path("?secret=no"), &[("Authorization", "Bearer sks_wrong")], b"");
+    let log = stage.scene.read("web.log") + &stage.scene.read("server.log");
+    assert!(log.contains("/output") && !log.contains("sks_"), "{log}");
+    let command = std::fs::read(format!("/proc/{}/cmdline", stage.web().pid())).unwrap();
+    assert!(!String::from_utf8_lossy(&command).contains("sks_"));
+}
+
+fn a_server_that_is_gone_is_told_and_found_again() {
+    let mut stage = Stage::new();
+    let (session, _destination) = stage.open();
+    let waiting = {
+        let mut client = stage.client();
+        client.send("GET", &session.path("/output?from=0&wait=50"), &[session.header()], b"");
+        client
+    };
+    eventually("it reads", || stage.web().status()["readers"] == 1);
+    let proxy = format!("--proxy=unix:{}", stage.scene.path("server.sessions").display());
+    let address = stage.destination.address.to_string();
+    let arguments = ["session", "server", "--telnet=off", &proxy, &address];
+    stage.server.signal(nix::sys::signal::Signal::SIGKILL);
+    let mut waiting = waiting;
+    assert_eq!(waiting.answer().status, 204, "a poll that was cut off got nothing");
+    let gone = stage.get(&session, "/output?from=0");
+    gone.expect_error(503, "unavailable");
+    assert!(gone.number("retry-after") > 0);
+    stage.ask("POST", "/v1/sessions", &[("Content-Type", "application/json")], b"{}").expect_error(503, "unavailable");
+    stage.server = super::stage::Daemon::start(&stage.scene, "server", &arguments);
+    stage.server.status();
+    stage.get(&session, "").expect_error(404, "not_found");
+    stage.session();
+}
+
+fn a_destination_that_refuses_is_told() {
+    let stage = Stage::new();
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let proxy = format!("--proxy=unix:{}", stage.scene.path("other.sessions").display());
+    let server = super::stage::Daemon::start(&stage.scene, "other", &["session", "server", &proxy, &nobody]);
+    server.status();
+    let gateway =
+        super::stage::Daemon::start(&stage.scene, "web2", &["session", "web", &proxy, "--listen=127.0.0.1:0"]);
+    let address = super::stage::address(&gateway);
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        super::http::Client::connect(address).ask(method, path, headers, b"{}")
+    };
+    let said = ask("POST", "/v1/sessions", &[("Content-Type", "application/json")]).json();
+    let bearer = format!("Bearer {}", said["secret"].as_str().unwrap());
+    let headers = [("Authorization", bearer.as_str()), ("Accept", "application/json")];
+    let path = format!("/v1/sessions/{}", said["id"].as_str().unwrap());
+    let read = ask("GET", &format!("{path}/output?from=0&wait=20"), &headers).json();
+    assert_eq!((&read["fin"], &read["destination"], &read["data"]), (&json!(true), &json!("refused"), &json!("")));
+    let state = ask("GET", &path, &headers).json();
+    assert_eq!((&state["state"], &state["destination"]), (&json!("failed"), &json!("refused")));
+}

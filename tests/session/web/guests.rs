@@ -1,0 +1,172 @@
+//! The gateway behind a real nginx, and the example with a real telnetd.
+
+use super::http::{Client, Events};
+use super::socket::Socket;
+use super::stage::{Session, Stage, pattern, read};
+use crate::harness::process::send;
+use crate::harness::{PATIENCE, Scene, until};
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use std::fs::File;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+/// Ignored, loudly, where what it needs is missing; in CI it is not, and fails.
+fn guest(name: &str, has: &str, body: fn()) -> Trial {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let found = Command::new("sh").args(["-c", has]).env("PATH", path).output();
+    let missing = !found.is_ok_and(|output| output.status.success());
+    if missing {
+        eprintln!("\n*** NOT TESTED: {name}, since this fails: {has} ***\n");
+    }
+    let trial = Trial::test(format!("session::web::guests::{name}"), move || {
+        body();
+        Ok(())
+    });
+    trial.with_ignored_flag(missing && std::env::var_os("CI").is_none())
+}
+
+pub(super) fn trials() -> Vec<Trial> {
+    let telnetd = "test -x /usr/sbin/telnetd && command -v python3 && [ \"$(id -u)\" = 0 ]";
+    vec![
+        guest("all_ways_lead_through_nginx", "command -v nginx", all_ways_lead_through_nginx),
+        guest("the_example_with_telnetd_runs", telnetd, the_example_with_telnetd_runs),
+    ]
+}
+
+/// A program that is ended with the trial.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        send(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+        self.0.wait().unwrap();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn wait_listening(address: SocketAddr) {
+    until("somebody listens", PATIENCE, || TcpStream::connect(address).map(drop).map_err(|error| error.to_string()));
+}
+
+/// nginx with the configuration that we deliver, but for the names of files and addresses.
+fn nginx(scene: &Arc<Scene>, at: SocketAddr, gateway: SocketAddr) -> Program {
+    let folder = scene.path("nginx");
+    std::fs::create_dir(&folder).unwrap();
+    let site = include_str!("../../../packaging/nginx/session-web.conf");
+    let lines = site.lines().filter(|line| !line.trim_start().starts_with("ssl_"));
+    let site = lines.collect::<Vec<_>>().join("\n");
+    for part in ["listen 443 ssl;", "server 127.0.0.1:8080;", "server_name term.example.com;"] {
+        assert!(site.contains(part), "{part}");
+    }
+    let site = site.replace("listen 443 ssl;", &format!("listen {at};"));
+    let site = site.replace("server 127.0.0.1:8080;", &format!("server {gateway};"));
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary: String = temporary.map(|name| format!("{name}_temp_path {0}/{name};\n", folder.display())).concat();
+    let text = format!(
+        "daemon off;\nuser root;\nworker_processes 1;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}\n{site}\n}}\n",
+        folder.display()
+    );
+    let file = scene.write("nginx.conf", &text);
+    let log = File::create(scene.path("nginx.log")).unwrap();
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-p").arg(&folder).arg("-c").arg(file);
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let program = Program(scene.mark(&mut command).spawn().unwrap());
+    wait_listening(at);
+    program
+}
+
+fn all_ways_lead_through_nginx() {
+    let at = free_address();
+    let mut stage = Stage::with(&[], &[&format!("--allow-host={at}")]);
+    let gateway = stage.address;
+    let _nginx = nginx(&stage.scene, at, gateway);
+    stage.address = at;
+    let (session, mut destination) = stage.open();
+    // A poll that waits is answered when something comes, and what was sent by a stream comes while it is open.
+    let mut poll = stage.client();
+    poll.send("GET", &session.path("/output?from=0&wait=50"), &[session.header()], b"");
+    until("it reads", PATIENCE, || {
+        let status = stage.web().status();
+        if status["readers"] == 1 { Ok(()) } else { Err(status.to_string()) }
+    });
+    destination.write_all(&pattern(0, 1000)).unwrap();
+    assert_eq!(poll.answer().expect_output(0), pattern(0, 1000));
+    let headers = [session.header(), ("Last-Event-ID", "1000")];
+    let mut events = Events::follow(stage.client(), &session.path("/events"), &headers).unwrap();
+    destination.write_all(&pattern(1000, 1000)).unwrap();
+    assert_eq!(events.output(2000), pattern(1000, 1000));
+    let mut socket = Socket::open(&stage, &session, &[]).unwrap();
+    socket.resume(&session, 2000);
+    assert_eq!(events.next().unwrap().name, "taken_over");
+    destination.write_all(&pattern(2000, 300_000)).unwrap();
+    assert!(socket.output(2000, 302_000) == pattern(2000, 300_000));
+    assert_eq!(stage.input(&session, 0, b"abc").status, 200);
+    assert_eq!(read(&mut destination, 3), b"abc");
+    // The page that is reached by the name of nginx is a page of ours.
+    let origin = format!("http://{at}");
+    let made = stage.ask("POST", "/v1/sessions", &[("Content-Type", "application/json"), ("Origin", &origin)], b"{}");
+    assert!(made.status == 201 && made.header("set-cookie").is_some(), "{made:?}");
+    // Another gateway in the place of the one that is killed.
+    stage.gateway.take().unwrap().end(Signal::SIGKILL);
+    stage.address = gateway;
+    stage.start_gateway(&[&format!("--allow-host={at}")]);
+    stage.address = at;
+    destination.write_all(&pattern(302_000, 1000)).unwrap();
+    let rest = until("nginx has found it again", PATIENCE, || {
+        let answer = stage.get(&session, "/output?from=302000&wait=20");
+        if answer.status == 200 { Ok(answer.body) } else { Err(format!("{answer:?}")) }
+    });
+    assert_eq!(rest, pattern(302_000, 1000));
+}
+
+fn the_example_with_telnetd_runs() {
+    let scene = Scene::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/http-to-telnet/run");
+    let [telnet, sessions, web] = [free_address(), free_address(), free_address()];
+    let log = File::create(scene.path("example.log")).unwrap();
+    let mut command = Command::new(script);
+    scene.mark(&mut command);
+    command.env("SOCKET_PROTECTOR", crate::harness::scene::binary());
+    for (name, address) in [("TELNET_PORT", telnet), ("SESSION_PORT", sessions), ("WEB_PORT", web)] {
+        command.env(name, address.port().to_string());
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let program = Program(command.spawn().unwrap());
+    wait_listening(sessions);
+    wait_listening(telnet);
+    until("the gateway serves", PATIENCE, || {
+        let status = scene.cli(&["status", "gateway", "--json"]);
+        if status.out.contains("\"serving\"") { Ok(()) } else { Err(status.out + &status.err) }
+    });
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        Client::connect(web).ask(method, path, headers, body)
+    };
+    let said = ask("POST", "/v1/sessions", &[("Content-Type", "application/json")], b"{}").json();
+    let session = Session {
+        id: said["id"].as_str().unwrap().to_owned(),
+        bearer: format!("Bearer {}", said["secret"].as_str().unwrap()),
+    };
+    let shown = |what: &str| {
+        until(&format!("the terminal shows {what}"), PATIENCE, || {
+            let text = ask("GET", &session.path("/output?from=oldest&wait=1"), &[session.header()], b"").body;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            if text.contains(what) { Ok(()) } else { Err(text) }
+        });
+    };
+    shown("login:");
+    scene.cli(&["reload", "gateway"]).expect(0);
+    let headers = [session.header(), ("Content-Type", "application/octet-stream"), ("Stream-Offset", "0")];
+    assert_eq!(ask("POST", &session.path("/input"), &headers, b"nobody-here\r\n").status, 200);
+    shown("Password:");
+    assert_eq!(ask("DELETE", &session.path(""), &[session.header()], b"").status, 204);
+    drop(program);
+}
