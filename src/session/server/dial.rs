@@ -83,6 +83,8 @@ impl Server {
         if stream.kind() == Kind::Tcp {
             // Without it a destination that has gone silently is noticed when something is sent to it.
             let _ = SockRef::from(&*stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+            // Telnet's DATA MARK is urgent, and a part of a command: without this it would be missing in its place.
+            let _ = SockRef::from(&*stream).set_out_of_band_inline(true);
         }
         let mut wire = Wire::of_told(stream);
         match self.identity.as_ref().map(|identity| identity.session()).transpose() {

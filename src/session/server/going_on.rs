@@ -116,5 +116,5 @@ fn milliseconds(time: Duration) -> u64 {
 
 /// As if its socket had just become ready.
 fn ready(key: Key) -> Event<Key> {
-    Event { key, readable: true, writable: true, closed: false, failed: false, due: false }
+    Event { key, readable: true, writable: true, closed: false, failed: false, urgent: false, due: false }
 }

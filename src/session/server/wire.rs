@@ -70,10 +70,8 @@ impl Wire {
     pub(super) fn read(&mut self, room: &mut [u8], cipher: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(session) = &mut self.tls else {
             return match self.stream.read(room) {
-                Ok(count) => {
-                    self.readable = count == room.len() || self.closed;
-                    Ok(Some(count))
-                }
+                // There may be more, however little this was: a read stops before an urgent byte.
+                Ok(count) => Ok(Some(count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // So the end is not here yet, whatever was told.
                     (self.readable, self.closed) = (false, false);

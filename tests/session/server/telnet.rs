@@ -4,10 +4,12 @@ use super::client::{Client, Said};
 use super::destination::Destination;
 use super::place::Place;
 use crate::harness::{PATIENCE, Scene, trials};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, send};
 use socket_protector::session::frame::{Command, Frame, Mode, event};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,6 +23,7 @@ trials![
     where_telnet_is_off_no_byte_is_touched,
     what_may_be_telnet_is_not_kept_for_ever,
     a_storm_of_questions_is_bounded,
+    urgent_data_is_read_in_its_place_like_all_other,
     a_login_by_a_real_telnetd_goes_on,
 ];
 
@@ -133,6 +136,24 @@ fn what_may_be_telnet_is_not_kept_for_ever() {
     drop(there);
     client.until("the end", |said| *said == Said::Fin(10));
     assert_eq!(client.output[9], 0xff);
+}
+
+/// As a telnetd says that it has thrown away what it was to say: the mark is a command whose second byte is urgent. A read
+/// stops before it, and no event tells of what is behind it.
+fn urgent_data_is_read_in_its_place_like_all_other() {
+    let (destination, streams) = puppet();
+    let place = Place::to(&destination.endpoint());
+    let (mut client, _ticket) = Client::create(place.address);
+    let mut there = streams.recv_timeout(PATIENCE).unwrap();
+    there.write_all(&[WILL_ECHO, b"one, "].concat()).unwrap();
+    hears(&mut there, DO_ECHO);
+    client.expect("one, ");
+    place.signal(Signal::SIGSTOP);
+    there.write_all(b"two, ").unwrap();
+    send(there.as_raw_fd(), b"\xff\xf2", MsgFlags::MSG_OOB).unwrap();
+    there.write_all(b"three").unwrap();
+    place.signal(Signal::SIGCONT);
+    client.expect("one, two, three");
 }
 
 fn a_storm_of_questions_is_bounded() {
