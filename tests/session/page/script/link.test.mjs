@@ -3,9 +3,13 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { OLDEST, PREFACE, Reader, encode, join } from '../../../../src/session/web/page/frames.js';
 import { Link } from '../../../../src/session/web/page/link.js';
 import { Session, WINDOW } from '../../../../src/session/web/page/session.js';
+
+// Older versions of node have it only here.
+globalThis.crypto ??= webcrypto;
 
 const ID = '1d'.repeat(16);
 const bytes = (string) => new TextEncoder().encode(string);
