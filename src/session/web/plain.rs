@@ -23,6 +23,9 @@ pub const PATH: &str = "/plain";
 /// How often a page that loads itself does so, in seconds.
 pub const REFRESH_SECONDS: u16 = 5;
 
+/// What is told of a form whose line is in the place of others.
+const CONFLICT: &str = "Others have typed meanwhile: your line was not sent. Here is what there is now.";
+
 /// What is to be shown of a session.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
@@ -83,14 +86,15 @@ pub fn session(view: &View<'_>, token: &str) -> String {
     };
     let (typing_label, typing) = if hidden { ("Show what I type", false) } else { ("Hide what I type", true) };
     let over = is_over(view.destination);
-    let address = |query: Query| text::escape(&query.location(view.id, None));
+    let address = |query: Query| text::escape(&Query { conflict: false, ..query }.location(view.id, None));
+    let conflict = view.query.conflict.then_some(CONFLICT);
     fill(
         include_str!("page/plain.html"),
         &[
             ("action", &text::escape(&format!("{PATH}/{}", view.id))),
             ("version", super::page::version()),
             ("refresh", &refresh),
-            ("notice", &notice_text(view.notice)),
+            ("notice", &notice_text(view.notice.or(conflict))),
             ("status", words(view.destination)),
             ("phase", if over { "ended" } else { "live" }),
             ("gap", if view.base > 0 { "<p class=\"gap\">What came before is no longer kept.</p>" } else { "" }),
@@ -137,7 +141,7 @@ fn asks_for_secret(view: &View<'_>, shown: &str) -> bool {
 }
 
 fn refresh_element(view: &View<'_>) -> String {
-    let again = text::escape(&view.query.location(view.id, None));
+    let again = text::escape(&Query { conflict: false, ..view.query }.location(view.id, None));
     format!("<meta http-equiv=\"refresh\" content=\"{REFRESH_SECONDS}; url={again}\">")
 }
 

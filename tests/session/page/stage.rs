@@ -1,12 +1,13 @@
 //! Everything between a destination and a browser: a session server, a gateway, and the browser with the page in it.
 
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::browser::Browser;
 use crate::harness::process::send;
@@ -22,9 +23,26 @@ pub(super) struct Stage {
     pub(super) browser: Browser,
     gateway: Option<Daemon>,
     server: Option<Daemon>,
-    gateway_address: SocketAddr,
-    server_address: SocketAddr,
+    gateway_place: Place,
+    server_place: Place,
     scene: Arc<Scene>,
+}
+
+/// An address that is ours, whether or not somebody listens there: a gateway that is started again has the same, or its
+/// page would be another's.
+struct Place {
+    address: SocketAddr,
+    _held: Socket,
+}
+
+impl Place {
+    /// Bound and not listening, the socket keeps others away, and not those who are told to listen just there.
+    fn new() -> Place {
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        held.set_reuse_address(true).unwrap();
+        held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        Place { address: held.local_addr().unwrap().as_socket().unwrap(), _held: held }
+    }
 }
 
 /// One of our programs in the foreground, with its log in the scene.
@@ -36,6 +54,15 @@ impl Daemon {
         let mut command = Command::new(binary());
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Daemon(scene.mark(&mut command).spawn().unwrap())
+    }
+
+    /// Waits until it listens there.
+    #[track_caller]
+    fn wait_listening(&mut self, address: SocketAddr) {
+        until("it listens", PATIENCE, || {
+            assert!(self.0.try_wait().unwrap().is_none(), "it has ended instead of listening at {address}");
+            TcpStream::connect(address).map(drop).map_err(|error| error.to_string())
+        });
     }
 
     fn end(mut self, signal: Signal) {
@@ -53,23 +80,24 @@ impl Stage {
     /// The same with options for the session server.
     pub(super) fn with(destination: SocketAddr, options: &[&str]) -> Stage {
         let scene = Scene::new();
-        let (server_address, gateway_address) = (free_address(), free_address());
-        let (proxy, destination) = (format!("--proxy={server_address}"), destination.to_string());
+        let (server_place, gateway_place) = (Place::new(), Place::new());
+        let (proxy, destination) = (format!("--proxy={}", server_place.address), destination.to_string());
         let arguments = [&["session", "server", &proxy], options, &[&destination]].concat();
-        let server = Daemon::start(&scene, "server", &arguments);
-        wait_listening(server_address);
+        let mut server = Daemon::start(&scene, "server", &arguments);
+        server.wait_listening(server_place.address);
         let browser = Browser::start(&scene);
-        let mut stage = Stage { browser, gateway: None, server: Some(server), gateway_address, server_address, scene };
+        let mut stage = Stage { browser, gateway: None, server: Some(server), gateway_place, server_place, scene };
         stage.start_gateway();
         stage
     }
 
     /// Starts a gateway where the last one was.
     pub(super) fn start_gateway(&mut self) {
-        let (proxy, listen) =
-            (format!("--proxy={}", self.server_address), format!("--listen={}", self.gateway_address));
-        self.gateway = Some(Daemon::start(&self.scene, "gateway", &["session", "web", &proxy, &listen]));
-        wait_listening(self.gateway_address);
+        let address = self.gateway_place.address;
+        let (proxy, listen) = (format!("--proxy={}", self.server_place.address), format!("--listen={address}"));
+        let mut gateway = Daemon::start(&self.scene, "gateway", &["session", "web", &proxy, &listen]);
+        gateway.wait_listening(address);
+        self.gateway = Some(gateway);
     }
 
     /// Kills the gateway.
@@ -79,11 +107,11 @@ impl Stage {
 
     /// An address of a page.
     pub(super) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.gateway_address)
+        format!("http://{}{path}", self.gateway_place.address)
     }
 
     pub(super) fn gateway(&self) -> SocketAddr {
-        self.gateway_address
+        self.gateway_place.address
     }
 
     /// Opens the terminal page and waits until it is live.
@@ -146,15 +174,4 @@ impl Drop for Stage {
             daemon.end(Signal::SIGKILL);
         }
     }
-}
-
-/// An address that nobody listens at. A gateway that is started again has the same, or its page would be another's.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Waits until somebody listens there.
-#[track_caller]
-fn wait_listening(address: SocketAddr) {
-    until("somebody listens", PATIENCE, || TcpStream::connect(address).map(drop).map_err(|error| error.to_string()));
 }

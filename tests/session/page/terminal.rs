@@ -248,7 +248,6 @@ fn what_is_typed_while_the_gateway_is_gone_arrives_when_it_is_back() {
     });
     stage.browser.until_text("it explains", "#why", |text| text.contains("goes on without you"));
     stage.start_gateway();
-    stage.browser.click("#act");
     stage.wait_phase("live");
     let screen = stage.wait_line("you said: meanwhile");
     assert_eq!(screen.matches("you said: before").count(), 1, "{screen}");

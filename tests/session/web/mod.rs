@@ -13,8 +13,16 @@ mod stream;
 
 /// Every trial of the gateway.
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [api::trials(), change::trials(), foreign::trials(), guests::trials(), poll::trials(), restart::trials(), stream::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        api::trials(),
+        change::trials(),
+        foreign::trials(),
+        guests::trials(),
+        poll::trials(),
+        restart::trials(),
+        stream::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -119,11 +119,13 @@ async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, form: &Form) -> Result<Respons
     }
     match outcome {
         // A form of before, whose line was sent, is shown what there is now.
-        Outcome::Appended { .. }
-        | Outcome::Done
-        | Outcome::Gap { .. }
-        | Outcome::Conflict { .. }
-        | Outcome::Ended { .. } => Ok(see_other(&form.query.location(&pair.id.to_string(), after))),
+        Outcome::Conflict { .. } => {
+            let query = Query { conflict: true, ..form.query };
+            Ok(see_other(&query.location(&pair.id.to_string(), None)))
+        }
+        Outcome::Appended { .. } | Outcome::Done | Outcome::Gap { .. } | Outcome::Ended { .. } => {
+            Ok(see_other(&form.query.location(&pair.id.to_string(), after)))
+        }
         Outcome::Full { .. } => Err(Refusal::later("full", "the destination does not take its input", 1)),
         outcome => Err(super::session::refuse(outcome)),
     }

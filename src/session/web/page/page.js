@@ -79,7 +79,10 @@ const page = {
   },
   size: () => ({ columns: terminal.cols, rows: terminal.rows }),
   echo: () => show(),
-  changed: () => { if (session.phase !== document.body.dataset.phase || session.lost > 0 || session.refused) show(); },
+  changed: () => {
+    const news = session.phase !== document.body.dataset.phase || session.settlesAt !== show.settlesAt;
+    if (news || session.lost > 0 || session.refused) show();
+  },
   boot: (bytes) => { boot = bytes; },
 };
 
@@ -185,7 +188,9 @@ function typed(text) {
     held += text;
     return;
   }
-  const { send, show: shown } = typing.keys(text, local);
+  // What waited comes first, though it may be known only now.
+  const { send, show: shown } = typing.keys(held + text, local);
+  held = '';
   if (shown) terminal.write(shown);
   if (send) transmit(encoder.encode(send));
 }
@@ -206,10 +211,7 @@ function echoes() {
 
 /** Now it is known who echoes. */
 function release() {
-  if (held === '' || echoes() === undefined) return;
-  const keys = held;
-  held = '';
-  typed(keys);
+  if (held !== '' && echoes() !== undefined) typed('');
 }
 
 /** The letter with Ctrl. */
@@ -257,6 +259,7 @@ function show() {
   }
   const { status, why, seconds, action } = session.words(now);
   set(document.body.dataset, 'phase', session.phase);
+  set(document.body.dataset, 'way', current === null ? '' : ways[0]);
   set(element('status'), 'textContent', status);
   set(element('since'), 'textContent', since(seconds));
   set(element('card'), 'hidden', why === '');
@@ -279,6 +282,7 @@ function show() {
     say('The destination takes no more input; what it has not taken is lost.');
     session.refused = false;
   }
+  show.settlesAt = session.settlesAt;
   const next = [session.retryAt, session.settlesAt > now ? session.settlesAt : null, seconds === null ? null : now + 1000 - (now % 1000)];
   const due = Math.min(...next.filter((time) => time !== null));
   clearTimeout(timer);
@@ -370,7 +374,11 @@ function buttons() {
     localStorage.setItem('reader', target.checked ? 'on' : 'off');
     terminal.focus();
   };
-  element('more').onclick = () => open(element('more').getAttribute('aria-expanded') !== 'true');
+  element('more').onclick = () => {
+    const opens = element('more').getAttribute('aria-expanded') !== 'true';
+    open(opens);
+    if (!opens) terminal.focus();
+  };
   element('tools').addEventListener('click', ({ target }) => { if (target.closest('button')) open(false); });
   document.querySelector('.bar').addEventListener('keydown', (event) => {
     if (event.key !== 'Escape') return;

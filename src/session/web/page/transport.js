@@ -242,7 +242,9 @@ class Requests {
   /** Gives the terminal output, and waits until it has drawn that: what comes next acknowledges it. */
   async draw(offset, bytes) {
     const written = this.session.output(Date.now(), offset, bytes);
-    if (written) await this.page.write(written.bytes, written.end);
+    if (!written) return;
+    await this.page.write(written.bytes, written.end);
+    this.page.changed();
   }
 
   /** What the destination has said beside its output. */

@@ -15,6 +15,8 @@ pub struct Query {
     pub hidden: Option<bool>,
     /// The page may wait a moment for output from this offset on.
     pub after: Option<u64>,
+    /// The form before was not sent, since others had typed in its place.
+    pub conflict: bool,
 }
 
 /// What a button means.
@@ -72,6 +74,7 @@ impl Query {
                 "refresh" => parsed.refresh = value == "on",
                 "typing" => parsed.hidden = hidden(value),
                 "after" => parsed.after = value.parse().ok(),
+                "told" => parsed.conflict = value == "conflict",
                 _ => {}
             }
         }
@@ -83,7 +86,8 @@ impl Query {
         let refresh = self.refresh.then(|| "refresh=on".to_owned());
         let typing = self.hidden.map(|hidden| format!("typing={}", typing(hidden)));
         let after = after.map(|after| format!("after={after}"));
-        let pairs: Vec<_> = [refresh, typing, after].into_iter().flatten().collect();
+        let conflict = self.conflict.then(|| "told=conflict".to_owned());
+        let pairs: Vec<_> = [refresh, typing, after, conflict].into_iter().flatten().collect();
         let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
         format!("{}/{id}{query}#end", super::PATH)
     }
@@ -111,7 +115,7 @@ impl Form {
         };
         let refresh = one(&fields, "refresh") == Some("on");
         let hidden = one(&fields, "typing").and_then(hidden);
-        Ok(Form { action, token, offset, line, query: Query { refresh, hidden, after: None } })
+        Ok(Form { action, token, offset, line, query: Query { refresh, hidden, ..Query::default() } })
     }
 }
 

@@ -56,6 +56,15 @@ fn a_notice_is_told_as_text() {
 }
 
 #[test]
+fn a_line_that_was_not_sent_is_told_once() {
+    let told = View { query: Query { conflict: true, refresh: true, ..Query::default() }, ..view(b"") };
+    let page = session(&told, "t");
+    assert!(page.contains("your line was not sent"), "{page}");
+    assert!(!page.contains("told="), "the next page does not tell it: {page}");
+    assert!(!session(&view(b""), "t").contains("not sent"));
+}
+
+#[test]
 fn what_is_typed_is_hidden_where_a_password_is_asked_for() {
     for asked in ["host login: joe\r\nPassword: ", "Enter passphrase for key 'x': ", "PIN?", "Old PASSWORD:\x1b[0m "] {
         assert!(shows_password_field(&view(asked.as_bytes())), "{asked}");
@@ -93,7 +102,8 @@ fn the_user_decides_what_is_hidden() {
 #[test]
 fn a_page_loads_itself_only_if_asked_to() {
     assert!(!session(&view(b""), "t").contains("http-equiv"));
-    let asked = View { query: Query { refresh: true, hidden: Some(false), after: Some(9) }, ..view(b"") };
+    let asked =
+        View { query: Query { refresh: true, hidden: Some(false), after: Some(9), conflict: true }, ..view(b"") };
     let page = session(&asked, "t");
     assert!(
         page.contains("http-equiv=\"refresh\" content=\"5; url=/plain/1d1d?refresh=on&amp;typing=shown#end\""),
@@ -161,7 +171,7 @@ fn a_form_is_read() {
     let form = Form::parse(b"do=send&token=f00d&offset=12&line=a+b%26%3d%C3%A9%0d&refresh=on&typing=hidden").unwrap();
     assert_eq!((form.action, form.token.as_str(), form.offset), (Action::Send, "f00d", 12));
     assert_eq!(form.line.as_str(), "a b&=\u{e9}\r");
-    assert_eq!(form.query, Query { refresh: true, hidden: Some(true), after: None });
+    assert_eq!(form.query, Query { refresh: true, hidden: Some(true), ..Query::default() });
     let form = Form::parse(b"token=f00d&do=interrupt").unwrap();
     assert_eq!((form.action, command(form.action)), (Action::Interrupt, Some(Command::Interrupt)));
     assert_eq!(line("ls"), b"ls\r\n");
@@ -192,8 +202,8 @@ fn what_is_no_form_of_ours_is_refused() {
 fn an_address_says_what_it_was_made_of() {
     for query in [
         Query::default(),
-        Query { refresh: true, hidden: None, after: Some(3) },
-        Query { refresh: false, hidden: Some(true), after: None },
+        Query { refresh: true, hidden: None, after: Some(3), conflict: false },
+        Query { refresh: false, hidden: Some(true), after: None, conflict: true },
     ] {
         let location = query.location("1d1d", query.after);
         let said = location.trim_start_matches("/plain/1d1d").trim_end_matches("#end").trim_start_matches('?');
