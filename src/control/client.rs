@@ -1,6 +1,6 @@
 //! The asking side: one request, one answer, and no wait beyond the caller's.
 
-use super::wire::{LONGEST_LINE, Reply};
+use super::wire::{LONGEST_ANSWER, Reply};
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -98,7 +98,7 @@ fn exchange(mut stream: UnixStream, request: &impl Serialize, deadline: Option<I
     };
     stream.set_write_timeout(left(deadline)?)?;
     stream.write_all(&line)?;
-    let mut reader = BufReader::new(stream).take(LONGEST_LINE as u64);
+    let mut reader = BufReader::new(stream).take(LONGEST_ANSWER);
     let mut answer = Vec::new();
     // A read that ends early because of its time limit leaves what it has got in `answer`.
     while answer.last() != Some(&b'\n') {

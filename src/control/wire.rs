@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line either way, in bytes: a command line of the length that Linux allows by default fits.
+/// The longest request, in bytes: a command line of the length that Linux allows by default fits.
 pub const LONGEST_LINE: usize = 4 * 1024 * 1024;
+/// The longest answer, in bytes: the status of a hundred thousand sessions fits.
+pub const LONGEST_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// What a supervisor can be asked. Other roles have words of their own; all of them know `status`.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]

@@ -128,7 +128,7 @@ pub struct Server {
     identity: Option<Arc<ClientIdentity>>,
     resolver: Resolver<Key>,
     answers: Inbox<Key>,
-    _files: Watch,
+    files: Watch,
     changes: Receiver<Change>,
     control: Control<Key>,
     /// Who waits for our end.
@@ -185,7 +185,7 @@ impl Server {
             identity: equipment.identity,
             resolver: Resolver::system(),
             answers,
-            _files: files,
+            files,
             changes,
             control,
             waiting: Vec::new(),

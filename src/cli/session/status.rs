@@ -36,15 +36,17 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
         let (_, status) = find(run_dir, &self.proxy)?;
-        self.show(&status)?;
-        while self.watch {
+        let shown = self.show(&status)?;
+        if !self.watch {
+            return Ok(shown);
+        }
+        loop {
             std::thread::sleep(EVERY);
             match find(run_dir, &self.proxy) {
                 Ok((_, status)) => drop(self.show(&status)?),
-                Err(_) => break,
+                Err(_) => return Ok(shown),
             }
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn show(&self, status: &session::Status) -> Result<ExitCode, Failure> {

@@ -11,6 +11,7 @@ use crate::session::sessions::{Comer, Denial, Fresh};
 use crate::session::state::{Connection, Input};
 use log::{debug, error, info};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// A new session that cannot be had may be had so much later, in seconds.
 const RETRY: u32 = 10;
@@ -96,14 +97,15 @@ impl Server {
             self.refuse(connection, refusal);
             return Word::Over;
         }
-        let fresh = random().and_then(|id| Ok((SessionId(id), Secret::new(random()?))));
+        let fresh = random().and_then(|id| Ok((SessionId(id), Zeroizing::new(random()?))));
         let (id, secret) = match fresh {
             Ok(fresh) => fresh,
             Err(error) => return self.without_numbers(connection, &error),
         };
         let ttl = (new.ttl > 0).then(|| Duration::from_secs(new.ttl.into()));
+        let fresh = Fresh { id, secret: Secret::new(*secret), ttl };
         let now = Instant::now();
-        match self.sessions.create(now, comer, Fresh { id, secret, ttl }, &mut self.actions) {
+        match self.sessions.create(now, comer, fresh, &mut self.actions) {
             Ok(accept) => {
                 self.links.insert(id, Link::new(now, &self.settings));
                 if let Some(client) = self.clients.get(&connection) {

@@ -29,8 +29,8 @@ impl Server {
     fn asked(&mut self, asker: ClientId, request: Request) -> Option<Reply> {
         match request {
             Request::Status => Some(done(&self.status())),
-            Request::Close { id } => Some(self.to_one(&id, Input::Close)),
-            Request::Detach { id } => Some(self.to_one(&id, Input::Detach)),
+            Request::Close { id } => Some(self.tell_one(&id, Input::Close)),
+            Request::Detach { id } => Some(self.tell_one(&id, Input::Detach)),
             Request::Drain | Request::Stop => {
                 info!("stopping, as asked");
                 self.waiting.push(asker);
@@ -40,26 +40,26 @@ impl Server {
         }
     }
 
-    fn to_one(&mut self, prefix: &str, input: Input<'_>) -> Reply {
+    fn tell_one(&mut self, prefix: &str, input: Input<'_>) -> Reply {
         match self.named(prefix) {
             Ok(id) => {
                 info!("session {}: {input:?}, as asked", short(id));
                 self.on(id, input);
                 done(&Done { id: Some(short(id)) })
             }
-            Err(reply) => reply,
+            Err(why) => Reply::failed(why),
         }
     }
 
     /// The session whose id begins so.
-    fn named(&self, prefix: &str) -> Result<SessionId, Reply> {
+    fn named(&self, prefix: &str) -> Result<SessionId, String> {
         let wanted = prefix.to_ascii_lowercase();
         let mut found = self.sessions.iter().map(|(id, _)| id).filter(|id| id.to_string().starts_with(&wanted));
         match (found.next(), found.next()) {
-            _ if wanted.is_empty() => Err(Reply::failed("a session's id is not empty")),
+            _ if wanted.is_empty() => Err("a session's id is not empty".into()),
             (Some(id), None) => Ok(id),
-            (Some(_), Some(_)) => Err(Reply::failed(format!("several sessions have an id that begins with {prefix}"))),
-            (None, _) => Err(Reply::failed(format!("no session has an id that begins with {prefix}"))),
+            (Some(_), Some(_)) => Err(format!("several sessions have an id that begins with {prefix}")),
+            (None, _) => Err(format!("no session has an id that begins with {prefix}")),
         }
     }
 }

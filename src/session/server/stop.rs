@@ -41,6 +41,7 @@ impl Server {
                     info!("{signal}: stopping; clients may have what there is");
                     self.stop();
                 }
+                Signal::SIGHUP => self.files.look(),
                 Signal::SIGUSR1 => match self.logging.reopen() {
                     Ok(()) => info!("the log file was opened afresh"),
                     Err(error) => error!("{}; the former one stays", crate::chain(&error)),

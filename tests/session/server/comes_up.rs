@@ -24,6 +24,8 @@ trials![
     in_the_background_it_is_there_when_the_command_returns,
     two_do_not_have_one_name,
     an_outer_manager_is_told,
+    the_systemd_unit_starts_what_its_comment_says,
+    changed_tls_files_are_looked_at_on_hang_up,
     wrong_words_are_told_with_their_place,
     the_help_is_complete,
 ];
@@ -208,6 +210,47 @@ fn an_outer_manager_is_told() {
     place.signal(Signal::SIGTERM);
     assert_eq!(hear(), "STOPPING=1");
     assert_eq!(place.wait_exit(), Exit::Code(0));
+}
+
+fn the_systemd_unit_starts_what_its_comment_says() {
+    let unit = include_str!("../../../packaging/systemd/socket-protector-session.service");
+    let value =
+        |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+    let destination = Destination::echo();
+    let scene = Scene::new();
+    let socket = UnixDatagram::bind(scene.path("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let words = value("ExecStart=").replace("/usr/local/bin/socket-protector", &binary().display().to_string());
+    let mut command = Command::new("sh");
+    // As systemd does with variables that stand alone: each word is an argument.
+    scene.mark(&mut command).args(["-c", &format!("exec {words}")]).env("NOTIFY_SOCKET", scene.path("notify"));
+    let options = unit.lines().find_map(|line| line.strip_prefix("#   OPTIONS=")).unwrap();
+    command.env("OPTIONS", format!("{options} --proxy=127.0.0.1:0")).env("DEST", destination.endpoint());
+    let mut place = Place::started(Arc::clone(&scene), &mut command);
+    let mut said = [0; 64];
+    let length = socket.recv(&mut said).unwrap();
+    assert_eq!((value("Type="), &said[..length]), ("notify", &b"READY=1"[..]));
+    let (client, ticket) = Client::create(place.address);
+    drop(client);
+    let expires = place.wait_state(&ticket, "detached")["expires_seconds"].as_u64().unwrap();
+    assert!(expires > 3 * 3600, "{expires}: the options hold");
+    assert_eq!(value("ExecReload="), "/bin/kill -HUP $MAINPID");
+    place.signal(Signal::SIGHUP);
+    place.run("status", &[]).expect(0);
+    place.signal(Signal::SIGTERM);
+    assert_eq!(place.wait_exit(), Exit::Code(0));
+}
+
+fn changed_tls_files_are_looked_at_on_hang_up() {
+    let destination = Destination::echo();
+    let scene = Scene::new();
+    let files = Certificate::new(&scene, "here");
+    let place = Place::in_scene(Arc::clone(&scene), &files.listen(0, "127.0.0.1"), &destination.endpoint(), &[]);
+    std::fs::write(scene.path("here.crt"), "garbage").unwrap();
+    place.signal(Signal::SIGHUP);
+    place.wait_log("the former ones stay");
+    let mut client = Client::over(files.connect(super::client::dial(place.address)));
+    client.make();
 }
 
 fn wrong_words_are_told_with_their_place() {
