@@ -13,6 +13,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(12);
 /// So often others may be faster.
 const TRIES: usize = 8;
+/// What is asked to know that the server has heard what came before.
+const HEARD: [u8; 8] = *b"heard it";
 /// No output comes so far.
 const NOWHERE: u64 = u64::MAX - 1;
 
@@ -102,7 +104,8 @@ async fn come(server: &Arc<Server>, want: Want) -> Result<(Upstream, Result<Box<
 }
 
 impl Made {
-    /// The secret is on its way to whoever asked: the session is to stay.
+    /// The secret is on its way to whoever asked: the session is to stay. The connection is left once the server has heard
+    /// that: one that is closed while something is unread may take along what it carried.
     ///
     /// # Errors
     /// The server cannot be told.
@@ -110,7 +113,19 @@ impl Made {
         if let Some((_, mac)) = &self.attached.new {
             Frame::Confirm(*mac).encode(&mut self.upstream.bytes.out);
         }
-        tokio::time::timeout(PATIENCE, self.upstream.bytes.flush()).await.unwrap_or(Err(UpstreamError::Silent))
+        Frame::Ping(HEARD).encode(&mut self.upstream.bytes.out);
+        let all = async {
+            let mut heard = false;
+            while !heard {
+                let length = self.upstream.turn().await?;
+                self.upstream.frames(length, |frame, _| {
+                    heard |= matches!(frame, Frame::Pong(HEARD) | Frame::Closed(_) | Frame::Detached(_));
+                    Ok(true)
+                })?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, all).await.unwrap_or(Err(UpstreamError::Silent))
     }
 }
 

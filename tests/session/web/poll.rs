@@ -97,6 +97,7 @@ fn ten_mebibytes_come_by_polls_in_order() {
     drop(writer.join().unwrap());
     let last = client.ask("GET", &session.path(&format!("/output?from={ALL}&wait=50")), &[session.header()], b"");
     assert_eq!(last.header("stream-fin"), Some("true"));
+    drop(client);
     assert_eq!(stage.census().children, 0);
 }
 

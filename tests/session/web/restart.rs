@@ -4,7 +4,7 @@ use super::http::{Client, Events};
 use super::socket::Socket;
 use super::stage::{Daemon, Stage, address, pattern, read};
 use crate::harness::scene::binary;
-use crate::harness::{eventually, trials};
+use crate::harness::{PATIENCE, eventually, trials, until};
 use nix::sys::signal::Signal;
 use std::io::Write;
 
@@ -151,9 +151,13 @@ fn a_reload_under_a_supervisor_loses_nothing() {
             let events = Events::follow(Client::connect(at), &session.path("/events"), &[session.header()]).unwrap();
             supervisor.reload().expect(0);
             destination.write_all(b"x").unwrap();
-            let answer =
-                Client::connect(at).ask("GET", &session.path("/output?from=0&wait=20"), &[session.header()], b"");
-            assert_eq!(answer.expect_output(0), b"x");
+            // One that the old gateway has taken is told to come again.
+            let output = until("the output comes", PATIENCE, || {
+                let path = session.path("/output?from=0&wait=20");
+                let answer = Client::connect(at).ask("GET", &path, &[session.header()], b"");
+                if answer.status == 204 { Err("nothing came".into()) } else { Ok(answer.expect_output(0)) }
+            });
+            assert_eq!(output, b"x");
             events
         };
         while events.next().is_some() {}

@@ -240,6 +240,12 @@ impl Stage {
             let status = self.web().status();
             if status["connections"] == 0 && status["readers"] == 0 { Ok(()) } else { Err(status.to_string()) }
         });
+        let socket = self.scene.path("run").join("web.sock");
+        eventually("nobody asks it anything", || {
+            let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+            // An established connection is in state 03.
+            !table.lines().any(|line| line.ends_with(socket.to_str().unwrap()) && line.contains(" 03 "))
+        });
         process::census(self.web().pid())
     }
 }

@@ -69,6 +69,11 @@ fn a_stream_of_events_tells_of_its_end() {
     drop(destination);
     let mut events = follow(&stage, &session, None);
     assert_eq!(events.output(10), b"last words");
+    assert_eq!(events.next().unwrap().name, "end");
+    let mut client = stage.client();
+    client.send("GET", &session.path("/events"), &[session.header()], b"");
+    assert_eq!(client.head().header("x-accel-buffering"), Some("no"), "whoever is in front keeps nothing back");
+    let mut events = follow(&stage, &session, Some(10));
     let end = Event { name: "end".into(), data: r#"{"destination":"eof"}"#.into() };
     assert_eq!((events.next(), events.next()), (Some(end), None));
     let mut again = follow(&stage, &session, Some(10));
