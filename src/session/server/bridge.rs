@@ -22,7 +22,7 @@ const ROUNDS: usize = 4;
 /// The other process' end is asked so often whether it is there.
 const ASK: Duration = Duration::from_secs(10);
 /// Between two looks whether everything before a reset has arrived.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Two ends of a connection within this machine, ours first.
 pub(super) type Pair = (TcpStream, TcpStream);
