@@ -35,8 +35,12 @@ impl<S> Default for Guesses<S> {
 }
 
 impl<S: Clone + Ord> Guesses<S> {
-    /// A wrong guess from there. How much later it is to be answered.
-    pub fn wrong(&mut self, now: Instant, source: &S) -> Duration {
+    /// A wrong guess from there. How much later it is to be answered. `None`: from this machine, where a gateway may ask
+    /// for many, of whom none shall wait for another; each of its guesses costs as much as a first one.
+    pub fn wrong(&mut self, now: Instant, source: Option<&S>) -> Duration {
+        let Some(source) = source else {
+            return FIRST;
+        };
         let known = self.sources.get(source).filter(|known| now.saturating_duration_since(known.last) < FORGET);
         let count = known.map_or(0, |known| known.count).saturating_add(1);
         if self.sources.len() >= SOURCES && !self.sources.contains_key(source) {
@@ -85,11 +89,14 @@ mod tests {
     fn each_wrong_guess_costs_twice_as_much_up_to_a_limit() {
         let (mut guesses, mut now) = (Guesses::default(), Instant::now());
         for doubled in 0..100 {
-            assert_eq!(guesses.wrong(now, &1), (FIRST * (1 << doubled.min(10))).min(MOST));
+            assert_eq!(guesses.wrong(now, Some(&1)), (FIRST * (1 << doubled.min(10))).min(MOST));
             now += Duration::from_secs(1);
         }
-        assert_eq!(guesses.wrong(now, &2), FIRST, "another one pays for itself");
-        assert_eq!(guesses.wrong(now + FORGET, &1), FIRST);
+        assert_eq!(guesses.wrong(now, Some(&2)), FIRST, "another one pays for itself");
+        assert_eq!(guesses.wrong(now + FORGET, Some(&1)), FIRST);
+        for _ in 0..10 {
+            assert_eq!(guesses.wrong(now, None), FIRST);
+        }
     }
 
     #[test]
@@ -97,10 +104,10 @@ mod tests {
         let (mut guesses, mut now) = (Guesses::default(), Instant::now());
         for source in 0..4 * SOURCES {
             now += Duration::from_millis(1);
-            assert_eq!(guesses.wrong(now, &source), FIRST);
+            assert_eq!(guesses.wrong(now, Some(&source)), FIRST);
             assert!(guesses.sources.len() <= SOURCES);
         }
-        assert_eq!(guesses.wrong(now, &(4 * SOURCES - 1)), 2 * FIRST);
-        assert_eq!(guesses.wrong(now, &0), FIRST, "it had to make room");
+        assert_eq!(guesses.wrong(now, Some(&(4 * SOURCES - 1))), 2 * FIRST);
+        assert_eq!(guesses.wrong(now, Some(&0)), FIRST, "it had to make room");
     }
 }

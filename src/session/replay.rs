@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 #[cfg(test)]
 mod tests;
 
-/// How many bytes it grows by at the least.
-const GROWTH: usize = 4096;
+/// How many bytes it grows by at the least. Most sessions have a few lines.
+const GROWTH: usize = 1024;
 
 /// Output by offset: from `base` to `acknowledged` it is kept for whoever wants to see it again, from there to `next`
 /// for whoever has not seen it.

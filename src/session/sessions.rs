@@ -100,7 +100,7 @@ pub struct Sessions<S> {
     per_source: BTreeMap<S, usize>,
     provisional: BTreeSet<SessionId>,
     deadlines: BTreeSet<(Instant, SessionId)>,
-    guesses: Guesses<Option<S>>,
+    guesses: Guesses<S>,
     memory: usize,
     /// Each session gets little.
     short: bool,
@@ -176,7 +176,7 @@ impl<S: Clone + Ord> Sessions<S> {
         let Some(entry) = entry.filter(|_| known) else {
             // Whether there is such a session has no part in the answer.
             let refusal = if resume.boot_seen == self.boot { Refusal::Denied } else { Refusal::Gone };
-            return Err(Denial { refusal, delay: self.guesses.wrong(now, &source) });
+            return Err(Denial { refusal, delay: self.guesses.wrong(now, source.as_ref()) });
         };
         let mut accept = entry.session.attach(now, (connection, resume.mode), resume.next, &mut self.wanted)?;
         accept.id = resume.id;
