@@ -30,6 +30,7 @@ use crate::net::relay::{News, NewsReceiver, Relay, news};
 use crate::process::limits::Reserve;
 use crate::process::pid_file::PidFile;
 use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
+use crate::takeover::leaving::reap;
 use elsewhere::{Older, Staying};
 use leaving::Restarting;
 use log::{debug, info, warn};
@@ -354,7 +355,7 @@ impl Driver {
                     self.reopen_log();
                     self.tell_older(&ToOld::Reopen);
                 }
-                Signal::SIGCHLD if self.staying.is_some() => elsewhere::reap(),
+                Signal::SIGCHLD if self.staying.is_some() => reap(),
                 Signal::SIGHUP => self.trials.look_at_files(),
                 _ => debug!("{signal} means nothing here"),
             }

@@ -5,12 +5,13 @@
 //! before it is attached, `clients` what comes after; `link` is a session's connection to its destination, `dial` makes it and
 //! `links` has what happens on it; `wire` is either's socket, with TLS or without. `actions` performs, `requests` and `status` answer
 //! whoever asks by the control socket, `stop` ends. `leaving` and `taking_over` are the two sides of an upgrade, with `plan` and
-//! `written` about what goes from one to the other; `going_on` is how it is served there.
+//! `written` about what goes from one to the other; `going_on` is how it is served there, and `bridge` what stays.
 //!
 //! Secrets go by here once, in the answer to NEW: the buffer that they are sent from is wiped, and nothing is logged of
 //! them.
 
 mod actions;
+mod bridge;
 mod client;
 mod clients;
 mod dial;
@@ -49,6 +50,7 @@ use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
 use crate::session::credential::{BootId, SessionId, random};
 use crate::session::sessions::{Actions, Sessions};
 use crate::session::state::{Connection, Input};
+use bridge::Bridge;
 use client::Client;
 use going_on::Older;
 use leaving::Upgrading;
@@ -101,6 +103,8 @@ enum Key {
     Successor,
     /// The process before this one.
     Older,
+    /// The other process' end of a session's connection, which has its other end here.
+    Bridge(SessionId),
 }
 
 /// What a server is given, besides its settings.
@@ -208,6 +212,10 @@ pub struct Server {
     upgrading: Upgrading,
     /// The process that has taken over.
     successor: Option<UnixStream>,
+    /// Ends of TLS that could not go there.
+    bridges: HashMap<SessionId, Bridge>,
+    /// It was told to stop.
+    passed_on: bool,
     /// The process that this one has taken over from, while it is there.
     older: Option<Older>,
 }
@@ -263,6 +271,8 @@ impl Server {
             locks: None,
             upgrading,
             successor: None,
+            bridges: HashMap::new(),
+            passed_on: false,
             older: None,
             settings,
             reactor,
@@ -298,7 +308,9 @@ impl Server {
             Key::Socket => self.look_after_socket(),
             Key::Listener(index) => self.accept(index),
             Key::Client(connection) => self.client_event(connection, &event),
+            Key::Link(id) if self.bridges.contains_key(&id) => self.bridge_event(id, &event),
             Key::Link(id) => self.link_event(id, &event),
+            Key::Bridge(id) => self.bridge_event(id, &event),
             Key::Names => self.take_answers(),
             Key::Files => self.hear_of_files(),
             Key::Sessions => self.sessions.deadline_came(Instant::now(), &mut self.actions),

@@ -11,6 +11,7 @@ use log::{error, info};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
@@ -177,6 +178,11 @@ impl Leaving {
         self.output = None;
         self.process.take().map(|process| process.pid()).zip(self.exchange.take())
     }
+}
+
+/// The process that has taken over is a child of this one, which has stayed, and may go before it.
+pub fn reap() {
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
 fn meaning(error: &ExchangeError) -> OldHears {

@@ -10,7 +10,6 @@ use crate::net::relay::{Counts, Which};
 use crate::reactor::{BOTH, Descriptor, Event, Reactor};
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -52,11 +51,6 @@ pub(super) struct Older {
     cut: HashSet<u64>,
     /// It was told to stop, and has passed that on.
     stopped: bool,
-}
-
-/// The process that has taken over is our child, and may go before us.
-pub(super) fn reap() {
-    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
 fn lines(reactor: &mut Reactor<Source>, stream: UnixStream, key: Source, heard: Vec<u8>) -> io::Result<Lines> {

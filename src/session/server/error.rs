@@ -82,12 +82,9 @@ pub enum ServerError {
     /// Whoever started the process watches it, and would take its end for that of the server.
     #[error("the server runs in the foreground, and whoever started it would see it end")]
     Unwatched,
-    /// Sessions that cannot be handed over.
-    #[error("{count} sessions speak TLS with their destinations, and its keys are in the memory of this process alone")]
-    Secure {
-        /// How many.
-        count: usize,
-    },
+    /// A destination speaks TLS, and there is no connection to what would stay of it.
+    #[error("cannot make a connection within this machine for a destination that speaks TLS")]
+    Pair(#[source] io::Error),
 }
 
 impl ServerError {
@@ -99,7 +96,6 @@ impl ServerError {
                 Some("use --proxy=ssl:PORT:privateKey=FILE:certKey=FILE, or --insecure on a network that you trust")
             }
             ServerError::Unwatched => Some("start it with --daemon, or under an outer manager that sets NOTIFY_SOCKET"),
-            ServerError::Secure { .. } => Some("it can be done when these sessions have ended"),
             _ => None,
         }
     }

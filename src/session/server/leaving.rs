@@ -1,9 +1,10 @@
 //! An upgrade, the old side: the new process is started and gets everything that there is; nothing is taken out for that, so
 //! when it fails at any step this process simply goes on. [`takeover`](crate::takeover) decides what follows what.
 
+use super::bridge::{Pair, pair};
 use super::plan::{Plan, PlannedListener, SCHEMA};
 use super::stop::Stopping;
-use super::{Key, Server, ServerError, client, link};
+use super::{Key, Server, ServerError, client, link, short};
 use crate::control::server::ClientId;
 use crate::control::wire::Reply;
 use crate::process::pid_file::{PidFile, PidFileError};
@@ -19,6 +20,7 @@ use crate::takeover::protocol::{Old, OldDoes, OldHears};
 use crate::takeover::{Exchange, ExchangeError};
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,12 +46,15 @@ pub(super) struct Upgrading {
     sender: Sender<Met>,
     receiver: Receiver<Met>,
     waker: Waker,
+    /// For destinations that speak TLS, while the other process has not begun.
+    pairs: HashMap<SessionId, Pair>,
 }
 
 impl Upgrading {
     pub(super) fn new(command: Option<Vec<OsString>>, waker: Waker) -> Self {
         let (sender, receiver) = channel();
-        Upgrading { command, leaving: Leaving::default(), asker: None, since: Instant::now(), sender, receiver, waker }
+        let (leaving, asker, since) = (Leaving::default(), None, Instant::now());
+        Upgrading { command, leaving, asker, since, sender, receiver, waker, pairs: HashMap::new() }
     }
 
     /// The new process gets ready, beside a thread of ours; everything goes on meanwhile.
@@ -83,19 +88,9 @@ impl Server {
         if self.upgrading.leaving.stage() != Old::Serving {
             return Err(ServerError::Upgrading);
         }
-        self.can_be_handed_over()?;
         (self.upgrading.asker, self.upgrading.since) = (asker, Instant::now());
         self.upgrade_hears(OldHears::Asked);
         Ok(())
-    }
-
-    /// The keys of TLS are in the memory of this process, and nowhere else.
-    fn can_be_handed_over(&self) -> Result<(), ServerError> {
-        let secure = |link: &&link::Link| matches!(&link.stage, link::Stage::Open(wire) if wire.is_secure());
-        match self.links.values().filter(secure).count() {
-            0 => Ok(()),
-            count => Err(ServerError::Secure { count }),
-        }
     }
 
     /// The thread that lets the new process get ready has come to an end.
@@ -132,9 +127,12 @@ impl Server {
             }
             OldDoes::Offer => {
                 self.have_what_is_connected();
-                if let Err(error) = self.can_be_handed_over() {
-                    self.upgrading.leaving.fails(crate::chain(&error));
-                    return Some(OldHears::Failed);
+                match self.pairs() {
+                    Ok(pairs) => self.upgrading.pairs = pairs,
+                    Err(error) => {
+                        self.upgrading.leaving.fails(crate::chain(&ServerError::Pair(error)));
+                        return Some(OldHears::Failed);
+                    }
                 }
                 let mut leaving = std::mem::take(&mut self.upgrading.leaving);
                 let heard = leaving.offer(|exchange| self.send_all(exchange));
@@ -151,6 +149,7 @@ impl Server {
             OldDoes::PutBack | OldDoes::Refuse => {}
             OldDoes::Reopen => self.begin_anew(),
             OldDoes::AnswerFailed => {
+                self.upgrading.pairs.clear();
                 let reply = self.upgrading.leaving.failed();
                 self.answer_upgrade(&reply);
             }
@@ -212,6 +211,13 @@ impl Server {
         self.settle();
     }
 
+    /// For each destination that speaks TLS, whose keys cannot go along, a connection to what stays here of it.
+    fn pairs(&self) -> std::io::Result<HashMap<SessionId, Pair>> {
+        let secure = |link: &link::Link| matches!(&link.stage, link::Stage::Open(wire) if wire.is_secure());
+        let secure = self.links.iter().filter(|(_, link)| secure(link));
+        secure.map(|(id, _)| Ok((*id, pair()?))).collect()
+    }
+
     /// Tells the plan and sends everything, lent as it is. This needs no descriptor.
     fn send_all(&self, exchange: &mut Exchange) -> Result<(), ExchangeError> {
         let now = Instant::now();
@@ -220,7 +226,10 @@ impl Server {
         let clients = self.clients.iter().filter_map(|(id, client)| Some((*id, client, client.stage_written()?)));
         let clients = clients.collect::<Vec<_>>();
         entries.extend(self.links.iter().filter_map(|(id, link)| match &link.stage {
-            link::Stage::Open(wire) => Some((wire.as_fd(), label("destination", id))),
+            link::Stage::Open(wire) => {
+                let there = self.upgrading.pairs.get(id).map_or(wire.as_fd(), |(_, theirs)| theirs.as_fd());
+                Some((there, label("destination", id)))
+            }
             _ => None,
         }));
         entries.extend(clients.iter().map(|(id, client, _)| (client.wire.as_fd(), label("client", id.0))));
@@ -308,6 +317,11 @@ impl Server {
         self.successor = Some(exchange.into_stream());
         self.control.hand_over(&mut self.reactor);
         self.listening.drain(..).for_each(super::Listening::leave);
+        for (id, (ours, _)) in std::mem::take(&mut self.upgrading.pairs) {
+            if let Err(error) = self.build_bridge(id, ours) {
+                warn!("session {}: cannot pass on what its destination says: {error}", short(id));
+            }
+        }
         self.forget_what_went();
         if let Some(locks) = self.locks.take() {
             locks.leave();
@@ -340,7 +354,10 @@ impl Server {
         {
             warn!("cannot tell the process that has taken over: {error}");
         }
-        self.stopping = Stopping::Done;
+        // What is left here ends with the sessions there; or at the second signal.
+        if self.bridges.is_empty() || std::mem::replace(&mut self.passed_on, true) {
+            self.stopping = Stopping::Done;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Done, Key, Server};
 use crate::process::service;
 use crate::session::frame::NEVER;
 use crate::session::state::Input;
+use crate::takeover::leaving::reap;
 use log::{debug, error, info, warn};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
@@ -53,6 +54,7 @@ impl Server {
                     Ok(()) => info!("{signal}: upgrading"),
                     Err(error) => error!("cannot upgrade: {}", crate::chain(&error)),
                 },
+                Signal::SIGCHLD if self.has_left() => reap(),
                 _ => debug!("{signal} means nothing here"),
             }
         }
@@ -121,9 +123,9 @@ impl Server {
             }
             Stopping::Left { until } => {
                 let told = self.clients.is_empty() && self.links.is_empty() && self.control.all_answered();
-                if told || now >= until {
+                if (told || now >= until) && self.bridges.is_empty() {
                     self.stopping = Stopping::Done;
-                } else {
+                } else if !told && now < until {
                     self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
                 }
             }

@@ -30,6 +30,11 @@ impl Wire {
         Wire { readable: true, closed: true, ..Wire::new(stream) }
     }
 
+    /// Its socket.
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// From now on bytes go through this session.
     pub(super) fn secure(&mut self, session: Session) {
         self.tls = Some(Box::new(session));

@@ -1,18 +1,19 @@
 //! Clients that are just coming, that ask, and that cannot come along.
 
 use super::site::{NAME, Site};
-use crate::harness::process::{self, Exit};
-use crate::harness::{PATIENCE, Scene, trials, until};
+use crate::harness::process::{self, Exit, alive};
+use crate::harness::{PATIENCE, Scene, eventually, trials, until};
 use crate::session::server::client::{Client, Said, dial};
-use crate::session::server::destination::Destination;
+use crate::session::server::destination::{Destination, pattern};
 use crate::session::server::secure::Certificate;
 use nix::sys::signal::Signal;
 use socket_protector::session::credential::Secret;
 use socket_protector::session::frame::{Frame, Mode, Resume};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 trials![
     a_client_in_the_middle_of_a_word_goes_on,
@@ -20,7 +21,8 @@ trials![
     whoever_attaches_meanwhile_is_served,
     clients_with_tls_are_told_to_come_again,
     a_signal_that_still_comes_to_the_old_process_is_passed_on,
-    destinations_with_tls_are_a_reason_to_wait,
+    destinations_with_tls_go_on_by_way_of_the_old_process,
+    what_has_stayed_in_a_process_that_is_killed_is_reset,
     whoever_asks_is_answered_by_one_of_the_two,
     a_request_that_is_half_said_is_answered,
     it_is_done_by_a_signal_too,
@@ -150,31 +152,91 @@ fn a_signal_that_still_comes_to_the_old_process_is_passed_on() {
     site.wait_log("stopping: the process before this one was told to");
 }
 
-fn destinations_with_tls_are_a_reason_to_wait() {
+/// Says everything back by TLS; resets at the word *break*, and ends well when its input does.
+fn secret_echo(certificate: &Certificate) -> Destination {
+    let speaks = certificate.clone();
+    Destination::new(move |stream| {
+        let (mut stream, mut room) = (speaks.accept(stream), vec![0; 16 * 1024]);
+        loop {
+            match stream.read(&mut room) {
+                Ok(0) => break,
+                Ok(count) if room[..count].ends_with(b"break") => {
+                    socket2::SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+                    return;
+                }
+                Ok(count) => drop(stream.write_all(&room[..count])),
+                Err(_) => return,
+            }
+        }
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+    })
+}
+
+fn destinations_with_tls_go_on_by_way_of_the_old_process() {
     let scene = Scene::new();
     let certificate = Certificate::new(&scene, "destination");
-    let speaks = certificate.clone();
-    let destination = Destination::new(move |stream| {
-        let mut stream = speaks.accept(stream);
-        let mut line = String::new();
-        while BufReader::new(&mut stream).read_line(&mut line).is_ok_and(|count| count > 0) {
-            stream.write_all(line.as_bytes()).unwrap();
-            line.clear();
-        }
-    });
+    let destination = secret_echo(&certificate);
     let site = Site::with(scene, "127.0.0.1:0", &certificate.destination(destination.address), &[]);
     let (mut client, ticket) = Client::create(site.address);
-    client.type_in(b"hello\n");
-    client.expect("hello\n");
-    site.upgrade_in_vain("1 sessions speak TLS with their destinations");
-    client.type_in(b"again\n");
-    client.expect("again\n");
-    site.scene.cli(&["session", "close", &format!("--proxy={}", site.address), &ticket.short()]).expect(0);
-    client.until("the end", |said| *said == Said::End);
-    site.upgrade();
+    let (mut other, _) = Client::create(site.address);
+    let (mut third, _) = Client::create(site.address);
+    for client in [&mut client, &mut other, &mut third] {
+        client.type_in(b"hello ");
+        client.expect("hello ");
+    }
+    let old = site.pid();
+    site.scene.cli(&["upgrade", NAME]).expect(0);
+    let middle = site.pid();
+    assert!(alive(old), "it has the keys");
+    client.type_in(&pattern(0, 500_000));
+    client.output_to(6 + 500_000);
+    assert!(client.output[6..] == pattern(0, 500_000), "other bytes came back");
+    // And again: the one in between has nothing that would stay.
+    site.scene.cli(&["upgrade", NAME]).expect(0);
+    eventually("the middle one has ended", || !alive(middle));
+    assert!(alive(old));
+    client.type_in(b" again");
+    client.expect(" again");
+    assert_eq!(site.wait_state(&ticket, "attached")["epoch"], 1);
+    // Ends are told as what they are.
+    other.type_in(b"break");
+    other.until("a reset", |said| matches!(said, Said::Reset(..)));
+    client.say(&Frame::Fin { offset: client.next });
+    client.finish();
+    third.say(&Frame::Close);
+    third.until("the end", |said| *said == Said::End);
+    destination.wait_open(0);
+    assert_eq!(destination.accepted(), 3, "nobody has connected again");
+    assert_eq!(site.wait_end(old), Exit::Code(0));
+    // What is new speaks TLS by itself.
     let (mut client, _) = Client::create(site.address);
-    client.type_in(b"hello\n");
-    client.expect("hello\n");
+    client.type_in(b"hello");
+    client.expect("hello");
+}
+
+fn what_has_stayed_in_a_process_that_is_killed_is_reset() {
+    let scene = Scene::new();
+    let certificate = Certificate::new(&scene, "destination");
+    let destination = secret_echo(&certificate);
+    let site = Site::with(scene, "127.0.0.1:0", &certificate.destination(destination.address), &[]);
+    let (mut client, _ticket) = Client::create(site.address);
+    client.type_in(b"hello");
+    client.expect("hello");
+    let old = site.pid();
+    site.scene.cli(&["upgrade", NAME]).expect(0);
+    process::send(old, Signal::SIGKILL);
+    client.until("a reset, and no end", |said| matches!(said, Said::Reset(5, _)));
+    site.wait_end(old);
+    // The other way round.
+    let (mut client, _ticket) = Client::create(site.address);
+    client.type_in(b"hello");
+    client.expect("hello");
+    let old = site.pid();
+    site.scene.cli(&["upgrade", NAME]).expect(0);
+    process::send(site.pid(), Signal::SIGKILL);
+    assert_eq!(site.wait_end(old), Exit::Code(0));
+    destination.wait_open(0);
 }
 
 fn whoever_asks_is_answered_by_one_of_the_two() {
