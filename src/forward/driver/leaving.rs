@@ -14,7 +14,7 @@ use crate::forward::restart::{Exchange, LIMIT, RestartError, Word};
 use crate::forward::state::{DestinationId, Phase, Request};
 use crate::forward::{DriverError, PID_FILE_MODE, Source};
 use crate::net::relay::{Carried, Door, Which};
-use crate::process::group::survivors;
+use crate::process::group::{survivors, wait_for_exits};
 use crate::process::output::printable;
 use crate::process::spawn::{Launch, Process, signal_group, spawn};
 use log::{error, info, warn};
@@ -272,9 +272,7 @@ impl Driver {
         let others = survivors(pid).exit_descriptors();
         signal_group(&process, Signal::SIGKILL);
         process.reap();
-        for other in others {
-            let _ = poll(&mut [PollFd::new(other.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
-        }
+        wait_for_exits(others, Duration::from_millis(TO_END.into()));
         if let Some(exchange) = &mut self.restarting.exchange {
             exchange.wind();
         }
