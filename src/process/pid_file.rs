@@ -192,6 +192,10 @@ fn abandoned(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
     };
     let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok();
     Ok(file.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0)))
+    // Its maker locks an empty one in a moment, and must not fail because we have.
+    if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        return Ok(None);
+    }
 }
 
 /// A pid file of this process that is complete and locked, and not yet at its path: another process of ours is still the
