@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "forward/state/",
     "forward/restart/protocol.rs",
     "forward/restart/protocol/",
+    "forward/restart/same_signal.rs",
     "session/state.rs",
     "session/state/",
     "session/sessions.rs",

@@ -20,6 +20,7 @@ mod taking_over;
 mod trial;
 
 use super::restart::rest::ToOld;
+use super::restart::same_signal::SameSignal;
 use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
 use super::store::{Saved, SavedOptions, Store, StoreError};
 use super::{DriverError, Settings, Source};
@@ -122,8 +123,8 @@ pub struct Driver {
     staying: Option<Staying>,
     /// Processes before this one, which may have connections.
     older: HashMap<u64, Older>,
-    /// One of them was told to stop, and we stop with it: the same signal may come to us, too.
-    stops_with_older: bool,
+    /// The same signal that one of them was told to stop by.
+    same_signal: SameSignal,
     finished: bool,
 }
 
@@ -205,7 +206,7 @@ impl Driver {
             restarting: Restarting::default(),
             staying: None,
             older: HashMap::new(),
-            stops_with_older: false,
+            same_signal: SameSignal::default(),
             finished: false,
             reactor: parts.reactor,
         };
@@ -346,7 +347,7 @@ impl Driver {
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.staying.is_some() => {
                     self.told_to_stop_after_all(signal);
                 }
-                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if std::mem::take(&mut self.stops_with_older) => {
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.same_signal.is_it(Instant::now()) => {
                     debug!("{signal}, as to the process before this one");
                 }
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => self.told_to_stop(signal.as_str()),
