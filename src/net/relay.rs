@@ -140,8 +140,9 @@ impl Relay {
         let socket = SockRef::from(&door.socket);
         socket.set_nonblocking(true)?;
         if kind == Kind::Tcp {
-            // Accepted sockets inherit it, which saves a system call for each of them.
+            // Accepted sockets inherit both, which saves system calls for each of them.
             socket.set_tcp_nodelay(true)?;
+            socket.set_keepalive(true)?;
         }
         let id = self.next_id()?;
         let Door { socket, route, proxied, tls } = door;
