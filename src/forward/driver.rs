@@ -78,6 +78,7 @@ struct Parts {
     store: Store,
     pid_file: Option<PidFile>,
     successor: Option<Vec<OsString>>,
+    reserve: Reserve,
 }
 
 /// A running forwarder.
@@ -134,6 +135,8 @@ impl Driver {
     /// # Errors
     /// What does not work; nothing has been saved then.
     pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
+        // Before the relay, which counts what is open already.
+        let reserve = Reserve::new()?;
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let (sender, receiver) = news(reactor.waker(Source::News)?);
@@ -153,6 +156,7 @@ impl Driver {
             store: equipment.store,
             pid_file: Some(equipment.pid_file),
             successor: equipment.successor,
+            reserve,
         };
         let mut driver = Driver::of(parts, control, options, settings.stop_timeout)?;
         let prepared = equipment
@@ -191,7 +195,7 @@ impl Driver {
             why: None,
             control,
             signals: parts.signals,
-            reserve: Reserve::new()?,
+            reserve: parts.reserve,
             logging: parts.logging,
             store: parts.store,
             options,

@@ -343,7 +343,7 @@ impl Driver {
             let parked = parked.remove(&listening.door.number()).unwrap_or_default();
             let (route, tls) = (Arc::clone(&listening.route), listening.tls.clone());
             let proxied = is_proxied(&listening.source);
-            let opened = socket.try_clone().and_then(|socket| {
+            let opened = socket.as_fd().try_clone_to_owned().and_then(|socket| {
                 let door = Door { socket, route, proxied, tls };
                 self.relay.go_on(door, paused, parked)
             });

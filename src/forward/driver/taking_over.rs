@@ -4,7 +4,7 @@
 use super::identity::warn_of;
 use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
 use super::requests::{Asker, done};
-use super::rules::{Before, Listening, Place, is_proxied};
+use super::rules::{Before, Kept, Listening, Place, is_proxied};
 use super::starting::Starting;
 use super::trial::Trials;
 use super::{Driver, Parts};
@@ -23,7 +23,8 @@ use crate::logging::{Logging, StandardError};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
-use crate::net::relay::{Carried, Door, Relay, Route, Which, news};
+use crate::net::relay::{Carried, Door, Route, Which, news};
+use crate::process::limits::Reserve;
 use crate::process::pid_file::Prepared;
 use crate::process::service;
 use crate::process::spawn::null_device;
@@ -147,6 +148,9 @@ impl Coming {
             New::Waiting => {
                 let rehearsed = self.identities.rehearse(Plan::hear(&self.exchange)?)?;
                 let count = rehearsed.plan.descriptors;
+                if let Some(parts) = &mut self.parts {
+                    parts.reserve.release();
+                }
                 for handed in descriptors::receive(self.exchange.stream(), count, self.exchange.left())? {
                     self.take_in(handed)?;
                 }
@@ -177,6 +181,8 @@ impl Coming {
             Err(error) => warn!("{}", crate::chain(&error)),
         }
         let settings = Settings::of(&plan.options).map_err(DriverError::Settings)?;
+        // Before the relay, which counts what is open already.
+        let reserve = Reserve::new()?;
         let mut reactor = Reactor::new()?;
         let (sender, receiver) = news(reactor.waker(Source::News)?);
         self.parts = Some(Parts {
@@ -190,6 +196,7 @@ impl Coming {
             store,
             pid_file: None,
             successor: equipment.successor,
+            reserve,
             reactor,
         });
         Ok(())
@@ -361,7 +368,7 @@ impl Driver {
             let parked = arrived.parked.remove(&planned.listener).unwrap_or_default();
             listening.file = file_of(&listening.source);
             listening.door = self.relay.go_on(door, paused, parked)?;
-            (listening.socket, listening.address) = (Some(kept), address);
+            (listening.socket, listening.address) = (Some(Kept::new(kept, &self.relay)), address);
         }
         self.rules.insert(id, listening);
         Ok(())
