@@ -27,13 +27,13 @@ use super::{DriverError, Settings, Source};
 use crate::control::server::Server;
 use crate::logging::Logging;
 use crate::net::adopt::Inherited;
-use crate::net::relay::{News, NewsReceiver, Relay, news};
+use crate::net::relay::{self, News, NewsReceiver, NewsSender, Relay, news};
 use crate::process::limits::Reserve;
 use crate::process::pid_file::PidFile;
 use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
 use elsewhere::{Older, Staying};
 use leaving::Restarting;
-use log::{debug, info, warn};
+use log::{Level, debug, info, log_enabled, warn};
 use nix::sys::signal::Signal;
 use requests::Asker;
 use rules::{Listening, Place};
@@ -79,6 +79,12 @@ struct Parts {
     pid_file: Option<PidFile>,
     successor: Option<Vec<OsString>>,
     reserve: Reserve,
+}
+
+/// The loops, which tell of each connection's end where the log wants to know.
+fn start_relay(settings: relay::Settings, news: NewsSender) -> Result<Relay, DriverError> {
+    let settings = relay::Settings { tell_ends: log_enabled!(Level::Debug), ..settings };
+    Relay::start(settings, news).map_err(DriverError::Relay)
 }
 
 /// A running forwarder.
@@ -149,7 +155,7 @@ impl Driver {
             signals,
             trials,
             starting,
-            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            relay: start_relay(settings.relay, sender)?,
             news: receiver,
             inherited: equipment.inherited,
             logging: equipment.logging,
@@ -337,7 +343,7 @@ impl Driver {
                     warn!("{}: out of descriptors; clients wait in the backlog", self.name_of(listener));
                 }
                 News::Enough { listener } => info!("{}: accepting again", self.name_of(listener)),
-                News::Ended(ended) => debug!("{ended:?}"),
+                News::Ended(ended) => self.log_end(&ended),
                 // Of clients that somebody else has accepted, and here the relay accepts all.
                 News::Returned { .. } => {}
             }

@@ -7,7 +7,7 @@ use super::requests::{Asker, done};
 use super::rules::{Before, Kept, Listening, Place, is_proxied};
 use super::starting::Starting;
 use super::trial::Trials;
-use super::{Driver, Parts};
+use super::{Driver, Parts, start_relay};
 use crate::control::server::{ClientId, Server, Share};
 use crate::forward::probe::Probe;
 use crate::forward::request::Done;
@@ -189,7 +189,7 @@ impl Coming {
             signals: reactor.register(equipment.signals, Source::Signals, READABLE)?,
             trials: Trials::new(reactor.waker(Source::Told)?)?,
             starting: Starting::new(&mut reactor)?,
-            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            relay: start_relay(settings.relay, sender)?,
             news: receiver,
             inherited: Inherited::take(std::iter::empty()).map_err(io::Error::other)?,
             logging: equipment.logging,
