@@ -216,7 +216,7 @@ fn a_program_that_is_started_by_another_is_the_one_in_the_pid_file() {
     let new = place.pid();
     assert_eq!(std::fs::read_link(format!("/proc/{new}/exe")).unwrap(), aside, "the pid file names the script");
     assert_eq!(told(), format!("MAINPID={new}"));
-    first.finish(PATIENCE).expect(0);
+    first.finish(PATIENCE).expect(0).says("restarted: the new process has taken over\n");
     held.ask("a");
     client(address, "a");
     assert!(!place.file("forward.log").contains("stopped"));

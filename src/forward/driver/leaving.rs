@@ -358,10 +358,11 @@ impl Driver {
     fn leave(&mut self) {
         let restart = std::mem::take(&mut self.restarting);
         self.restarting.stage = restart.stage;
-        let (Some(process), Some(exchange)) = (restart.process, restart.exchange) else {
+        let (Some(_), Some(exchange)) = (restart.process, restart.exchange) else {
             return;
         };
-        info!("restarted: process {} has taken over", process.pid());
+        // The pid file says which process that is: the one that we know may be a script that has started it.
+        info!("restarted: the new process has taken over");
         self.control.hand_over(&mut self.reactor);
         self.requests.clear();
         self.older.clear();
