@@ -22,7 +22,7 @@ mod trial;
 use super::restart::rest::ToOld;
 use super::restart::same_signal::SameSignal;
 use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
-use super::store::{Saved, SavedOptions, Store, StoreError};
+use super::store::{Saved, SavedOptions, Store};
 use super::{DriverError, Settings, Source};
 use crate::control::server::Server;
 use crate::logging::Logging;
@@ -112,8 +112,8 @@ pub struct Driver {
     store: Store,
     options: SavedOptions,
     /// Why the last change is not saved.
-    unsaved: Option<StoreError>,
-    /// What is still to be saved while everything is being stopped.
+    unsaved: Option<DriverError>,
+    /// What is to be saved while everything is being stopped: what stood before.
     kept: Option<Saved>,
     /// What is wrong with our directory, as far as it was told.
     amiss: Option<String>,
@@ -252,7 +252,7 @@ impl Driver {
         self.relay.stop();
         self.control.leave();
         match self.unsaved {
-            Some(error) if !left => Err(error.into()),
+            Some(error) if !left => Err(error),
             Some(_) | None => Ok(()),
         }
     }
@@ -379,7 +379,7 @@ impl Driver {
             self.input(Input::Stop { stop: Stop::Cut, request: None });
         } else {
             info!("{by}: stopping; connections may finish");
-            self.keep_what_is_unsaved();
+            self.keep();
             self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
         }
     }
