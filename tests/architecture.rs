@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "forward/state/",
     "takeover/protocol.rs",
     "takeover/protocol/",
+    "forward/restart/same_signal.rs",
     "session/state.rs",
     "session/state/",
     "session/sessions.rs",

@@ -57,6 +57,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start forwarding from SRC to DST; without them, what was saved
+    #[command(after_help = "With -v the log has a line for the end of each connection.")]
     Start(start::Start),
     /// Let new connections go to DST; running ones stay where they are
     #[command(visible_alias = "x")]

@@ -20,20 +20,21 @@ mod taking_over;
 mod trial;
 
 use super::restart::rest::ToOld;
+use super::restart::same_signal::SameSignal;
 use super::state::{Action, DestinationId, Input, Machine, Request, RuleId, Stop};
-use super::store::{Saved, SavedOptions, Store, StoreError};
+use super::store::{Saved, SavedOptions, Store};
 use super::{DriverError, Settings, Source};
 use crate::control::server::Server;
 use crate::logging::Logging;
 use crate::net::adopt::Inherited;
-use crate::net::relay::{News, NewsReceiver, Relay, news};
+use crate::net::relay::{self, News, NewsReceiver, NewsSender, Relay, news};
 use crate::process::limits::Reserve;
 use crate::process::pid_file::PidFile;
 use crate::reactor::{Event, READABLE, Reactor, Registered, Signals};
 use crate::takeover::leaving::reap;
 use elsewhere::{Older, Staying};
 use leaving::Restarting;
-use log::{debug, info, warn};
+use log::{Level, debug, info, log_enabled, warn};
 use nix::sys::signal::Signal;
 use requests::Asker;
 use rules::{Listening, Place};
@@ -78,6 +79,13 @@ struct Parts {
     store: Store,
     pid_file: Option<PidFile>,
     successor: Option<Vec<OsString>>,
+    reserve: Reserve,
+}
+
+/// The loops, which tell of each connection's end where the log wants to know.
+fn start_relay(settings: relay::Settings, news: NewsSender) -> Result<Relay, DriverError> {
+    let settings = relay::Settings { tell_ends: log_enabled!(Level::Debug), ..settings };
+    Relay::start(settings, news).map_err(DriverError::Relay)
 }
 
 /// A running forwarder.
@@ -105,8 +113,8 @@ pub struct Driver {
     store: Store,
     options: SavedOptions,
     /// Why the last change is not saved.
-    unsaved: Option<StoreError>,
-    /// What is still to be saved while everything is being stopped.
+    unsaved: Option<DriverError>,
+    /// What is to be saved while everything is being stopped: what stood before.
     kept: Option<Saved>,
     /// What is wrong with our directory, as far as it was told.
     amiss: Option<String>,
@@ -123,8 +131,8 @@ pub struct Driver {
     staying: Option<Staying>,
     /// Processes before this one, which may have connections.
     older: HashMap<u64, Older>,
-    /// One of them was told to stop, and we stop with it: the same signal may come to us, too.
-    stops_with_older: bool,
+    /// The same signal that one of them was told to stop by.
+    same_signal: SameSignal,
     finished: bool,
 }
 
@@ -134,6 +142,8 @@ impl Driver {
     /// # Errors
     /// What does not work; nothing has been saved then.
     pub fn new(settings: Settings, equipment: Equipment) -> Result<Self, DriverError> {
+        // Before the relay, which counts what is open already.
+        let reserve = Reserve::new()?;
         let mut reactor = Reactor::new()?;
         let signals = reactor.register(equipment.signals, Source::Signals, READABLE)?;
         let (sender, receiver) = news(reactor.waker(Source::News)?);
@@ -146,13 +156,14 @@ impl Driver {
             signals,
             trials,
             starting,
-            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            relay: start_relay(settings.relay, sender)?,
             news: receiver,
             inherited: equipment.inherited,
             logging: equipment.logging,
             store: equipment.store,
             pid_file: Some(equipment.pid_file),
             successor: equipment.successor,
+            reserve,
         };
         let mut driver = Driver::of(parts, control, options, settings.stop_timeout)?;
         let prepared = equipment
@@ -191,7 +202,7 @@ impl Driver {
             why: None,
             control,
             signals: parts.signals,
-            reserve: Reserve::new()?,
+            reserve: parts.reserve,
             logging: parts.logging,
             store: parts.store,
             options,
@@ -206,7 +217,7 @@ impl Driver {
             restarting: Restarting::default(),
             staying: None,
             older: HashMap::new(),
-            stops_with_older: false,
+            same_signal: SameSignal::default(),
             finished: false,
             reactor: parts.reactor,
         };
@@ -242,7 +253,7 @@ impl Driver {
         self.relay.stop();
         self.control.leave();
         match self.unsaved {
-            Some(error) if !left => Err(error.into()),
+            Some(error) if !left => Err(error),
             Some(_) | None => Ok(()),
         }
     }
@@ -333,7 +344,7 @@ impl Driver {
                     warn!("{}: out of descriptors; clients wait in the backlog", self.name_of(listener));
                 }
                 News::Enough { listener } => info!("{}: accepting again", self.name_of(listener)),
-                News::Ended(ended) => debug!("{ended:?}"),
+                News::Ended(ended) => self.log_end(&ended),
                 // Of clients that somebody else has accepted, and here the relay accepts all.
                 News::Returned { .. } => {}
             }
@@ -347,7 +358,7 @@ impl Driver {
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.staying.is_some() => {
                     self.told_to_stop_after_all(signal);
                 }
-                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if std::mem::take(&mut self.stops_with_older) => {
+                Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT if self.same_signal.is_it(Instant::now()) => {
                     debug!("{signal}, as to the process before this one");
                 }
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT => self.told_to_stop(signal.as_str()),
@@ -369,7 +380,7 @@ impl Driver {
             self.input(Input::Stop { stop: Stop::Cut, request: None });
         } else {
             info!("{by}: stopping; connections may finish");
-            self.keep_what_is_unsaved();
+            self.keep();
             self.input(Input::Stop { stop: Stop::Drain(Some(self.stop_timeout)), request: None });
         }
     }

@@ -190,9 +190,13 @@ impl Store {
         &self.directory
     }
 
-    /// The file may have gone: the next change to be saved is saved whatever it is.
-    pub fn forget(&mut self) {
-        self.last = None;
+    /// Others may have changed the file, or removed it: what it holds is read again. Where it cannot be read, the next change
+    /// to be saved is saved whatever it is.
+    pub fn look_again(&mut self) {
+        (self.last, self.sound) = (None, true);
+        if let Err(error) = self.load() {
+            log::warn!("{}", crate::chain(&error));
+        }
     }
 
     /// What is saved, or what was before that if it is damaged or missing; `None`: nothing was ever saved.

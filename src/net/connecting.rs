@@ -380,6 +380,8 @@ fn begin<S: From<TcpStream> + From<UnixStream>>(address: &Address, bind: Option<
     }
     if protocol.is_some() {
         socket.set_tcp_nodelay(true)?;
+        // A peer that is gone without a word is found out, however long a connection may be idle: tcp(7), tcp_keepalive_time.
+        socket.set_keepalive(true)?;
     }
     let done = match socket.connect(&address) {
         Ok(()) => true,

@@ -41,7 +41,7 @@ pub use request::{Path, View, Which};
 pub use route::{Counts, Destination, Route, Share};
 pub use settings::{Settings, Splice};
 
-use crate::net::descriptors::Descriptors;
+use crate::net::descriptors::{Descriptors, Taken};
 use crate::net::endpoint::Connect;
 use crate::net::resolve::{Inbox, Resolver};
 use crate::net::stream::Kind;
@@ -107,7 +107,8 @@ impl Relay {
             loops.push(LoopHandle { load: AtomicUsize::new(0), inbox, waker });
             starts.push(start);
         }
-        let shared = Arc::new(Shared { settings, loops, descriptors, news, resolver: Resolver::system() });
+        let resolver = Resolver::counted_in(Arc::clone(&descriptors));
+        let shared = Arc::new(Shared { settings, loops, descriptors, news, resolver });
         for start in starts {
             start.send(Arc::clone(&shared)).map_err(|_| io::Error::other("a relay loop has ended"))?;
         }
@@ -140,8 +141,9 @@ impl Relay {
         let socket = SockRef::from(&door.socket);
         socket.set_nonblocking(true)?;
         if kind == Kind::Tcp {
-            // Accepted sockets inherit it, which saves a system call for each of them.
+            // Accepted sockets inherit both, which saves system calls for each of them.
             socket.set_tcp_nodelay(true)?;
+            socket.set_keepalive(true)?;
         }
         let id = self.next_id()?;
         let Door { socket, route, proxied, tls } = door;
@@ -220,6 +222,12 @@ impl Relay {
     /// Lets the waiting clients go, in their order, and then all others.
     pub fn resume(&self, id: ListenerId) {
         self.home(id).send(Request::Resume(id));
+    }
+
+    /// Counts descriptors that the caller keeps beside those of the relay, as long as what is returned lives: fewer clients
+    /// are accepted meanwhile.
+    pub fn count(&self, descriptors: usize) -> Taken {
+        self.shared.descriptors.take_anyway(descriptors)
     }
 
     /// How many clients of this listener wait.

@@ -26,9 +26,10 @@ use log::error;
 use thiserror::Error;
 
 use self::queue::{Limits, Queue};
+use crate::net::descriptors::Descriptors;
 use crate::reactor::Waker;
 
-/// How many names may be looked up at a time, for all loops together. Each thread that hangs takes a few pages of memory.
+/// How many names may be looked up at a time by one resolver, for all loops that it serves. Each thread that hangs takes a few pages of memory.
 const THREADS: usize = 512;
 
 /// How many lookups may be under way in all for a name to have another one beside its first.
@@ -36,6 +37,9 @@ const FURTHER: usize = 64;
 
 /// How many of them may be for one name.
 const FOR_ONE_NAME: usize = 4;
+
+/// How many descriptors a lookup may have open: a socket for each name server, of which resolv.conf(5) takes three.
+const FOR_A_LOOKUP: usize = 3;
 
 /// How long a thread stays when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(10);
@@ -111,7 +115,12 @@ struct State<K> {
 impl<K: Send + 'static> Resolver<K> {
     /// One that asks the system.
     pub fn system() -> Self {
-        Resolver::new(|host: &str| Ok((host, 0).to_socket_addrs()?.collect()))
+        Resolver::new(look_up)
+    }
+
+    /// One that asks the system, and whose lookups count among these descriptors while they are under way.
+    pub fn counted_in(descriptors: Arc<Descriptors>) -> Self {
+        Resolver::new(counted(descriptors, look_up))
     }
 
     /// One that looks up in another way, which may block.
@@ -149,6 +158,20 @@ impl<K: Send + 'static> Resolver<K> {
     fn start_thread(&self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         thread::Builder::new().name("resolver".to_owned()).spawn(move || shared.work()).map(drop)
+    }
+}
+
+fn look_up(host: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, 0).to_socket_addrs()?.collect())
+}
+
+fn counted<F>(descriptors: Arc<Descriptors>, look_up: F) -> impl Fn(&str) -> io::Result<Vec<SocketAddr>>
+where
+    F: Fn(&str) -> io::Result<Vec<SocketAddr>>,
+{
+    move |host| {
+        let _taken = descriptors.take_anyway(FOR_A_LOOKUP);
+        look_up(host)
     }
 }
 

@@ -1,10 +1,13 @@
 //! What of a process group still runs when its leader has gone.
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// The living processes of a group other than its leader.
 #[derive(Debug)]
@@ -62,6 +65,25 @@ impl Survivors {
     }
 }
 
+/// Waits until all of these are readable, which tells of an exit, or until so much time is over in all; how many are
+/// left.
+pub fn wait_for_exits(mut left: Vec<OwnedFd>, limit: Duration) -> usize {
+    let deadline = Instant::now() + limit;
+    while !left.is_empty() {
+        let time = deadline.saturating_duration_since(Instant::now());
+        let mut polled = left.iter().map(|exit| PollFd::new(exit.as_fd(), PollFlags::POLLIN)).collect::<Vec<_>>();
+        match poll(&mut polled, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)) {
+            Err(Errno::EINTR) => continue,
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let exited = polled.iter().map(|exit| exit.any().unwrap_or(true)).collect::<Vec<_>>();
+        let mut exited = exited.into_iter();
+        left.retain(|_| !exited.next().unwrap_or(true));
+    }
+    left.len()
+}
+
 /// ENOENT or ESRCH: the process went away while we looked.
 fn has_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
@@ -80,8 +102,9 @@ fn lives_in_group(stat: &str, group: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{lives_in_group, survivors};
+    use super::{lives_in_group, survivors, wait_for_exits};
     use nix::unistd::{Pid, getpgrp, getpid};
+    use std::time::Duration;
 
     #[test]
     fn a_line_of_proc_is_read_whatever_the_name_is() {
@@ -90,6 +113,21 @@ mod tests {
         assert!(!lives_in_group("12 (a) Z 1 77 77 0 -1", group), "a zombie does not live");
         assert!(!lives_in_group("12 (77) S 1 78 77 0 -1", group));
         assert!(!lives_in_group("garbage", group));
+    }
+
+    #[test]
+    fn all_exits_are_waited_for_within_one_time() {
+        let pair = || std::os::unix::net::UnixStream::pair().unwrap();
+        let ((one, ends), (two, stays), (three, later)) = (pair(), pair(), pair());
+        drop(ends);
+        let all = |three: std::os::unix::net::UnixStream| vec![one.try_clone().unwrap().into(), three.into()];
+        let ending = std::thread::spawn(move || drop(later));
+        assert_eq!(wait_for_exits(all(three), Duration::from_secs(60)), 0);
+        ending.join().unwrap();
+        let left = vec![two.try_clone().unwrap().into(), one.into(), two.into()];
+        assert_eq!(wait_for_exits(left, Duration::from_millis(1)), 2);
+        drop(stays);
+        assert_eq!(wait_for_exits(Vec::new(), Duration::from_secs(60)), 0);
     }
 
     #[test]

@@ -132,17 +132,19 @@ impl PidFile {
 }
 
 impl PidFile {
-    /// Makes the file again if another process, which came to nothing, has put its own in its place.
+    /// Makes the file again if somebody has removed it, or another process, which came to nothing, has put its own in its
+    /// place; whether it was made again.
     ///
     /// # Errors
     /// Those of [`PidFile::create`].
-    pub fn make_sure(&mut self, mode: u32) -> Result<(), PidFileError> {
+    pub fn make_sure(&mut self, mode: u32) -> Result<bool, PidFileError> {
         let path = self.path.clone();
         let read = |source| PidFileError::Read { path: path.clone(), source };
-        if !leads_to(&path, &self.file).map_err(read)? {
+        let ours = leads_to(&path, &self.file).map_err(read)?;
+        if !ours {
             *self = Self::create(&path, mode)?;
         }
-        Ok(())
+        Ok(!ours)
     }
 
     /// Another process has taken over: what is at the path is no longer ours.
@@ -190,6 +192,10 @@ fn abandoned(path: &Path) -> Result<Option<Flock<File>>, PidFileError> {
     let Some(file) = open(path)? else {
         return Ok(None);
     };
+    // Its maker locks an empty one in a moment, and must not fail because we have.
+    if file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+        return Ok(None);
+    }
     let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok();
     Ok(file.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0)))
 }

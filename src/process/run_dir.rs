@@ -145,6 +145,14 @@ impl RunDir {
         self.examine(user)
     }
 
+    /// Sees that the existing directory is still safe; nothing is made.
+    ///
+    /// # Errors
+    /// When it is gone, is no directory, is another's, or may be written by others.
+    pub fn see_that_it_is_safe(&self) -> Result<(), RunDirError> {
+        self.examine(Uid::effective())
+    }
+
     fn examine(&self, user: Uid) -> Result<(), RunDirError> {
         let path = || self.0.clone();
         let metadata = fs::symlink_metadata(&self.0).map_err(|source| RunDirError::Examine { path: path(), source })?;

@@ -4,7 +4,7 @@
 use super::protocol::{Old, OldDoes, OldHears};
 use super::{Exchange, ExchangeError, LIMIT, Word};
 use crate::control::wire::Reply;
-use crate::process::group::survivors;
+use crate::process::group::{survivors, wait_for_exits};
 use crate::process::output::printable;
 use crate::process::spawn::{Launch, Process, SpawnError, signal_group, spawn};
 use log::{error, info};
@@ -19,6 +19,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// How many of the last lines that a failed process has written are shown.
 const LAST_LINES: usize = 10;
@@ -159,9 +160,7 @@ impl Leaving {
         let others = survivors(pid).exit_descriptors();
         signal_group(&process, Signal::SIGKILL);
         process.reap();
-        for other in others {
-            let _ = poll(&mut [PollFd::new(other.as_fd(), PollFlags::POLLIN)], PollTimeout::from(TO_END));
-        }
+        wait_for_exits(others, Duration::from_millis(TO_END.into()));
         Some(pid)
     }
 

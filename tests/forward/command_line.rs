@@ -1,12 +1,14 @@
 //! The words of `forward`: help, completions, manual pages, wrong use.
 
-use super::place::{Backend, Place, client, free_port, free_source};
+use super::place::{Backend, Client, Place, client, free_port, free_source};
 use crate::harness::ran::Running;
 use crate::harness::{PATIENCE, Scene, eventually, scene, trials};
 use nix::fcntl::{Flock, FlockArg};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 trials![
     what_is_for_the_start_alone_is_refused_for_one_that_runs,
@@ -15,6 +17,8 @@ trials![
     completions_and_manual_pages_know_it,
     a_bad_endpoint_has_a_mark_under_its_place,
     ls_with_v_tells_more,
+    ls_with_v_tells_rates_and_ages,
+    each_connection_s_end_is_told_where_more_is_to_be_told,
     options_of_others_are_refused,
     the_directory_may_stand_anywhere,
     the_commands_of_the_readme_run_as_they_stand,
@@ -29,7 +33,11 @@ fn help_is_complete() {
         assert!(help.contains(word), "{word} is missing: {help}");
     }
     for (command, words) in [
-        ("start", &["--foreground", "--connect-timeout", "--trust", "--threads", "--proxy-header-timeout"][..]),
+        (
+            "start",
+            &["--foreground", "--connect-timeout", "--trust", "--threads", "--proxy-header-timeout", "With -v the log"]
+                [..],
+        ),
         ("switch", &["--probe", "--guard", "--weight", "--no-wait"]),
         ("ls", &["--json"]),
         ("wait", &["--timeout"]),
@@ -74,6 +82,73 @@ fn ls_with_v_tells_more() {
     let paths = &place.run(&["ls", "-v", "--json"]).expect(0).json()["rules"][0]["destinations"][0]["paths"];
     assert_eq!(paths, &serde_json::json!({"setting_up": 0, "copy": 1, "splice": 0, "tls": 0}));
     assert!(place.list()["rules"][0]["destinations"][0].get("paths").is_none());
+}
+
+fn ls_with_v_tells_rates_and_ages() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let columns = || {
+        let shown = place.run(&["ls", "-v"]).expect(0).out;
+        let (head, row) = shown.split_once('\n').unwrap();
+        // Columns begin where their heads do.
+        let column = |name: &str| row[head.find(name).unwrap()..].split(' ').next().unwrap().to_owned();
+        (column("rate"), column("age"))
+    };
+    assert_eq!(columns().0, "0B/s");
+    let over = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&over);
+    let asks = std::thread::spawn(move || {
+        let mut client = client(address, "a");
+        while !is_over.load(Ordering::SeqCst) {
+            client.ask("a");
+        }
+    });
+    eventually("it tells what goes, and of what age it is", || {
+        let (rate, age) = columns();
+        rate.ends_with("B/s") && rate != "0B/s" && age.ends_with('s') && age != "0s"
+    });
+    over.store(true, Ordering::SeqCst);
+    asks.join().unwrap();
+}
+
+fn each_connection_s_end_is_told_where_more_is_to_be_told() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.run(&["start", "-v", &source, &a.endpoint()]).expect(0);
+    let told = |client: u16, backend: &Backend, how: &str| {
+        format!("{source}: 127.0.0.1:{client} to {} {how} after ", backend.endpoint())
+    };
+    let (mut ends, mut last) = (client(address, "a"), client(address, "a"));
+    ends.end();
+    place.wait_log(&told(ends.local_port(), &a, "has finished"));
+    let log = place.file("forward.log");
+    let line = log.lines().find(|line| line.contains("has finished")).unwrap();
+    assert!(line.contains(" DEBUG ") && line.ends_with("s, 6 bytes in, 8 bytes out"), "{line}");
+    // The last one of a former destination, in the process that has taken over.
+    place.switch(&source, &b.endpoint());
+    place.restart();
+    last.ask("a");
+    let port = last.local_port();
+    drop(last);
+    place.wait_log(&told(port, &a, "has finished"));
+    b.close();
+    let mut refused = Client::connect(address);
+    refused.ends();
+    place.wait_log(&told(refused.local_port(), &b, "was not connected"));
+    // By those who are cut with their rule, too.
+    place.switch(&source, &a.endpoint());
+    let cut = client(address, "a");
+    place.run(&["stop", &source]).expect(0);
+    place.wait_log(&told(cut.local_port(), &a, "was cut"));
+    place.run(&["stop"]).expect(0);
+    // And not without being asked for.
+    std::fs::remove_file(place.path("forward.log")).unwrap();
+    place.start(&source, &a.endpoint());
+    client(address, "a").end();
+    place.run(&["stop"]).expect(0);
+    let log = place.file("forward.log");
+    assert!(log.contains("stopped") && !log.contains("has finished"), "{log}");
 }
 
 fn options_of_others_are_refused() {

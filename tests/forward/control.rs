@@ -1,7 +1,7 @@
 //! The control socket of a forwarder.
 
 use super::place::{Backend, Place, client, free_source, row};
-use crate::harness::process::{send, stopped};
+use crate::harness::process::{Exit, send, stopped};
 use crate::harness::{PATIENCE, eventually, stays, trials, trials_of_root};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ trials![
     a_directory_that_was_removed_is_made_again,
     a_directory_that_has_another_forwarder_by_now_is_left_to_it,
     a_directory_that_cannot_be_made_is_told_of_once,
+    a_directory_that_is_not_safe_any_more_gets_nothing,
+    what_another_forwarder_has_saved_is_left_to_it,
+    what_was_removed_while_everything_drains_is_saved_again,
     garbage_harms_nobody,
     a_crowd_of_silent_clients_harms_nobody,
     status_shows_the_forwarder_too,
@@ -145,6 +148,79 @@ fn a_directory_that_cannot_be_made_is_told_of_once() {
     eventually("it is there", || UnixStream::connect(place.path("forward.sock")).is_ok());
     assert_eq!(place.rows(), [row(&source, &a.endpoint(), 0, "active")]);
     assert_eq!(place.pid(), pid);
+}
+
+/// One that others may write to has come to its path, and then a link to another one.
+fn a_directory_that_is_not_safe_any_more_gets_nothing() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let [directory, aside, other] = ["run", "aside", "other"].map(|name| place.scene.path(name));
+    place.quietly(&["switch", &source, &b.endpoint(), "--guard", "5s", "--no-wait"]);
+    std::fs::rename(&directory, &aside).unwrap();
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let told = |words: &str| eventually("it is told", || place.scene.read("aside/forward.log").contains(words));
+    let is_empty = |directory| std::fs::read_dir(directory).unwrap().next().is_none();
+    told("may be written by others (mode 0777, expected 0700); trying again");
+    // And what is to be saved.
+    told("switched");
+    told("may be written by others (mode 0777, expected 0700); what was saved before");
+    assert!(is_empty(&directory));
+    std::fs::remove_dir(&directory).unwrap();
+    std::fs::create_dir(&other).unwrap();
+    std::os::unix::fs::symlink(&other, &directory).unwrap();
+    told("is not a directory; trying again");
+    assert!(is_empty(&other));
+    client(address, "b");
+    std::fs::remove_file(&directory).unwrap();
+    eventually("it is there again", || UnixStream::connect(place.path("forward.sock")).is_ok());
+    assert!(place.file("forward.json").contains(&b.endpoint()));
+    assert!(is_empty(&other));
+}
+
+fn what_another_forwarder_has_saved_is_left_to_it() {
+    let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
+    let ((first, address), (second, _)) = (free_source(), free_source());
+    let log = place.scene.path("first.log");
+    place.run(&["start", "--log-file", log.to_str().unwrap(), &first, &a.endpoint()]).expect(0);
+    place.quietly(&["switch", &first, &b.endpoint(), "--guard", "5s", "--no-wait"]);
+    let pid = place.pid();
+    send(pid, Signal::SIGSTOP);
+    eventually("it is stopped", || stopped(pid));
+    std::fs::remove_dir_all(place.path("")).unwrap();
+    place.start(&second, &a.endpoint());
+    let (other, saved) = (place.pid(), place.file("forward.json"));
+    send(pid, Signal::SIGCONT);
+    // What stands then is to be saved.
+    eventually("the guard has ended", || place.scene.read("first.log").contains("switched"));
+    let held = format!("is held by a running process (pid {other}); what was saved before");
+    eventually("it is told", || place.scene.read("first.log").contains(&held));
+    assert_eq!(place.file("forward.json"), saved);
+    client(address, "b");
+    // And what is to be kept at its end.
+    send(pid, Signal::SIGTERM);
+    assert_eq!(place.wait_end(pid), Exit::Code(1));
+    assert_eq!((place.pid(), place.file("forward.json")), (other, saved));
+    assert!(!place.path("forward.json.previous").exists());
+    assert_eq!(place.rows(), [row(&second, &a.endpoint(), 0, "active")]);
+}
+
+fn what_was_removed_while_everything_drains_is_saved_again() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    place.start(&source, &a.endpoint());
+    let held = client(address, "a");
+    let stops = place.begin(&["stop", "--drain"]);
+    place.wait_rows(&[row(&source, &a.endpoint(), 1, "inactive")]);
+    std::fs::remove_dir_all(place.path("")).unwrap();
+    eventually("it is there again", || place.file("forward.json").contains(&source));
+    // Also if the end is faster than the next look.
+    std::fs::remove_dir_all(place.path("")).unwrap();
+    drop(held);
+    assert_eq!(stops.finish(PATIENCE).expect(0).err, "");
+    place.run(&["start"]).expect(0);
+    client(address, "a");
 }
 
 fn garbage_harms_nobody() {

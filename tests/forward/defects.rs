@@ -1,7 +1,9 @@
 //! What grace does wrong, each by its number, and what is right instead.
 
 use super::place::{Backend, Client, MOMENT, Place, client, free_source, row};
-use crate::harness::{PATIENCE, stays, trials};
+use crate::harness::process::alive;
+use crate::harness::{PATIENCE, eventually, stays, trials};
+use nix::unistd::Pid;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +17,7 @@ trials![
     d04_a_stale_socket_does_not_pass_for_a_start,
     d05_a_second_start_changes_nothing,
     d05_a_pid_file_of_somebody_else_is_no_obstacle,
+    d05_a_pid_file_that_names_a_zombie_is_no_obstacle,
     d06_a_switch_outlasts_a_restart,
     d07_the_control_socket_is_ours_alone,
     d08_errors_go_to_stderr_in_words,
@@ -214,12 +217,29 @@ fn d10_stop_can_drain_and_wait_has_a_limit() {
     place.start(&source, &a.endpoint());
     let mut held = client(address, "a");
     let mut stops = place.begin(&["stop", "--drain"]);
+    place.wait_rows(&[row(&source, &a.endpoint(), 1, "inactive")]);
     // A connection runs.
     stays("it drains", MOMENT, || stops.runs());
     held.ask("a");
     drop(held);
     let ran = stops.finish(PATIENCE).expect(0);
     assert_eq!((ran.out.as_str(), ran.err.as_str()), ("Stopped\n", ""));
+}
+
+/// To kill(2) it is there, and it runs no more.
+fn d05_a_pid_file_that_names_a_zombie_is_no_obstacle() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let mut zombie = std::process::Command::new("true").spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(zombie.id()).unwrap());
+    eventually("it is a zombie", || !alive(pid));
+    std::fs::create_dir_all(place.path("")).unwrap();
+    std::fs::write(place.path("forward.pid"), format!("{pid}\n")).unwrap();
+    place.run(&["ls"]).expect(1).complains().says("no forwarder is running");
+    place.start(&source, &a.endpoint());
+    assert_ne!(place.pid(), pid);
+    client(address, "a");
+    zombie.wait().unwrap();
 }
 
 /// AMP values end at 64 KiB.

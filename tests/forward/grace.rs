@@ -1,7 +1,7 @@
 //! What users of grace rely on, each behaviour by its number in the order of grace's own tests.
 
 use super::place::{Backend, Client, MOMENT, Place, client, free_source, row, unix_backend};
-use crate::harness::{stays, trials};
+use crate::harness::{eventually, stays, trials};
 use nix::sys::signal::Signal;
 
 trials![
@@ -137,6 +137,7 @@ fn b07_a_destination_is_drained_only_when_it_is_a_former_one() {
     place.switch(&source, &b.endpoint());
     let mut one = place.begin(&["wait", &source]);
     let mut two = place.begin(&["wait", &source]);
+    eventually("both are there", || place.control_clients() == 2);
     stays("both wait, since something runs on it still", MOMENT, || one.runs() && two.runs());
     drop(held);
     one.finish(crate::harness::PATIENCE).expect(0);
@@ -154,6 +155,7 @@ fn b08_switching_back_keeps_the_count() {
     place.switch(&source, &a.other_spelling());
     assert_eq!(place.rows(), [row(&source, &a.endpoint(), 2, "active"), row(&source, &b.endpoint(), 1, "inactive")]);
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     drop(on_a);
     // What ends on the current destination is not waited for, and b is in use.
     stays("it waits", MOMENT, || waits.runs());
@@ -182,6 +184,7 @@ fn b10_wait_covers_all_earlier_destinations() {
     let on_b = client(address, "b");
     place.switch(&source, &c.endpoint());
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     drop(on_b);
     place.wait_rows(&[row(&source, &c.endpoint(), 0, "active"), row(&source, &a.endpoint(), 1, "inactive")]);
     assert!(waits.runs(), "a is in use");
@@ -202,6 +205,7 @@ fn b11_flapping_keeps_counts_by_destination() {
     }
     assert_eq!(place.rows(), [row(&source, &a.endpoint(), 10, "active"), row(&source, &b.endpoint(), 10, "inactive")]);
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     drop(on_a);
     on_b.truncate(1);
     place.wait_rows(&[row(&source, &a.endpoint(), 0, "active"), row(&source, &b.endpoint(), 1, "inactive")]);
@@ -271,6 +275,7 @@ fn b16_wait_answers_only_when_it_is_so() {
     let held = client(address, "a");
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     stays("it waits", MOMENT, || waits.runs());
     // Switching back empties what is waited for, too.
     place.switch(&source, &a.endpoint());
@@ -278,6 +283,7 @@ fn b16_wait_answers_only_when_it_is_so() {
     // And one who waits while the forwarder dies is told so.
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     stays("it waits", MOMENT, || waits.runs());
     let pid = place.pid();
     crate::harness::process::send(pid, Signal::SIGKILL);

@@ -26,12 +26,13 @@ trials![
 /// Those and the trials that look into a process by strace(1).
 pub(super) fn all() -> Vec<Trial> {
     let mut all = trials();
-    let watched: [(&str, fn()); 3] = [
+    let watched: [(&str, fn()); 4] = [
         (
             "term_while_the_pid_file_names_the_old_process_ends_all",
             term_while_the_pid_file_names_the_old_process_ends_all,
         ),
         ("term_before_the_old_process_knows_that_it_is_not_meant_ends_all", term_before_it_knows_that_it_is_not_meant),
+        ("a_directory_that_is_removed_at_that_moment_is_made_again", a_directory_that_is_removed_at_that_moment),
         ("what_a_killed_process_has_prepared_is_cleaned_up", what_a_killed_process_has_prepared_is_cleaned_up),
     ];
     let there = Command::new("strace").arg("--version").output().is_ok();
@@ -139,6 +140,26 @@ fn term_before_it_knows_that_it_is_not_meant() {
     place.wait_nothing_is_left();
 }
 
+/// The new process finds no place for its pid file.
+fn a_directory_that_is_removed_at_that_moment() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let program = place.start_copy(&source, &a.endpoint());
+    let (mut held, old) = (client(address, "a"), place.pid());
+    let restarts = slow_restart(&place, &program);
+    std::fs::remove_dir_all(place.path("")).unwrap();
+    restarts.finish(PATIENCE).expect(0);
+    let of_another = || place.file("forward.pid").trim().parse::<i32>().is_ok_and(|pid| pid != old.as_raw());
+    eventually("there is a pid file again", of_another);
+    eventually("and the socket", || place.path("forward.sock").exists());
+    assert!(place.file("forward.json").contains(&source));
+    held.ask("a");
+    place.run(&["start"]).expect(1).complains().says("already running");
+    drop(held);
+    place.run(&["stop"]).expect(0);
+    place.wait_nothing_is_left();
+}
+
 /// Some just connect and others ask already, all the time.
 fn those_who_ask_at_that_moment_are_answered() {
     let times = std::env::var("RESTART_WAITS").map_or(10, |times| times.parse().unwrap());
@@ -216,7 +237,7 @@ fn a_program_that_is_started_by_another_is_the_one_in_the_pid_file() {
     let new = place.pid();
     assert_eq!(std::fs::read_link(format!("/proc/{new}/exe")).unwrap(), aside, "the pid file names the script");
     assert_eq!(told(), format!("MAINPID={new}"));
-    first.finish(PATIENCE).expect(0);
+    first.finish(PATIENCE).expect(0).says("restarted: the new process has taken over\n");
     held.ask("a");
     client(address, "a");
     assert!(!place.file("forward.log").contains("stopped"));

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use nix::poll::{self, PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -266,6 +268,14 @@ impl Client<TcpStream> {
 
     pub(super) fn local_port(&self) -> u16 {
         self.stream.get_ref().local_addr().unwrap().port()
+    }
+}
+
+impl Client<TcpStream> {
+    /// Whether something has come, be it the end.
+    pub(super) fn has_answer(&self) -> bool {
+        let mut poll = [PollFd::new(self.stream.get_ref().as_fd(), PollFlags::POLLIN)];
+        !self.stream.buffer().is_empty() || poll::poll(&mut poll, 1_u8).unwrap() > 0
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 trials![
     both_sides_speak_tls_and_half_closed_connections_work,
     a_destination_that_is_not_trusted_gets_nothing,
+    a_client_that_asks_for_another_name_gets_the_certificate,
     clients_need_a_certificate_where_one_is_asked_for,
     files_that_do_not_fit_are_told_at_the_start,
     a_new_certificate_is_taken_and_a_wrong_one_is_not,
@@ -121,6 +122,18 @@ fn clients_need_a_certificate_where_one_is_asked_for() {
     refused.ends();
     client(known, "a");
     assert_eq!(a.accepted(), 1);
+}
+
+/// There is one certificate for each listener, and the client decides what it is worth.
+fn a_client_that_asks_for_another_name_gets_the_certificate() {
+    let (outer, inner, a) = (Place::new(), Place::new(), Backend::new("a"));
+    let files = certificate(&inner.scene, "one");
+    let ((front, address), (middle, secret)) = (free_source(), free_source());
+    inner.start(&files.listen(&middle), &a.endpoint());
+    outer.start(&front, &format!("{}:hostname=unknown.example", files.destination(secret)));
+    Client::connect(address).ends();
+    outer.wait_log("not valid for name \"unknown.example\"");
+    assert_eq!(a.accepted(), 0);
 }
 
 fn files_that_do_not_fit_are_told_at_the_start() {

@@ -1,7 +1,7 @@
 //! Waiting until a former destination is out of use.
 
 use super::place::{Backend, MOMENT, Place, client, free_source, row};
-use crate::harness::process::{Exit, alive, send, stopped};
+use crate::harness::process::{Exit, alive, calls, send, stopped};
 use crate::harness::{PATIENCE, eventually, stays, trials};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Write};
@@ -49,6 +49,7 @@ fn only_the_time_that_was_asked_for_ends_a_wait() {
     };
     let crowd = std::iter::from_fn(connected).collect::<Vec<_>>();
     let mut waits = [place.begin(&["wait", "--timeout", "60s"]), place.begin(&["wait"])];
+    eventually("they are about to connect", || waits.iter().all(|waits| calls(waits.pid(), libc::SYS_connect)));
     place.run(&["wait", "--timeout", "300ms"]).expect(3).complains().says("300ms");
     stays("they wait for their turn", MOMENT, || waits.iter_mut().all(|waits| waits.runs()));
     drop(crowd);
@@ -111,6 +112,7 @@ fn a_wait_for_all_rules_and_for_one() {
     place.switch(&two, &b.endpoint());
     place.quietly(&["wait", &two]);
     let mut waits = place.begin(&["wait"]);
+    eventually("it is there", || place.control_clients() == 1);
     // The first rule has a connection on a former destination.
     stays("it waits", MOMENT, || waits.runs());
     drop(held);
@@ -132,6 +134,7 @@ fn a_wait_goes_on_with_a_rule_that_drains() {
     let mut stops = place.begin(&["stop", &source, "--drain"]);
     place.wait_rows(&[row(&source, &a.endpoint(), 1, "inactive")]);
     let mut waits = place.begin(&["wait", &source]);
+    eventually("both are there", || place.control_clients() == 2);
     stays("both wait", MOMENT, || waits.runs() && stops.runs());
     held.ask("a");
     drop(held);
@@ -146,6 +149,7 @@ fn a_wait_for_what_is_cut_fails() {
     let mut held = client(address, "a");
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     stays("it waits", MOMENT, || waits.runs());
     place.run(&["stop", &source]).expect(0);
     held.ends();
@@ -159,6 +163,7 @@ fn there_is_no_bar_where_there_is_no_terminal() {
     let held = client(address, "a");
     place.switch(&source, &b.endpoint());
     let mut waits = place.begin(&["wait", &source]);
+    eventually("it is there", || place.control_clients() == 1);
     // A bar would have been drawn by then, more than once.
     stays("it waits", MOMENT * 2, || waits.runs());
     drop(held);

@@ -65,6 +65,12 @@ pub(crate) fn stopped(pid: Pid) -> bool {
     stat(pid).is_some_and(|fields| fields[0] == "T")
 }
 
+/// Whether the process is in this system call.
+pub(crate) fn calls(pid: Pid, number: libc::c_long) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    call.split(' ').next() == Some(&number.to_string())
+}
+
 /// The parent, while the process is there.
 pub(crate) fn parent(pid: Pid) -> Option<Pid> {
     stat(pid)?[1].parse().ok().map(Pid::from_raw)

@@ -13,7 +13,9 @@ use socket_protector::chain;
 use socket_protector::net::endpoint::{Connect, Peer, UnixAddress};
 
 use super::bodies;
-use super::scene::{Scene, accept_from, expect_end, listening, patient, plain, relay, reset, settings, share, to};
+use super::scene::{
+    Scene, accept_from, exchange, expect_end, listening, patient, plain, relay, reset, settings, share, to,
+};
 use crate::harness::eventually;
 
 bodies![
@@ -25,6 +27,7 @@ bodies![
     a_destination_that_speaks_and_leaves_at_once_is_heard,
     a_full_backlog_of_a_unix_destination_is_waited_for,
     a_route_to_nowhere_closes_its_clients,
+    a_peer_that_is_gone_without_a_word_is_asked_for,
 ];
 
 fn a_refused_client_is_closed_and_counted_no_more() {
@@ -222,6 +225,32 @@ fn a_full_backlog_of_a_unix_destination_is_waited_for() {
     backend.accept().unwrap().0.read_exact(&mut word).unwrap();
     assert_eq!((&word, destination.counts().failures), (b"hello", 0));
     relay.stop();
+}
+
+/// As the kernel shows it of both connections: the timer of SO_KEEPALIVE runs.
+fn a_peer_that_is_gone_without_a_word_is_asked_for() {
+    let scene = Scene::new();
+    let (mut client, mut server) = scene.pair();
+    exchange(&mut client, &mut server);
+    let port = |address: std::io::Result<std::net::SocketAddr>| address.unwrap().port();
+    let with_client = (scene.address.port(), port(client.local_addr()));
+    let with_server = (port(server.peer_addr()), port(scene.backend.local_addr()));
+    for (own, peer) in [with_client, with_server] {
+        // Another one may run for a moment, as long as bytes are not acknowledged.
+        eventually("it is asked for", || timer(own, peer).as_deref() == Some("02"));
+    }
+    assert_eq!(timer(with_client.1, with_client.0).as_deref(), Some("00"), "our ends alone");
+}
+
+/// The kernel's timer of a connection by its two ports, proc_net_tcp(5).
+fn timer(port: u16, peer: u16) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let port_of = |field: &str| u16::from_str_radix(field.rsplit(':').next()?, 16).ok();
+        let found = port_of(fields[1]) == Some(port) && port_of(fields[2]) == Some(peer);
+        found.then(|| fields[5].split(':').next().unwrap().to_owned())
+    })
 }
 
 fn a_route_to_nowhere_closes_its_clients() {

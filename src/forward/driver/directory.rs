@@ -1,11 +1,21 @@
 //! Our directory: somebody may clean it up while we run, with our pid file, our control socket and the saved rules.
 
 use super::Driver;
-use crate::forward::{DriverError, PID_FILE_MODE, Source};
+use crate::forward::{DriverError, PID_FILE, PID_FILE_MODE, Source};
+use crate::process::pid_file::PidFile;
 use crate::process::run_dir::RunDir;
 use log::{error, warn};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
+
+/// How a look at the directory has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// It was ours all the time.
+    Still,
+    /// It is ours again.
+    Anew,
+}
 
 /// Between two looks whether everything is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,33 +42,49 @@ impl Driver {
     }
 
     fn make_again(&mut self) -> Result<(), DriverError> {
-        let whole = self.make_directory_again()?;
         // Before the socket: if another forwarder has come to the directory it has the pid file, and the socket is its own.
-        if let Some(pid_file) = &mut self.pid_file {
-            pid_file.make_sure(PID_FILE_MODE)?;
+        let claimed = self.claim()?;
+        if claimed == Claimed::Anew {
+            self.try_to_save();
         }
         if self.control.make_sure(&mut self.reactor)? {
             // Who has connected already is not told of by an edge that came before we watched.
             self.reactor.again(Source::Control);
-            if whole {
+            if claimed == Claimed::Still {
                 warn!("the control socket was gone and is there again");
             }
         }
         Ok(())
     }
 
-    /// With the log and the saved rules. Whether it was there.
-    fn make_directory_again(&mut self) -> Result<bool, DriverError> {
+    /// Makes sure that the directory is ours, and safe, and our pid file in it. Nothing else there may be touched before
+    /// that, neither the log nor the saved rules nor the socket: they may be another forwarder's.
+    pub(super) fn claim(&mut self) -> Result<Claimed, DriverError> {
         let directory = self.store.directory().to_owned();
-        match std::fs::symlink_metadata(&directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            _ => return Ok(true),
+        let run_dir = RunDir::at(&directory);
+        let gone = matches!(std::fs::symlink_metadata(&directory), Err(error) if error.kind() == ErrorKind::NotFound);
+        if gone {
+            run_dir.prepare()?
+        } else {
+            run_dir.see_that_it_is_safe()?
         }
-        RunDir::at(&directory).prepare()?;
-        self.reopen_log();
-        warn!("the directory {} was gone and is there again", directory.display());
-        self.store.forget();
-        self.try_to_save();
-        Ok(false)
+        let made = match &mut self.pid_file {
+            Some(pid_file) => pid_file.make_sure(PID_FILE_MODE)?,
+            // A process that has taken over could not have it then.
+            None => {
+                self.pid_file = Some(PidFile::create(&directory.join(PID_FILE), PID_FILE_MODE)?);
+                true
+            }
+        };
+        if gone {
+            self.reopen_log();
+            warn!("the directory {} was gone and is there again", directory.display());
+        }
+        if !made {
+            return Ok(Claimed::Still);
+        }
+        // Others may have been here meanwhile, or nothing is left.
+        self.store.look_again();
+        Ok(Claimed::Anew)
     }
 }

@@ -243,7 +243,9 @@ impl Driver {
         let again = std::mem::replace(&mut older.stopped, true);
         if again || !self.machine.stopping() {
             self.told_to_stop("a signal to the process before this one");
-            self.stops_with_older = !again;
+            if !again {
+                self.same_signal.comes_by(Instant::now());
+            }
         }
     }
 

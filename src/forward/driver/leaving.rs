@@ -237,7 +237,7 @@ impl Driver {
             let parked = parked.remove(&listening.door.number()).unwrap_or_default();
             let (route, tls) = (Arc::clone(&listening.route), listening.tls.clone());
             let proxied = is_proxied(&listening.source);
-            let opened = socket.try_clone().and_then(|socket| {
+            let opened = socket.as_fd().try_clone_to_owned().and_then(|socket| {
                 let door = Door { socket, route, proxied, tls };
                 self.relay.go_on(door, paused, parked)
             });
@@ -251,10 +251,11 @@ impl Driver {
     /// Gives up what the other process has now, and stays for what could not be handed over.
     fn leave(&mut self) {
         self.restarting.taken = None;
-        let Some((pid, exchange)) = self.restarting.leaving.left() else {
+        let Some((_, exchange)) = self.restarting.leaving.left() else {
             return;
         };
-        info!("restarted: process {pid} has taken over");
+        // The pid file says which process that is: the one that we know may be a script that has started it.
+        info!("restarted: the new process has taken over");
         self.control.hand_over(&mut self.reactor);
         self.requests.clear();
         self.older.clear();

@@ -1,10 +1,11 @@
-//! What there is, for `ls` and `status`.
+//! What there is, for `ls`, `status` and the log.
 
 use super::Driver;
 use crate::forward::NAME;
 use crate::forward::request::{List, ListedDestination, ListedRule, Paths, SCHEMA, Status};
 use crate::forward::state::{Course, DestinationId, Rule};
-use crate::net::relay::{Path, View, Which};
+use crate::net::relay::{Ended, Path, View, Which};
+use log::debug;
 
 impl Driver {
     /// `detail`: with the path of each connection, which every loop is asked for.
@@ -39,6 +40,15 @@ impl Driver {
                 Path::Parked => {}
             }
         }
+    }
+
+    /// The end of a connection, for the log. It is told before its rule or its destination can be forgotten.
+    pub(super) fn log_end(&self, ended: &Ended) {
+        let Ended { listener, destination, client, age, bytes_in, bytes_out, how } = ended;
+        let to =
+            self.places.get(&DestinationId(*destination)).map_or("a former destination", |place| place.text.as_str());
+        let from = self.name_of(*listener);
+        debug!("{from}: {client} to {to} {how} after {age:.3?}, {bytes_in} bytes in, {bytes_out} bytes out");
     }
 
     pub(super) fn status(&self) -> Status {

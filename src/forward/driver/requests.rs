@@ -144,7 +144,7 @@ impl Driver {
             info!("stopping, as asked");
             if !self.machine.stopping() {
                 self.cut_in_all = 0;
-                self.keep_what_is_unsaved();
+                self.keep();
             }
             self.requests.insert(request, Asker { client: Some(id), what: What::Stop });
             self.input(Input::Stop { stop, request: Some(request) });

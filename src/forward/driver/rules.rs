@@ -4,13 +4,14 @@ use super::Driver;
 use crate::forward::DriverError;
 use crate::forward::state::{Course, DestinationId, Input, Phase, RuleId, Share};
 use crate::forward::store::SavedRule;
+use crate::net::descriptors::Taken;
 use crate::net::endpoint::{Connect, Listen, Tcp};
 use crate::net::listener::{self, Address, Bound, SocketFile, Traffic};
-use crate::net::relay::{self, Door, ListenerId, Route, Which};
+use crate::net::relay::{self, Door, ListenerId, Relay, Route, Which};
 use crate::net::resolve::Answer;
 use crate::net::tls::ServerIdentity;
 use log::info;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(super) struct Listening {
     pub(super) route: Arc<Route>,
     pub(super) door: ListenerId,
     /// The listening socket once more, for whoever takes over; `None` when it is closed.
-    pub(super) socket: Option<OwnedFd>,
+    pub(super) socket: Option<Kept>,
     pub(super) tls: Option<Arc<ServerIdentity>>,
     /// The port was left open.
     pub(super) chosen: bool,
@@ -34,6 +35,24 @@ pub(super) struct Listening {
     pub(super) file: Option<SocketFile>,
     /// How many connections were cut at the end.
     pub(super) cut: usize,
+}
+
+/// A listening socket that is kept for whoever takes over. It counts among the descriptors that connections leave.
+pub(super) struct Kept {
+    socket: OwnedFd,
+    _taken: Taken,
+}
+
+impl Kept {
+    pub(super) fn new(socket: OwnedFd, relay: &Relay) -> Self {
+        Kept { socket, _taken: relay.count(1) }
+    }
+}
+
+impl AsFd for Kept {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// A destination of a rule.
@@ -115,7 +134,7 @@ impl Driver {
         let Prepared { id, bound, source, text, chosen, course, paused, tls } = rule;
         let route = Route::new(self.shares(course));
         let accept = |source| DriverError::Accept { endpoint: text.clone(), source };
-        let socket = Some(bound.socket.try_clone().map_err(accept)?);
+        let socket = Some(Kept::new(bound.socket.try_clone().map_err(accept)?, &self.relay));
         let proxied = is_proxied(&source);
         let door = Door { socket: bound.socket, route: Arc::clone(&route), proxied, tls: tls.clone() };
         let door = self.relay.go_on(door, paused, Vec::new()).map_err(accept)?;

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::forward::state::Rule;
-use crate::forward::store::{SCHEMA, Saved, SavedRule, SavedShare, StoreError};
+use crate::forward::store::{SCHEMA, Saved, SavedRule, SavedShare};
 use crate::forward::{DriverError, Source};
 use log::{error, info};
 use std::time::{Duration, Instant};
@@ -12,14 +12,12 @@ const RETRY: Duration = Duration::from_secs(10);
 
 impl Driver {
     pub(super) fn save(&mut self) -> Result<(), DriverError> {
-        Ok(self.write_down()?)
+        self.write_down()
     }
 
     /// Saves. What cannot be saved holds all the same, and is tried again.
     pub(super) fn try_to_save(&mut self) {
-        // At the end the rules are as good as gone, and they are to be kept.
-        let ends = self.machine.stopping() && self.kept.is_none();
-        if self.coming_up || ends || self.staying.is_some() {
+        if self.coming_up || self.staying.is_some() {
             return;
         }
         match self.write_down() {
@@ -37,17 +35,20 @@ impl Driver {
         }
     }
 
-    /// Everything is about to be stopped: what is not saved yet is kept, to be saved all the same.
-    pub(super) fn keep_what_is_unsaved(&mut self) {
-        if self.unsaved.is_some() && self.kept.is_none() {
+    /// Everything is about to be stopped, and the rules are as good as gone then: what is saved from now on is what stands
+    /// now.
+    pub(super) fn keep(&mut self) {
+        if self.kept.is_none() {
             self.kept = Some(self.standing());
             self.try_to_save();
         }
     }
 
-    fn write_down(&mut self) -> Result<(), StoreError> {
+    /// In our directory: what another forwarder has saved in it is not ours to replace.
+    fn write_down(&mut self) -> Result<(), DriverError> {
+        self.claim()?;
         let standing = self.kept.clone().unwrap_or_else(|| self.standing());
-        self.store.save(&standing)
+        Ok(self.store.save(&standing)?)
     }
 
     fn standing(&self) -> Saved {

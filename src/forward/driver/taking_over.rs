@@ -4,10 +4,10 @@
 use super::identity::warn_of;
 use super::rehearsal::{Identities, Rehearsed, RehearsedRule};
 use super::requests::{Asker, done};
-use super::rules::{Before, Listening, Place, is_proxied};
+use super::rules::{Before, Kept, Listening, Place, is_proxied};
 use super::starting::Starting;
 use super::trial::Trials;
-use super::{Driver, Parts};
+use super::{Driver, Parts, start_relay};
 use crate::control::server::{ClientId, Server};
 use crate::forward::probe::Probe;
 use crate::forward::request::Done;
@@ -21,7 +21,8 @@ use crate::logging::Logging;
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Listen, Unix, UnixAddress};
 use crate::net::listener::{Address, SocketFile};
-use crate::net::relay::{Carried, Door, Relay, Route, Which, news};
+use crate::net::relay::{Carried, Door, Route, Which, news};
+use crate::process::limits::Reserve;
 use crate::process::pid_file::Prepared;
 use crate::process::service;
 use crate::reactor::{READABLE, Reactor, Signals};
@@ -112,6 +113,9 @@ impl Arrival for Coming {
     fn take_in(&mut self, exchange: &mut Exchange) -> Result<(), DriverError> {
         let rehearsed = self.identities.rehearse(Plan::hear(exchange)?)?;
         let count = rehearsed.plan.descriptors;
+        if let Some(parts) = &mut self.parts {
+            parts.reserve.release();
+        }
         for handed in descriptors::receive(exchange.stream(), count, exchange.left())? {
             self.keep(handed)?;
         }
@@ -138,19 +142,22 @@ impl Coming {
             Err(error) => warn!("{}", crate::chain(&error)),
         }
         let settings = Settings::of(&plan.options).map_err(DriverError::Settings)?;
+        // Before the relay, which counts what is open already.
+        let reserve = Reserve::new()?;
         let mut reactor = Reactor::new()?;
         let (sender, receiver) = news(reactor.waker(Source::News)?);
         self.parts = Some(Parts {
             signals: reactor.register(equipment.signals, Source::Signals, READABLE)?,
             trials: Trials::new(reactor.waker(Source::Told)?)?,
             starting: Starting::new(&mut reactor)?,
-            relay: Relay::start(settings.relay, sender).map_err(DriverError::Relay)?,
+            relay: start_relay(settings.relay, sender)?,
             news: receiver,
             inherited: Inherited::take(std::iter::empty()).map_err(io::Error::other)?,
             logging: equipment.logging,
             store,
             pid_file: None,
             successor: equipment.successor,
+            reserve,
             reactor,
         });
         Ok(())
@@ -311,7 +318,7 @@ impl Driver {
             let parked = arrived.parked.remove(&planned.listener).unwrap_or_default();
             listening.file = file_of(&listening.source);
             listening.door = self.relay.go_on(door, paused, parked)?;
-            (listening.socket, listening.address) = (Some(kept), address);
+            (listening.socket, listening.address) = (Some(Kept::new(kept, &self.relay)), address);
         }
         self.rules.insert(id, listening);
         Ok(())

@@ -98,10 +98,29 @@ fn the_same_again_keeps_the_one_before() {
     store.save(&saved("unix:/b")).unwrap();
     fs::remove_file(directory.path().join("forward.json")).unwrap();
     assert_eq!(loaded(directory.path()), (saved("unix:/a"), true));
-    // Unless the file may have gone.
-    store.forget();
+    // Unless it is looked for.
+    store.look_again();
     store.save(&saved("unix:/b")).unwrap();
     assert_eq!(loaded(directory.path()), (saved("unix:/b"), false));
+}
+
+#[test]
+fn what_others_have_saved_meanwhile_is_the_one_before() {
+    let directory = two();
+    let mut store = Store::new(directory.path());
+    store.load().unwrap();
+    Store::new(directory.path()).save(&saved("unix:/other")).unwrap();
+    store.look_again();
+    store.save(&saved("unix:/b")).unwrap();
+    assert_eq!(loaded(directory.path()), (saved("unix:/b"), false));
+    fs::remove_file(directory.path().join("forward.json")).unwrap();
+    assert_eq!(loaded(directory.path()), (saved("unix:/other"), true));
+    // What is damaged is not worth keeping.
+    fs::write(directory.path().join("forward.json"), "garbage").unwrap();
+    store.look_again();
+    store.save(&saved("unix:/b")).unwrap();
+    fs::remove_file(directory.path().join("forward.json")).unwrap();
+    assert_eq!(loaded(directory.path()), (saved("unix:/other"), true));
 }
 
 #[test]

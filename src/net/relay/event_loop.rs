@@ -297,7 +297,8 @@ impl EventLoop {
         drop(pair.counted);
     }
 
-    /// Closes what a pair has, and then tells.
+    /// Closes what a pair has, tells of it, and leaves the count: whoever hears that the last one has gone has heard of its
+    /// end.
     pub(super) fn end(&mut self, id: PairId, mut pair: Box<Pair>, how: How) {
         if pair.timer.is_some() {
             self.reactor.set_deadline(Key::Time(id), None);
@@ -312,7 +313,7 @@ impl EventLoop {
         pair.give_up(&mut self.tools);
         let ended = self.shared.settings.tell_ends.then(|| ended(&pair, how)).flatten();
         self.pairs.free(id);
-        pair.close();
+        let counted = pair.close();
         let load = self.shared.loops.get(self.index).map(|door| door.load.fetch_sub(1, Ordering::Relaxed));
         if load == Some(1) {
             self.tools.pipes.close_free();
@@ -320,6 +321,7 @@ impl EventLoop {
         if let Some(ended) = ended {
             self.shared.news.tell(News::Ended(ended));
         }
+        drop(counted);
         self.accept_after_an_end();
     }
 }

@@ -1,5 +1,6 @@
 //! What the loops tell the thread that controls them.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,6 +97,18 @@ pub enum How {
     Cut,
     /// It never reached its destination, or its client left before it did.
     Unconnected,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            How::Finished => "has finished",
+            How::Reset => "was reset",
+            How::TimedOut => "was silent too long",
+            How::Cut => "was cut",
+            How::Unconnected => "was not connected",
+        })
+    }
 }
 
 /// The loops' end.

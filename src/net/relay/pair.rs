@@ -386,13 +386,13 @@ impl Pair {
         }
     }
 
-    /// Closes both sockets, and only then leaves the count.
-    pub(super) fn close(self) {
+    /// Closes both sockets, and only then gives back what leaves the count when it is dropped.
+    pub(super) fn close(self) -> Option<Counted> {
         self.client.close();
         if let Some(destination) = self.destination {
             destination.close();
         }
         drop(self.taken);
-        drop(self.counted);
+        self.counted
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use super::{Answer, FOR_ONE_NAME, Inbox, Resolver, THREADS};
+use super::{Answer, FOR_A_LOOKUP, FOR_ONE_NAME, Inbox, Resolver, THREADS, counted};
+use crate::net::descriptors::Descriptors;
 use crate::reactor::Reactor;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -225,4 +226,22 @@ fn threads_end_with_the_resolver() {
     assert!(told.try_recv().is_err());
     drop(resolver);
     told.recv_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_lookup_counts_among_the_descriptors_while_it_hangs() {
+    let descriptors = Descriptors::limited_to(FOR_A_LOOKUP + 1);
+    let (tell, begun) = mpsc::channel();
+    let hangs = move |host: &str| {
+        let (let_go, held) = mpsc::channel();
+        tell.send((host.to_owned(), let_go)).map_err(io::Error::other)?;
+        held.recv().map_err(io::Error::other)
+    };
+    let (resolver, mut asker) = (Resolver::new(counted(Arc::clone(&descriptors), hangs)), Asker::new());
+    let _question = resolver.ask("hangs", Key::Asked(1), &asker.inbox);
+    let (_, let_go): Begun = begun.recv_timeout(PATIENCE).unwrap();
+    assert!(descriptors.take(2).is_none() && descriptors.take(1).is_some());
+    let_go.send(vec![address(1)]).unwrap();
+    assert!(asker.next().1.is_ok());
+    assert!(descriptors.take(FOR_A_LOOKUP + 1).is_some());
 }

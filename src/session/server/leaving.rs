@@ -393,7 +393,7 @@ impl Locks {
     /// Makes them again where another process, which came to nothing, has put its own.
     fn make_sure(&mut self) -> Result<(), PidFileError> {
         self.instance.make_sure(LOCK_MODE)?;
-        self.pid_file.as_mut().map_or(Ok(()), |file| file.make_sure(PID_FILE_MODE))
+        self.pid_file.as_mut().map_or(Ok(()), |file| file.make_sure(PID_FILE_MODE).map(|_made_again| ()))
     }
 
     /// They are another process' now.

@@ -3,19 +3,26 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use serde_json::json;
+
 use super::island::{on_an_island, shell};
+use crate::forward::control::Wire;
 use crate::forward::place::{Backend, Client, MOMENT, Place, client, free_source};
-use crate::harness::process::{processor_time, send, stopped};
-use crate::harness::{eventually, stays, trials, trials_of_root, until};
+use crate::harness::process::{processor_time, raise_descriptor_limit, send, stopped};
+use crate::harness::ran::Running;
+use crate::harness::scene::{binary, suite};
+use crate::harness::{PATIENCE, eventually, stays, trials, trials_of_root, until};
 
 trials![
     bytes_that_came_while_it_was_stopped_count_before_the_time,
     a_storm_of_clients_that_do_not_read_harms_nobody,
     a_path_too_long_for_the_socket_is_refused,
+    many_rules_and_few_descriptors_cost_no_client,
 ];
 trials_of_root![
     without_a_port_to_connect_from_only_that_connection_fails,
@@ -43,6 +50,50 @@ fn bytes_that_came_while_it_was_stopped_count_before_the_time() {
     client(address, "a");
     let list = place.list();
     assert_eq!(list["rules"][0]["destinations"][0]["failures"], 0, "{list}");
+}
+
+/// A rule has its listener twice: for its loop, and for whoever takes over.
+fn many_rules_and_few_descriptors_cost_no_client() {
+    const RULES: usize = 40;
+    const CLIENTS: usize = 150;
+    raise_descriptor_limit();
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let (source, address) = free_source();
+    let mut command = Command::new(suite());
+    command.args(["child", "wrap", "nofile", "256", "--"]).arg(binary());
+    place.scene.mark(command.args(["forward", "start", &source, &a.endpoint()]));
+    Running::start(&mut command).finish(PATIENCE).expect(0);
+    let mut wire = Wire::connect(&place);
+    for _ in 1..RULES {
+        let answer = wire.ask(&json!({"request":"start","source":free_source().0,"destination":a.endpoint()}));
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+    let accepted = |count| {
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(address)).collect();
+        clients.iter_mut().for_each(|client| client.send("hello\n"));
+        // Each that ends makes room for another one. Those that come first are in no order here.
+        while !clients.is_empty() {
+            clients.retain_mut(|client| {
+                let answered = client.has_answer();
+                if answered {
+                    assert_eq!(client.line(), "a hello");
+                }
+                !answered
+            });
+        }
+        place.wait_log("out of descriptors");
+        assert_eq!(a.accepted(), count);
+        let list = place.list();
+        let rules = list["rules"].as_array().unwrap();
+        let rule = rules.iter().find(|rule| rule["source"] == source).unwrap();
+        assert_eq!(rule["destinations"][0]["failures"], 0, "{rule}");
+    };
+    accepted(CLIENTS);
+    // The one that takes over counts as well.
+    drop(wire);
+    place.quietly(&["restart"]);
+    accepted(2 * CLIENTS);
+    assert!(!place.file("forward.log").contains("Too many open files"));
 }
 
 /// Each leaves with a reset while its answer is under way: writing to it fails, over and over.
