@@ -87,7 +87,7 @@ impl Leaving {
             open_files: None,
             death_signal: None,
         })?;
-        info!("restarting: process {} is getting ready", process.pid());
+        info!("process {} is getting ready to take over", process.pid());
         (self.process, self.output) = (Some(process), Some(output));
         Ok(Exchange::new(here, LIMIT))
     }
@@ -164,11 +164,12 @@ impl Leaving {
         Some(pid)
     }
 
-    /// It has come to nothing: the answer for whoever has asked, with the last lines of the new process.
-    pub fn failed(&mut self) -> Reply {
+    /// It has come to nothing: the answer for whoever has asked, with the last lines of the new process. `what`: what the
+    /// role calls it.
+    pub fn failed(&mut self, what: &str) -> Reply {
         let Leaving { output, why, .. } = std::mem::take(self);
         let why = why.unwrap_or_else(|| "it failed".to_owned());
-        error!("the restart has failed, and this process goes on: {why}");
+        error!("the {what} has failed, and this process goes on: {why}");
         Reply { lines: output.as_ref().map(last_lines).unwrap_or_default(), ..Reply::failed(why) }
     }
 

@@ -179,7 +179,7 @@ impl Driver {
 
     fn answer_restart_failed(&mut self) {
         let Restarting { mut leaving, request, .. } = std::mem::take(&mut self.restarting);
-        let reply = leaving.failed();
+        let reply = leaving.failed("restart");
         let asker = request.and_then(|request| self.requests.remove(&request));
         if let Some(client) = asker.and_then(|asker| asker.client) {
             self.control.reply(&mut self.reactor, client, &reply);

@@ -150,7 +150,7 @@ impl Server {
             OldDoes::Reopen => self.begin_anew(),
             OldDoes::AnswerFailed => {
                 self.upgrading.pairs.clear();
-                let reply = self.upgrading.leaving.failed();
+                let reply = self.upgrading.leaving.failed("upgrade");
                 self.answer_upgrade(&reply);
             }
             OldDoes::Leave => self.leave_all(),

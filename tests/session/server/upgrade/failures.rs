@@ -152,7 +152,7 @@ fn the_reason_has_what_the_new_process_has_written() {
     let ran = site.scene.cli(&["upgrade", NAME]).expect(1).complains();
     let ran = ran.says("the new process exited with status 7").says("no licence").says("22");
     assert!(!ran.err.contains("  21\n"), "the last lines only: {}", ran.err);
-    site.wait_log("has failed, and this process goes on");
+    site.wait_log("the upgrade has failed, and this process goes on");
     let told = site.scene.cli(&["upgrade", NAME, "--json"]).expect(1).json();
     assert_eq!((&told["ok"], &told["reason"]), (&false.into(), &"the new process exited with status 7".into()));
 }
