@@ -61,7 +61,7 @@ pub(super) struct Server {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
     /// Whether telnet is spoken with destinations; auto: with those who begin with it
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     telnet: TelnetOption,
     /// For looking up, connecting to, and a TLS handshake with a destination together
     #[arg(long, value_name = "TIME", default_value = "10s")]

@@ -3,11 +3,13 @@
 use super::client::{Client, Said};
 use super::destination::Destination;
 use super::place::Place;
+use crate::harness::scene::binary;
 use crate::harness::{PATIENCE, Scene, trials, until};
 use serde_json::json;
 use socket_protector::session::frame::{Closed, Detached, Frame, Mode};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 trials![
@@ -144,12 +146,17 @@ fn a_server_is_found_by_any_of_its_addresses() {
 fn status_is_shown_again_until_the_server_ends() {
     let destination = Destination::echo();
     let place = Place::to(&destination.endpoint());
-    let watch = place.scene.begin(&["session", "status", "--json", "--watch", &place.proxy()]);
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let mut command = Command::new(binary());
+    place.scene.mark(&mut command).args(["session", "status", "--json", "--watch", &place.proxy()]);
+    let mut watch = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    for _ in 0..2 {
+        let line = lines.next().unwrap();
+        assert!(line.starts_with("{\"schema\":1,"), "{line}");
+    }
     place.run("drain", &[]).expect(0);
-    let ran = watch.finish(PATIENCE).expect(0);
-    assert!(ran.out.lines().count() >= 2, "{}", ran.out);
-    assert!(ran.out.lines().all(|line| line.starts_with("{\"schema\":1,")), "{}", ran.out);
+    lines.for_each(drop);
+    assert!(watch.wait().unwrap().success());
 }
 
 fn nonsense_on_the_control_socket_harms_nobody() {

@@ -48,7 +48,8 @@ fn localhost_is_every_address_that_the_name_has() {
     let status = place.status();
     let mut listeners: Vec<_> =
         status["listeners"].as_array().unwrap().iter().map(|one| one["address"].as_str().unwrap().to_owned()).collect();
-    (found.sort(), listeners.sort());
+    found.sort();
+    listeners.sort();
     found.dedup();
     assert_eq!(listeners, found);
     assert_eq!(status["name"], format!("session-{port}"));
