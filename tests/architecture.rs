@@ -279,6 +279,8 @@ fn misplaced_unsafe(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let is_unsafe = |line: &str| {
+        // A word of Content-Security-Policy, and none of Rust's.
+        let line = line.replace("'unsafe-inline'", "");
         line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).any(|word| word == "unsafe")
     };
     let lines = code(source).filter(|(_, line)| is_unsafe(line));
@@ -295,7 +297,7 @@ fn too_long(source: &Source) -> Vec<String> {
 fn the_rules_find_what_they_forbid() {
     type Rule = fn(&Source) -> Vec<String>;
     let long = "// line\n".repeat(LONGEST + 1);
-    let samples: [(Rule, &str, &str, bool); 31] = [
+    let samples: [(Rule, &str, &str, bool); 33] = [
         (wrong_way, "net/listener.rs", "use crate::supervise::state::Phase;", true),
         (wrong_way, "net/listener.rs", "fn f() { crate::cli::run(); }", true),
         (wrong_way, "supervise/driver.rs", "use crate::{\n    net::Listener,\n    forward::{Rule, Relay},\n};", true),
@@ -331,6 +333,8 @@ fn the_rules_find_what_they_forbid() {
         (misplaced_unsafe, "net/listener.rs", "let fd = unsafe { adopt(3) };", true),
         (misplaced_unsafe, "net/listener.rs", "// unsafe is elsewhere\nlet unsafe_code = 1;", false),
         (misplaced_unsafe, "sys.rs", "unsafe { adopt(3) }", false),
+        (misplaced_unsafe, "net/page.rs", "const P: &str = \"style-src 'unsafe-inline'\";", false),
+        (misplaced_unsafe, "net/page.rs", "f(\"'unsafe-inline'\", unsafe { adopt(3) })", true),
         (too_long, "net/listener.rs", &long, true),
     ];
     let mut wrong = BTreeMap::new();

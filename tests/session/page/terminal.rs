@@ -20,6 +20,7 @@ guests![NEEDS;
     a_session_can_be_ended_after_a_question,
     what_is_typed_while_the_gateway_is_gone_arrives_when_it_is_back,
     several_lines_are_pasted_in_brackets_where_that_is_wanted,
+    a_long_paste_arrives_whole_on_every_way,
     nothing_that_the_policy_forbids_runs,
 ];
 
@@ -284,6 +285,47 @@ fn several_lines_are_pasted_in_brackets_where_that_is_wanted() {
         let text = String::from_utf8_lossy(&all).into_owned();
         if text.contains("\x1b[200~one\rtwo\x1b[201~") { Ok(()) } else { Err(text) }
     });
+}
+
+fn a_long_paste_arrives_whole_on_every_way() {
+    use std::io::Write;
+    /// More than all windows on the way together.
+    const LINES: usize = 150_000;
+    let expected: Vec<u8> = (0..LINES).flat_map(|line| format!("{line:06}\r").into_bytes()).collect();
+    let same = expected.clone();
+    let destination = destinations::serve(move |mut stream| {
+        let expected = same.clone();
+        std::thread::spawn(move || {
+            stream.write_all(b"ready").unwrap();
+            let mut all = vec![0; expected.len()];
+            // A session that ends before is no paste.
+            if stream.read_exact(&mut all).is_ok() {
+                let what = if all == expected { "whole" } else { "in pieces" };
+                stream.write_all(format!("\r\nit is {what}").as_bytes()).unwrap();
+            }
+            // Until the other side ends.
+            let _ = stream.read_to_end(&mut all);
+        });
+    });
+    let stage = Stage::new(destination);
+    for way in ["ws", "sse", "poll"] {
+        stage.open(&format!("/?transport={way}"));
+        stage.wait_line("ready");
+        stage.browser.until("local echo is on", "return document.querySelector('#echo').checked");
+        stage.browser.click("#echo");
+        stage.browser.run(&format!(
+            "const paste = new DataTransfer();
+             const lines = Array.from({{ length: {LINES} }}, (_, line) => `${{String(line).padStart(6, '0')}}\\n`);
+             paste.setData('text/plain', lines.join(''));
+             const target = document.querySelector('.xterm-helper-textarea');
+             target.dispatchEvent(new ClipboardEvent('paste', {{ clipboardData: paste, bubbles: true, cancelable: true }}))"
+        ));
+        stage.wait_line("it is whole");
+        assert_eq!(stage.browser.run("return document.body.dataset.way"), way);
+        stage.browser.click("#end");
+        stage.browser.click("#yes");
+        stage.wait_phase("ended");
+    }
 }
 
 fn nothing_that_the_policy_forbids_runs() {

@@ -9,8 +9,8 @@ import { WINDOW } from './session.js';
 const PATIENCE = 10000;
 /** So many PINGs without an answer, and the server is taken for gone. */
 const PINGS = 2;
-/** So much input is sent in one go. */
-const ROOM = 64 * 1024;
+/** So much input is sent in one go: a message of a WebSocket may have one longest frame, and not much more. */
+export const ROOM = 32 * 1024;
 
 const CLOSED = { 1: 'client', 2: 'complete', 3: 'expired', 4: 'administrator', 5: 'server' };
 const DETACHED = { 1: 'taken', 2: 'administrator', 3: 'broke' };

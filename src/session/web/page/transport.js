@@ -1,11 +1,13 @@
 // The ways to a session: a WebSocket, or where that does not get through a stream of events, or long polls, both with
 // input by POST. Each is one connection, or what passes for one, and ends once.
 
-import { Link } from './link.js';
+import { Link, ROOM } from './link.js';
 import { WINDOW } from './session.js';
 
 /** The socket may have so much that it has not sent. */
 const MOST_BUFFERED = 256 * 1024;
+/** So soon is a full socket looked at again, in milliseconds. */
+const DRAINS = 20;
 /** So long may a connection take to come about. */
 const PATIENCE = 10000;
 /** So many seconds does a poll wait for output: less than proxies wait for an answer. */
@@ -115,7 +117,8 @@ class Socket {
     const bytes = full ? null : this.#link.transmit(now);
     if (bytes) this.#socket.send(bytes);
     // More may be left than goes at once.
-    const next = Math.min(this.#link.deadline, this.#session.ackAt ?? Infinity, bytes?.length >= POSTED || full ? now + 20 : Infinity);
+    const more = bytes !== null && bytes.length >= ROOM ? now : Infinity;
+    const next = Math.min(this.#link.deadline, this.#session.ackAt ?? Infinity, full ? now + DRAINS : more);
     this.#timer = setTimeout(() => this.kick(), Math.max(0, Math.min(next - now, 60000)));
   }
 

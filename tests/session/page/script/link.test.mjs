@@ -3,9 +3,13 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { OLDEST, PREFACE, Reader, encode, join } from '../../../../src/session/web/page/frames.js';
 import { Link } from '../../../../src/session/web/page/link.js';
 import { Session, WINDOW } from '../../../../src/session/web/page/session.js';
+
+// Older versions of node have it only here.
+globalThis.crypto ??= webcrypto;
 
 const ID = '1d'.repeat(16);
 const bytes = (string) => new TextEncoder().encode(string);
@@ -130,6 +134,20 @@ test('input goes in frames that the server takes', () => {
   scene.session.type(new Uint8Array(250));
   const sent = scene.said();
   assert.deepEqual(sent.map(({ offset, bytes: part }) => [offset, part.length]), [[0, 92], [92, 92], [184, 66]]);
+});
+
+test('what is sent at once fits into one message', () => {
+  const scene = new Scene();
+  scene.hear({ ...hello, maxPayload: 16384 });
+  scene.said();
+  scene.hear(accept, { ...ack, window: 262144 });
+  scene.session.type(new Uint8Array(300000));
+  let sent = 0;
+  for (let all = scene.link.transmit(0); all; all = scene.link.transmit(0)) {
+    assert.ok(all.length <= 65539, `${all.length} bytes`);
+    sent += all.length;
+  }
+  assert.ok(sent > 262144);
 });
 
 test('an echo is told of', () => {
