@@ -2,14 +2,15 @@
 
 use super::http::{Client, Events};
 use super::socket::Socket;
-use super::stage::{Session, Stage, pattern, read};
+use super::stage::{Daemon, Destination, Session, Stage, pattern, read};
 use crate::harness::process::send;
+use crate::harness::ran::Running;
 use crate::harness::{PATIENCE, Scene, until};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(super) fn trials() -> Vec<Trial> {
     let telnetd = "test -x /usr/sbin/telnetd && command -v python3 && [ \"$(id -u)\" = 0 ]";
     vec![
         guest("all_ways_lead_through_nginx", "command -v nginx", all_ways_lead_through_nginx),
+        guest("tls_is_spoken_on_both_sides", "command -v curl", tls_is_spoken_on_both_sides),
         guest("the_example_with_telnetd_runs", telnetd, the_example_with_telnetd_runs),
     ]
 }
@@ -126,6 +128,46 @@ fn all_ways_lead_through_nginx() {
         if answer.status == 200 { Ok(answer.body) } else { Err(format!("{answer:?}")) }
     });
     assert_eq!(rest, pattern(302_000, 1000));
+}
+
+fn tls_is_spoken_on_both_sides() {
+    let scene = Scene::new();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::create_dir(scene.path("trust")).unwrap();
+    let certificate = scene.write("trust/ca.pem", &made.cert.pem());
+    let key = scene.write("key.pem", &made.signing_key.serialize_pem());
+    let files = format!("privateKey={}:certKey={}", key.display(), certificate.display());
+    let (sessions, web) = (free_address(), free_address());
+    let destination = Destination::new();
+    let proxy = format!("--proxy=ssl:{}:{files}:interface=127.0.0.1", sessions.port());
+    let to = destination.address.to_string();
+    let server = Daemon::start(&scene, "server", &["session", "server", &proxy, &to]);
+    server.status();
+    let proxy = format!("--proxy=tls:localhost:{}:trustRoots={}", sessions.port(), scene.path("trust").display());
+    let listen = format!("--listen=ssl:{}:{files}:interface=127.0.0.1", web.port());
+    let gateway = Daemon::start(&scene, "web", &["session", "web", &proxy, &listen]);
+    gateway.status();
+    let origin = format!("https://localhost:{}", web.port());
+    let curl = |arguments: &[&str], path: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--include", "--cacert"]).arg(&certificate);
+        command.args(["--resolve", &format!("localhost:{}:127.0.0.1", web.port())]);
+        Running::start(command.args(arguments).arg(format!("{origin}{path}"))).finish(PATIENCE).expect(0).out
+    };
+    assert!(curl(&[], "/healthz").starts_with("HTTP/1.1 200"));
+    let json = ["--header", "Content-Type: application/json", "--data", "{}"];
+    let page = curl(&[&json[..], &["--header", &format!("Origin: {origin}")]].concat(), "/v1/sessions");
+    assert!(page.starts_with("HTTP/1.1 201"), "{page}");
+    let cookie = page.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie:")).unwrap();
+    assert!(cookie.contains(" __Host-session-") && cookie.contains("; Secure"), "{cookie}");
+    destination.accept();
+    // Who speaks no TLS is let go, and disturbs nobody.
+    let mut clear = Client::connect(web);
+    clear.say(b"GET /healthz HTTP/1.1\r\n\r\n");
+    let mut rest = Vec::new();
+    let _ = clear.stream.read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"HTTP"), "{rest:?}");
+    assert!(curl(&[], "/healthz").starts_with("HTTP/1.1 200"));
 }
 
 fn the_example_with_telnetd_runs() {

@@ -172,8 +172,8 @@ fn messages_that_do_not_belong_here_close_the_socket() {
     let other = Session { id: "0".repeat(32), ..session.clone() };
     let mut early = resume(&session, 0);
     Frame::Close.encode(&mut early);
-    type Way<'a> = (&'a str, u16, &'a dyn Fn(&mut Socket));
-    let say: [Way<'_>; 10] = [
+    type Say<'a> = (&'a str, u16, &'a dyn Fn(&mut Socket));
+    let say: [Say<'_>; 10] = [
         ("NEW", 1008, &|socket| socket.send(&new)),
         ("another session", 1008, &|socket| socket.send(&resume(&other, 0))),
         ("no preface", 1008, &|socket| socket.send(b"GET / HTTP/1.1\r\n")),
