@@ -353,7 +353,11 @@ fn who_follows_comes_again_to_acknowledge() {
     assert_eq!(ended, super::follow::MOST_GIVEN);
     world.follow(2, ended);
     assert_eq!(world.said(), [format!("ack {ended} to {}", ended + WINDOW)]);
-    assert_eq!(world.pieces(), [Item::Begin { offset: ended }, Item::Output { offset: ended, bytes: chunk.clone() }]);
+    world.output(ended, b"more");
+    assert_eq!(
+        world.pieces(),
+        [Item::Begin { offset: ended }, Item::Output { offset: ended, bytes: b"more".to_vec() }]
+    );
 }
 
 #[test]
