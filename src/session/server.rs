@@ -52,7 +52,7 @@ use crate::session::sessions::{Actions, Sessions};
 use crate::session::state::{Connection, Input};
 use bridge::Bridge;
 use client::Client;
-use going_on::Older;
+use going_on::Stream;
 use leaving::Upgrading;
 use link::Link;
 use listening::Listening;
@@ -60,7 +60,6 @@ use log::{error, info, warn};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -211,13 +210,15 @@ pub struct Server {
     locks: Option<Locks>,
     upgrading: Upgrading,
     /// The process that has taken over.
-    successor: Option<UnixStream>,
+    successor: Option<Stream>,
+    /// It serves, and is known by the pid file.
+    served: bool,
     /// Ends of TLS that could not go there.
     bridges: HashMap<SessionId, Bridge>,
     /// It was told to stop.
     passed_on: bool,
     /// The process that this one has taken over from, while it is there.
-    older: Option<Older>,
+    older: Option<Stream>,
 }
 
 impl Server {
@@ -271,6 +272,7 @@ impl Server {
             locks: None,
             upgrading,
             successor: None,
+            served: false,
             bridges: HashMap::new(),
             passed_on: false,
             older: None,

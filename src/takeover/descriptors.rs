@@ -91,7 +91,25 @@ pub fn map(pairs: &[(&str, &[u8])]) -> Vec<u8> {
 /// # Errors
 /// The other process has gone or does not read.
 pub fn send(stream: &UnixStream, entries: &[(BorrowedFd<'_>, Vec<u8>)], within: Duration) -> Result<(), ExchangeError> {
-    Ok(handoff::Sender::new().time_limit(Some(within)).most_bytes(LONGEST_MESSAGE).send_to(stream, entries)?)
+    let mut sender = handoff::Sender::new().time_limit(Some(within)).most_bytes(LONGEST_MESSAGE);
+    sender.send_to(stream, entries).map_err(|error| if has_gone(&error) { lost() } else { error.into() })
+}
+
+fn lost() -> ExchangeError {
+    ExchangeError::Lost(io::ErrorKind::BrokenPipe.into())
+}
+
+/// Whether it could not be sent because nobody is there any more.
+fn has_gone(error: &handoff::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if let Some(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) = kind {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Receives so many descriptors with what is said of them, each message within this time.

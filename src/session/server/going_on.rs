@@ -1,7 +1,7 @@
 //! An upgrade, the new side, once it serves: everything goes on where the other process has left off.
 
 use super::clients::LAST_WORDS;
-use super::leaving::STOP;
+use super::leaving::{SERVING, STOP};
 use super::listening::FIRST_WORDS;
 use super::plan::Plan;
 use super::request::Upgraded;
@@ -12,12 +12,12 @@ use crate::session::credential::SessionId;
 use crate::session::telnet::UNDECIDED;
 use crate::takeover::descriptors::SharedClient;
 use log::{info, warn};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The stream to the process before this one.
-pub(super) type Older = Registered<Descriptor<UnixStream>>;
+/// The stream to another process of an upgrade.
+pub(super) type Stream = Registered<Descriptor<UnixStream>>;
 
 impl Server {
     /// Goes on with everything where the other process has left off. What sockets tell once was told there.
@@ -85,7 +85,11 @@ impl Server {
         let watched =
             stream.set_nonblocking(true).and_then(|()| self.reactor.register(Descriptor(stream), Key::Older, READABLE));
         match watched {
-            Ok(older) => self.older = Some(older),
+            Ok(mut older) => {
+                // It ends by itself, if a little later, when it does not hear this.
+                let _ = older.0.write_all(SERVING);
+                self.older = Some(older);
+            }
             Err(error) => warn!("cannot listen to the old process: {error}"),
         }
     }

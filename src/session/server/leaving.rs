@@ -8,7 +8,7 @@ use super::{Key, Server, ServerError, client, link, short};
 use crate::control::server::ClientId;
 use crate::control::wire::Reply;
 use crate::process::pid_file::{PidFile, PidFileError};
-use crate::reactor::Waker;
+use crate::reactor::{Descriptor, READABLE, Waker};
 use crate::session::credential::{BootId, SessionId, random, wipe};
 use crate::session::frame::Frame;
 use crate::session::sessions::Sessions;
@@ -22,8 +22,9 @@ use log::{error, info, warn};
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,9 @@ use std::time::{Duration, Instant};
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What the new process is told when this one was told to stop in its place.
 pub(super) const STOP: &[u8] = b"\"stop\"\n";
+
+/// What it says once it serves, and the pid file is its own.
+pub(super) const SERVING: &[u8] = b"\"serving\"\n";
 
 /// What comes of getting ready.
 type Met = (Exchange, Result<(), ExchangeError>);
@@ -95,6 +99,7 @@ impl Server {
 
     /// The thread that lets the new process get ready has come to an end.
     pub(super) fn hear_of_successor(&mut self) {
+        self.hear_successor();
         while let Ok((exchange, ready)) = self.upgrading.receiver.try_recv() {
             let heard = self.upgrading.leaving.met(exchange, ready);
             let heard = match heard {
@@ -314,7 +319,7 @@ impl Server {
             return;
         };
         info!("upgraded: process {pid} has taken over");
-        self.successor = Some(exchange.into_stream());
+        self.watch_successor(exchange.into_stream());
         self.control.hand_over(&mut self.reactor);
         self.listening.drain(..).for_each(super::Listening::leave);
         for (id, (ours, _)) in std::mem::take(&mut self.upgrading.pairs) {
@@ -338,6 +343,39 @@ impl Server {
         self.go_on_stopping();
     }
 
+    /// The new process says when it has the pid file and is known to an outer manager: this one must not end before.
+    fn watch_successor(&mut self, stream: UnixStream) {
+        let watched = stream
+            .set_nonblocking(true)
+            .and_then(|()| self.reactor.register(Descriptor(stream), Key::Successor, READABLE));
+        match watched {
+            Ok(stream) => {
+                self.successor = Some(stream);
+                self.reactor.again(Key::Successor);
+            }
+            Err(error) => warn!("cannot listen to the process that has taken over: {error}"),
+        }
+    }
+
+    /// What it says; or it has gone.
+    fn hear_successor(&mut self) {
+        let Some(successor) = &mut self.successor else {
+            return;
+        };
+        let mut bytes = [0; 64];
+        match successor.0.read(&mut bytes) {
+            Ok(count) => {
+                self.served |= count == 0 || bytes[..count].ends_with(SERVING);
+                if count == 0 {
+                    self.successor = None;
+                }
+                self.go_on_stopping();
+            }
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => {}
+            Err(_) => self.served = true,
+        }
+    }
+
     /// A client hears that it is to come again, to the process that serves.
     fn send_away(&mut self, id: Connection) {
         if let Some(client) = self.clients.get_mut(&id) {
@@ -349,8 +387,8 @@ impl Server {
     /// A signal that was meant for the process that serves, whoever that is.
     pub(super) fn pass_on(&mut self, signal: Signal) {
         info!("{signal}: passed on to the process that has taken over");
-        if let Some(mut stream) = self.successor.as_ref()
-            && let Err(error) = stream.write_all(STOP)
+        if let Some(successor) = &mut self.successor
+            && let Err(error) = successor.0.write_all(STOP)
         {
             warn!("cannot tell the process that has taken over: {error}");
         }

@@ -122,7 +122,8 @@ impl Server {
                 }
             }
             Stopping::Left { until } => {
-                let told = self.clients.is_empty() && self.links.is_empty() && self.control.all_answered();
+                let told =
+                    self.served && self.clients.is_empty() && self.links.is_empty() && self.control.all_answered();
                 if (told || now >= until) && self.bridges.is_empty() {
                     self.stopping = Stopping::Done;
                 } else if !told && now < until {

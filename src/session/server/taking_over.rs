@@ -290,11 +290,11 @@ impl Coming {
         for listening in &mut server.listening {
             listening.own_file();
         }
-        server.have_older(exchange.into_stream());
         // The number in the pid file, which is not that of a script that has started us.
         if let Err(error) = service::tell(&format!("MAINPID={}", std::process::id())) {
             warn!("cannot tell the outer manager: {error}");
         }
+        server.have_older(exchange.into_stream());
         info!("taken over, with {} sessions", server.sessions.len());
         server.go_on(to_connect);
         server.have_askers((&plan, at), std::mem::take(&mut self.arrived.askers));
