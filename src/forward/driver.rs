@@ -340,8 +340,8 @@ impl Driver {
                 News::ClientFailed { listener, client, error } => {
                     warn!("{}: {client} was turned away: {}", self.name_of(listener), crate::chain(&error));
                 }
-                News::Short { listener } => {
-                    warn!("{}: out of descriptors; clients wait in the backlog", self.name_of(listener));
+                News::Short { listener, of } => {
+                    warn!("{}: {of}; further clients wait in the backlog", self.name_of(listener));
                 }
                 News::Enough { listener } => info!("{}: accepting again", self.name_of(listener)),
                 News::Ended(ended) => self.log_end(&ended),

@@ -60,6 +60,7 @@ impl Settings {
         if let Some(threads) = options.threads.and_then(|threads| NonZeroUsize::new(threads.into())) {
             relay.threads = threads;
         }
+        relay.most_connections = options.max_connections.and_then(|most| usize::try_from(most).ok());
         if !options.trust.is_empty() {
             let networks = options.trust.iter().map(|text| {
                 text.parse::<Network>().map_err(|source| SettingsError::Trust { text: text.clone(), source })

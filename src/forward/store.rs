@@ -74,6 +74,8 @@ pub struct SavedOptions {
     pub stop_timeout: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<String>,
 }
@@ -89,6 +91,7 @@ impl SavedOptions {
             proxy_header_timeout: self.proxy_header_timeout.or(saved.proxy_header_timeout),
             stop_timeout: self.stop_timeout.or(saved.stop_timeout),
             threads: self.threads.or(saved.threads),
+            max_connections: self.max_connections.or(saved.max_connections),
             trust: if self.trust.is_empty() { saved.trust } else { self.trust },
         }
     }

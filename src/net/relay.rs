@@ -18,6 +18,7 @@ mod news;
 mod pair;
 mod pool;
 mod request;
+mod room;
 mod route;
 mod settings;
 mod silence;
@@ -38,6 +39,7 @@ pub use carried::{Carried, CarriedState, Direction, Ending, TakenOut};
 pub use failure::{ClientFailure, DestinationFailure};
 pub use news::{Ended, How, News, NewsReceiver, NewsSender, news};
 pub use request::{Path, View, Which};
+pub use room::Shortage;
 pub use route::{Counts, Destination, Route, Share};
 pub use settings::{Settings, Splice};
 
@@ -51,6 +53,7 @@ use accept::Arrival;
 use event_loop::{EventLoop, Key, LoopHandle, Own, Shared};
 use pair::Entrance;
 use request::Request;
+use room::Room;
 use route::{Counted, Reach};
 
 /// Names a listener of a relay.
@@ -82,6 +85,8 @@ pub struct Door {
 pub struct Relay {
     shared: Arc<Shared>,
     entrances: Mutex<HashMap<ListenerId, Arc<Entrance>>>,
+    /// Room for connections that are about to be put in.
+    expected: Mutex<Vec<Room>>,
     next: AtomicUsize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -108,11 +113,18 @@ impl Relay {
             starts.push(start);
         }
         let resolver = Resolver::counted_in(Arc::clone(&descriptors));
-        let shared = Arc::new(Shared { settings, loops, descriptors, news, resolver });
+        let places = settings.most_connections.map(Descriptors::limited_to);
+        let shared = Arc::new(Shared { settings, loops, descriptors, places, news, resolver });
         for start in starts {
             start.send(Arc::clone(&shared)).map_err(|_| io::Error::other("a relay loop has ended"))?;
         }
-        Ok(Relay { shared, entrances: Mutex::default(), next: AtomicUsize::new(0), threads })
+        Ok(Relay {
+            shared,
+            entrances: Mutex::default(),
+            expected: Mutex::default(),
+            next: AtomicUsize::new(0),
+            threads,
+        })
     }
 
     /// A destination with a number of the caller's; each number is used once. `tls` is who we are to it, for an endpoint
@@ -185,8 +197,8 @@ impl Relay {
         let loops = self.shared.loops.iter();
         if let Some(least) = loops.min_by_key(|door| door.load.load(Ordering::Relaxed)) {
             least.load.fetch_add(1, Ordering::Relaxed);
-            let (counted, taken) = (Some(Counted::new(destination)), self.shared.descriptors.take_anyway(2));
-            least.send(Request::Arrive(Arrival { client, entrance, counted, taken }));
+            let (counted, room) = (Some(Counted::new(destination)), self.shared.room_anyway());
+            least.send(Request::Arrive(Arrival { client, entrance, counted, room }));
         }
     }
 
@@ -261,6 +273,18 @@ impl Relay {
         all
     }
 
+    /// Keeps room for so many connections that are about to be put in: no others are accepted in their place. 0 when no
+    /// more are to come.
+    pub fn expect(&self, connections: usize) {
+        let mut expected = self.expected();
+        expected.clear();
+        expected.extend((0..connections).map(|_| self.shared.room_anyway()));
+    }
+
+    fn expected(&self) -> std::sync::MutexGuard<'_, Vec<Room>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Goes on with a connection that was taken out.
     pub fn put_in(&self, carried: Carried, destination: Arc<Destination>, listener: ListenerId) {
         let Some(entrance) = self.entrances().get(&listener).cloned() else {
@@ -269,7 +293,8 @@ impl Relay {
         let loops = self.shared.loops.iter();
         if let Some(least) = loops.min_by_key(|door| door.load.load(Ordering::Relaxed)) {
             least.load.fetch_add(1, Ordering::Relaxed);
-            least.send(Request::PutIn { carried: Box::new(carried), destination, entrance });
+            let room = self.expected().pop().unwrap_or_else(|| self.shared.room_anyway());
+            least.send(Request::PutIn { carried: Box::new(carried), room, destination, entrance });
         }
     }
 

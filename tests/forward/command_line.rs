@@ -1,8 +1,8 @@
 //! The words of `forward`: help, completions, manual pages, wrong use.
 
-use super::place::{Backend, Client, Place, client, free_port, free_source};
+use super::place::{Backend, Client, MOMENT, Place, client, free_port, free_source};
 use crate::harness::ran::Running;
-use crate::harness::{PATIENCE, Scene, eventually, scene, trials};
+use crate::harness::{PATIENCE, Scene, eventually, scene, stays, trials};
 use nix::fcntl::{Flock, FlockArg};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
@@ -24,6 +24,7 @@ trials![
     the_commands_of_the_readme_run_as_they_stand,
     the_systemd_unit_starts_what_its_comment_prepares,
     time_limits_reach_the_connections,
+    clients_beyond_the_limit_of_connections_wait,
 ];
 
 fn help_is_complete() {
@@ -35,8 +36,15 @@ fn help_is_complete() {
     for (command, words) in [
         (
             "start",
-            &["--foreground", "--connect-timeout", "--trust", "--threads", "--proxy-header-timeout", "With -v the log"]
-                [..],
+            &[
+                "--foreground",
+                "--connect-timeout",
+                "--trust",
+                "--threads",
+                "--max-connections",
+                "--proxy-header-timeout",
+                "With -v the log",
+            ][..],
         ),
         ("switch", &["--probe", "--guard", "--weight", "--no-wait"]),
         ("ls", &["--json"]),
@@ -285,4 +293,31 @@ fn a_start_that_was_overtaken_passes_a_warning_on() {
     (&stream).write_all(b"{\"ok\":true,\"result\":{\"warning\":\"done, but not saved\"}}\n").unwrap();
     let ran = starts.finish(PATIENCE).expect(0).complains().says("done, but not saved");
     assert_eq!(ran.out, "Started\n");
+}
+
+fn clients_beyond_the_limit_of_connections_wait() {
+    let (place, a) = (Place::new(), Backend::new("a"));
+    let ((source, address), (other, behind)) = (free_source(), free_source());
+    place.run(&["start", "--max-connections", "1", &source, &a.endpoint()]).expect(0);
+    place.start(&other, &a.endpoint());
+    place.run(&["start", "--max-connections", "2", &free_source().0, &a.endpoint()]).expect(2).says("running already");
+    place.run(&["start", "--max-connections", "0", &free_source().0, &a.endpoint()]).expect(2).complains();
+    let mut one = client(address, "a");
+    let mut two = Client::connect(behind);
+    two.send("hello\n");
+    place.wait_log(&format!("{other}: as many connections as there may be; further clients wait"));
+    stays("it waits", MOMENT, || a.accepted() == 1);
+    place.restart();
+    one.ask("a");
+    stays("it waits for the new process, too", MOMENT, || a.accepted() == 1);
+    drop(one);
+    assert_eq!(two.line(), "a hello");
+    drop(two);
+    place.run(&["stop"]).expect(0);
+    // A limit that is saved holds after a bare start.
+    place.run(&["start"]).expect(0);
+    let _one = client(address, "a");
+    let mut two = Client::connect(behind);
+    two.send("hello\n");
+    stays("it waits", MOMENT, || a.accepted() == 3);
 }

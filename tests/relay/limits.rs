@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
-use socket_protector::net::relay::{News, Route, Settings};
+use socket_protector::net::relay::{News, Route, Settings, Shortage};
 
 use super::bodies;
 use super::scene::{Scene, accept_from, exchange, listening, patient, plain, relay, settings, share};
 use crate::harness::{PATIENCE, eventually, process, until};
 
-bodies![more_clients_than_descriptors_wait_and_none_is_dropped, listeners_count_as_long_as_they_are_open];
+bodies![
+    more_clients_than_descriptors_wait_and_none_is_dropped,
+    listeners_count_as_long_as_they_are_open,
+    so_many_connections_there_may_be_and_others_wait,
+];
 
 const LIMIT: u64 = 64;
 const CLIENTS: usize = 500;
@@ -141,6 +145,31 @@ fn listeners_count_as_long_as_they_are_open() {
     exchange(&mut client, &mut server);
     scene.relay.stop_listening(other);
     exchange(&mut waiting, &mut scene.accepted());
+}
+
+/// Over all loops and listeners, and parked ones are among them.
+fn so_many_connections_there_may_be_and_others_wait() {
+    let threads = std::num::NonZeroUsize::new(2).unwrap();
+    let mut scene = Scene::with(Settings { most_connections: Some(3), threads, ..settings() });
+    let socket = listening();
+    let address = socket.local_addr().unwrap();
+    let other = scene.relay.listen(plain(socket.into(), Arc::clone(&scene.route))).unwrap();
+    let (mut one, mut server) = scene.pair();
+    let mut two = scene.pair();
+    scene.relay.pause(other);
+    let mut parked = patient(TcpStream::connect(address).unwrap());
+    eventually("it is parked", || scene.relay.parked(other) == 1);
+    let mut waiting = scene.client();
+    assert!(matches!(scene.next_news(), News::Short { of: Shortage::Connections, .. }), "it has to wait");
+    assert_eq!((scene.counts().connections, scene.views().len()), (2, 3));
+    exchange(&mut one, &mut server);
+    drop((one, server));
+    exchange(&mut waiting, &mut scene.accepted());
+    scene.relay.resume(other);
+    exchange(&mut parked, &mut scene.accepted());
+    exchange(&mut two.0, &mut two.1);
+    drop(two);
+    eventually("there is room again", || matches!(scene.news.next(), Some(News::Enough { .. })));
 }
 
 fn number_of(server: &mut TcpStream) -> u32 {

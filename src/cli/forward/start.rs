@@ -60,6 +60,9 @@ pub(super) struct Start {
     /// How many loops relay [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// How many connections there may be; further clients wait [default: as many as there are descriptors for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
     /// How long TERM leaves connections to finish [default: 30s]
     #[arg(long, value_name = "TIME")]
     stop_timeout: Option<Time>,
@@ -232,6 +235,7 @@ impl Start {
             ("--proxy-header-timeout", self.proxy_header_timeout.is_some()),
             ("--trust", !self.trust.is_empty()),
             ("--threads", self.threads.is_some()),
+            ("--max-connections", self.max_connections.is_some()),
             ("--stop-timeout", self.stop_timeout.is_some()),
             ("--log-file", self.log_file.is_some()),
         ];
@@ -256,6 +260,7 @@ impl Start {
             proxy_header_timeout: self.proxy_header_timeout,
             stop_timeout: self.stop_timeout,
             threads: self.threads,
+            max_connections: self.max_connections,
             trust: self.trust.clone(),
         }
     }

@@ -202,10 +202,12 @@ impl Driver {
         }
         // Each listener takes a descriptor for the one that it has left.
         self.reserve.release();
+        self.relay.expect(pairs.len());
         self.listen_again(parked);
         pairs.into_iter().for_each(|pair| self.put_in(*pair));
         // Who answers has put in all before that. Former destinations had no connection for a moment.
         drop(self.relay.connections(Which::All));
+        self.relay.expect(0);
         let former = self.machine.rules().iter().flat_map(|rule| &rule.former).map(|former| former.id);
         for id in former.collect::<Vec<_>>() {
             self.watch(id);

@@ -239,6 +239,7 @@ impl Driver {
     fn begin(&mut self, rules: Vec<RehearsedRule>, plan: &Plan, arrived: &mut Arrived) -> Vec<Action> {
         let now = Instant::now();
         let mut machine_rules = Vec::new();
+        self.relay.expect(arrived.pairs.len());
         for rule in rules {
             let listener = rule.planned.listener;
             let state = rule.planned.rule(now);
@@ -251,6 +252,7 @@ impl Driver {
         std::mem::take(&mut arrived.pairs).into_iter().for_each(|pair| self.put_in(pair));
         // Who answers has put in all before that: only then can destinations be watched.
         drop(self.relay.connections(Which::All));
+        self.relay.expect(0);
         let mut actions = Vec::new();
         self.machine = Machine::go_on(machine_rules, plan.waiters(), &mut actions);
         actions

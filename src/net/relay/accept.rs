@@ -15,6 +15,7 @@ use super::event_loop::{EventLoop, Key};
 use super::news::{How, News};
 use super::pair::{Entrance, Fate, Pair, Phase};
 use super::request::Request;
+use super::room::{Room, Shortage};
 use super::route::Counted;
 use super::slab::PairId;
 use crate::net::descriptors::Taken;
@@ -24,7 +25,7 @@ use crate::reactor::{Descriptor, READABLE, Registered, URGENT};
 
 /// How many clients are accepted, or let go, before others have their turn.
 const BURST: usize = 16;
-/// How soon accepting is tried again when no descriptor was free, if nothing of ours comes free before.
+/// How soon accepting is tried again when there was no room, if nothing of ours comes free before.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// A listener of this loop.
@@ -39,7 +40,7 @@ pub(super) struct Listener {
     waiting: usize,
     /// There may be clients in the backlog that we have not accepted.
     behind: bool,
-    /// No descriptor was free, and that has been told.
+    /// There was no room for a further connection, and that has been told.
     short: bool,
 }
 
@@ -89,7 +90,7 @@ pub(super) struct Arrival {
     pub(super) client: OwnedFd,
     pub(super) entrance: Arc<Entrance>,
     pub(super) counted: Option<Counted>,
-    pub(super) taken: Taken,
+    pub(super) room: Room,
 }
 
 impl EventLoop {
@@ -148,15 +149,18 @@ impl EventLoop {
             self.held_back = true;
             return false;
         }
-        // Before the client is accepted, since it needs a second one.
-        let Some(taken) = self.shared.descriptors.take(2) else {
-            self.run_short(id, None);
-            return false;
+        // Before the client is accepted, since it needs a second descriptor.
+        let room = match self.shared.room() {
+            Ok(room) => room,
+            Err(shortage) => {
+                self.run_short(id, shortage, None);
+                return false;
+            }
         };
         let error = match crate::sys::accept(socket.as_fd(), crate::sys::Mode::NonBlocking) {
             Ok(client) => {
                 let entrance = Arc::clone(&listener.entrance);
-                self.take_in(client, entrance, taken);
+                self.take_in(client, entrance, room);
                 return true;
             }
             Err(error) => error,
@@ -172,12 +176,12 @@ impl EventLoop {
         if is_the_connections_own(&error) {
             return true;
         }
-        self.run_short(id, Some(&error));
+        self.run_short(id, Shortage::Descriptors, Some(&error));
         false
     }
 
     /// Clients wait in the backlog until something comes free.
-    fn run_short(&mut self, id: ListenerId, error: Option<&io::Error>) {
+    fn run_short(&mut self, id: ListenerId, of: Shortage, error: Option<&io::Error>) {
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
@@ -185,7 +189,7 @@ impl EventLoop {
             if let Some(error) = error {
                 warn!("cannot accept: {error}; trying again until it works");
             }
-            self.shared.news.tell(News::Short { listener: id });
+            self.shared.news.tell(News::Short { listener: id, of });
         }
         self.held_back = true;
         self.reactor.set_deadline(Key::Listener(id), Some(self.tools.now + RETRY));
@@ -205,14 +209,14 @@ impl EventLoop {
     }
 
     /// Keeps an accepted client or gives it to the loop that has the fewest pairs.
-    pub(super) fn take_in(&mut self, client: OwnedFd, entrance: Arc<Entrance>, taken: Taken) {
+    pub(super) fn take_in(&mut self, client: OwnedFd, entrance: Arc<Entrance>, room: Room) {
         let parks = self.listeners.get(&entrance.id).is_some_and(|here| here.paused || here.waiting > 0);
         let counted = if parks { None } else { entrance.route.choose() };
         if !parks && counted.is_none() {
             // It leads nowhere.
             return;
         }
-        let arrival = Arrival { client, entrance, counted, taken };
+        let arrival = Arrival { client, entrance, counted, room };
         let loads = self.shared.loops.iter().map(|door| door.load.load(Ordering::Relaxed)).enumerate();
         let least = loads.min_by_key(|&(index, load)| (load, index != self.index));
         let index = least.map(|(index, _)| index).filter(|_| !parks).unwrap_or(self.index);
@@ -229,7 +233,7 @@ impl EventLoop {
 
     /// Makes a pair of a client that is here to stay.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { client, entrance, counted, taken } = arrival;
+        let Arrival { client, entrance, counted, room } = arrival;
         let id = self.pairs.reserve();
         let stream = Stream::of_kind(client, entrance.kind);
         let client = match self.reactor.register(stream, Key::Client(id), READABLE | URGENT) {
@@ -244,7 +248,7 @@ impl EventLoop {
             }
         };
         let listener = entrance.id;
-        let mut pair = Box::new(Pair::new(client, entrance, taken, self.tools.now));
+        let mut pair = Box::new(Pair::new(client, entrance, room, self.tools.now));
         pair.counted = counted;
         pair.is_known(self.shared.settings.tell_ends);
         let fate = match (&pair.counted, self.listeners.get_mut(&listener)) {

@@ -13,6 +13,7 @@ use super::event_loop::{EventLoop, Key};
 use super::flow::{self, Flow, Way};
 use super::lane::{Lane, Tools};
 use super::pair::{Entrance, Pair, Phase};
+use super::room::Room;
 use super::route::{Counted, Destination};
 use super::silence::Silence;
 use super::slab::PairId;
@@ -88,7 +89,7 @@ pub enum Ending {
 impl Carried {
     /// Of a pair that is movable; none if its bytes cannot be had, which ends it.
     pub(super) fn of(pair: Pair, tools: &mut Tools) -> Option<Carried> {
-        let Pair { client, destination, flow, up, down, since, silence, header, entrance, counted, taken, .. } = pair;
+        let Pair { client, destination, flow, up, down, since, silence, header, entrance, counted, room, .. } = pair;
         let peer = destination?.into_stream().into();
         let state = CarriedState {
             listener: entrance.id.number(),
@@ -101,7 +102,7 @@ impl Carried {
             up: Direction { end: Ending::of(flow.progress(Way::Up)), unsent: up.into_unsent(tools).ok()? },
             down: Direction { end: Ending::of(flow.progress(Way::Down)), unsent: down.into_unsent(tools).ok()? },
         };
-        drop(taken);
+        drop(room);
         Some(Carried { client: client.into_stream().into(), peer, state })
     }
 
@@ -113,15 +114,14 @@ impl Carried {
         self,
         id: PairId,
         destination: Arc<Destination>,
-        entrance: Arc<Entrance>,
+        (entrance, room): (Arc<Entrance>, Room),
         home: &mut EventLoop,
     ) -> io::Result<Pair> {
         let Carried { client, peer, state } = self;
         let client = home.reactor.register(Stream::try_from(client)?, Key::Client(id), READABLE | URGENT)?;
         let peer = home.reactor.register(Stream::try_from(peer)?, Key::Destination(id), READABLE | URGENT)?;
-        let taken = home.shared.descriptors.take_anyway(2);
         let now = home.tools.now;
-        let mut pair = Pair::new(known(client), entrance, taken, now);
+        let mut pair = Pair::new(known(client), entrance, room, now);
         pair.destination = Some(known(peer));
         pair.phase = Phase::Relaying;
         pair.flow = Flow::resumed(state.up.end.progress(), state.down.end.progress());

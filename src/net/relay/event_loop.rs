@@ -45,6 +45,8 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) loops: Vec<LoopHandle>,
     pub(super) descriptors: Arc<Descriptors>,
+    /// Those of connections, where there may be only so many; counted as descriptors are.
+    pub(super) places: Option<Arc<Descriptors>>,
     pub(super) news: NewsSender,
     pub(super) resolver: Resolver<Key>,
 }

@@ -11,6 +11,7 @@ use log::error;
 
 use super::ListenerId;
 use super::failure::{ClientFailure, DestinationFailure};
+use super::room::Shortage;
 use crate::net::listener::Address;
 use crate::reactor::Waker;
 
@@ -51,10 +52,12 @@ pub enum News {
         /// Its socket.
         client: OwnedFd,
     },
-    /// Descriptors have run short: no client is accepted until some are free.
+    /// There is no room for a further connection: no client is accepted until there is.
     Short {
         /// Where clients wait.
         listener: ListenerId,
+        /// What there is too little of.
+        of: Shortage,
     },
     /// Clients are accepted again.
     Enough {

@@ -10,11 +10,11 @@ use super::flow::{Flow, Input, Side, Step, Way};
 use super::greeting::Greeting;
 use super::lane::{Lane, Tools};
 use super::news::How;
+use super::room::Room;
 use super::route::{Counted, Route};
 use super::settings::HALF_CLOSED_TIMEOUT;
 use super::silence::Silence;
 use crate::net::connecting::Connecting;
-use crate::net::descriptors::Taken;
 use crate::net::endpoint::Connect;
 use crate::net::listener::Address;
 use crate::net::proxy_protocol::Header;
@@ -139,12 +139,12 @@ pub(super) struct Pair {
     pub(super) known: Option<Box<Address>>,
     pub(super) entrance: Arc<Entrance>,
     pub(super) counted: Option<Counted>,
-    pub(super) taken: Taken,
+    pub(super) room: Room,
 }
 
 impl Pair {
     /// A client that was just accepted.
-    pub(super) fn new(client: End, entrance: Arc<Entrance>, taken: Taken, now: Instant) -> Self {
+    pub(super) fn new(client: End, entrance: Arc<Entrance>, room: Room, now: Instant) -> Self {
         Pair {
             client,
             destination: None,
@@ -160,7 +160,7 @@ impl Pair {
             known: None,
             entrance,
             counted: None,
-            taken,
+            room,
         }
     }
 
@@ -392,7 +392,7 @@ impl Pair {
         if let Some(destination) = self.destination {
             destination.close();
         }
-        drop(self.taken);
+        drop(self.room);
         self.counted
     }
 }

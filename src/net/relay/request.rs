@@ -14,6 +14,7 @@ use super::carried::{Carried, TakenOut};
 use super::event_loop::{EventLoop, Key};
 use super::news::How;
 use super::pair::{Entrance, Pair, Phase};
+use super::room::Room;
 use super::route::Destination;
 use super::slab::PairId;
 use crate::net::listener::Address;
@@ -81,7 +82,7 @@ pub(super) enum Request {
     Cut(Which, Sender<usize>),
     View(Which, Sender<Vec<View>>),
     TakeOut(Sender<TakenOut>),
-    PutIn { carried: Box<Carried>, destination: Arc<Destination>, entrance: Arc<Entrance> },
+    PutIn { carried: Box<Carried>, room: Room, destination: Arc<Destination>, entrance: Arc<Entrance> },
     Stop,
 }
 
@@ -111,7 +112,9 @@ impl EventLoop {
             Request::Cut(which, reply) => answer(&reply, self.cut(which)),
             Request::View(which, reply) => answer(&reply, self.views(which)),
             Request::TakeOut(reply) => answer(&reply, self.take_out()),
-            Request::PutIn { carried, destination, entrance } => self.put_in(*carried, destination, entrance),
+            Request::PutIn { carried, room, destination, entrance } => {
+                self.put_in(*carried, room, destination, entrance);
+            }
             Request::Stop => self.stop(),
         }
     }
@@ -140,8 +143,8 @@ impl EventLoop {
 
     fn admit(&mut self, id: ListenerId, client: OwnedFd) {
         if let Some(entrance) = self.listeners.get(&id).map(|listener| Arc::clone(listener.entrance())) {
-            let taken = self.shared.descriptors.take_anyway(2);
-            self.take_in(client, entrance, taken);
+            let room = self.shared.room_anyway();
+            self.take_in(client, entrance, room);
         }
     }
 
@@ -216,9 +219,9 @@ impl EventLoop {
         }
     }
 
-    fn put_in(&mut self, carried: Carried, destination: Arc<Destination>, entrance: Arc<Entrance>) {
+    fn put_in(&mut self, carried: Carried, room: Room, destination: Arc<Destination>, entrance: Arc<Entrance>) {
         let id = self.pairs.reserve();
-        match carried.into_pair(id, destination, entrance, self) {
+        match carried.into_pair(id, destination, (entrance, room), self) {
             Ok(mut pair) => {
                 let fate = pair.relay(&mut self.tools);
                 self.settle(id, Box::new(pair), fate);

@@ -29,6 +29,9 @@ pub struct Settings {
     pub splice: Splice,
     /// Whether the end of each connection is told; that costs a wake-up each.
     pub tell_ends: bool,
+    /// How many connections there may be, those that are being made and parked clients included; `None` for as many as there
+    /// are descriptors for.
+    pub most_connections: Option<usize>,
     /// How many descriptors listeners and connections may use; `None` for what the limit of open files leaves.
     pub most_descriptors: Option<usize>,
 }
@@ -54,6 +57,7 @@ impl Default for Settings {
             most_parked: 4096,
             splice: Splice::Adaptive,
             tell_ends: false,
+            most_connections: None,
             most_descriptors: None,
         }
     }
