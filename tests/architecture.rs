@@ -58,6 +58,7 @@ const PURE: &[&str] = &[
     "session/telnet.rs",
     "session/telnet/",
     "dev/gate.rs",
+    "dev/gate/",
     "handoff/frame.rs",
     "handoff/gob.rs",
     "handoff/gob/",

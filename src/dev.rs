@@ -1,0 +1,6 @@
+//! The proxy for development: what is behind it is started anew when a file changes, and nobody sees it gone.
+//!
+//! Here is the part that decides. `gate` is told what happens to the files, to the server's processes and to the requests
+//! of browsers, and says who waits, who is answered by whom, and what is started and ended. `docs/dev.md` prints its table.
+
+pub mod gate;
