@@ -231,9 +231,9 @@ impl Gate {
     /// What a request that no server gets would wait for.
     fn waits_for(&self) -> Waiting {
         match self.state {
-            State::Failed => Waiting::ForNothing,
-            State::Ending { .. } => Waiting::ForTheEnd,
-            State::Building { .. } | State::Starting { .. } | State::Up | State::Stopping { .. } => Waiting::ForAServer,
+            State::Failed => Waiting::Nothing,
+            State::Ending { .. } => Waiting::End,
+            State::Building { .. } | State::Starting { .. } | State::Up | State::Stopping { .. } => Waiting::Server,
         }
     }
 

@@ -100,9 +100,9 @@ impl Gate {
 
     fn why_not_held(&self) -> Option<Why> {
         match self.waits_for() {
-            Waiting::ForNothing => Some(Why::Failed),
-            Waiting::ForTheEnd => Some(Why::Ending),
-            Waiting::ForAServer => (self.requests.held() >= self.policy.hold_limit).then_some(Why::Full),
+            Waiting::Nothing => Some(Why::Failed),
+            Waiting::End => Some(Why::Ending),
+            Waiting::Server => (self.requests.held() >= self.policy.hold_limit).then_some(Why::Full),
         }
     }
 
@@ -159,8 +159,8 @@ impl Gate {
 
 /// What a request would wait for.
 pub(super) enum Waiting {
-    ForAServer,
+    Server,
     /// No server will be before a file changes.
-    ForNothing,
-    ForTheEnd,
+    Nothing,
+    End,
 }
