@@ -7,4 +7,6 @@
 pub mod error_page;
 pub mod gate;
 #[cfg(feature = "http")]
+pub mod inject;
+#[cfg(feature = "http")]
 pub mod livereload;

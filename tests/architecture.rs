@@ -61,6 +61,8 @@ const PURE: &[&str] = &[
     "dev/gate/",
     "dev/error_page.rs",
     "dev/error_page/",
+    "dev/inject.rs",
+    "dev/inject/",
     "dev/livereload.rs",
     "dev/livereload/",
     "handoff/frame.rs",

@@ -7,6 +7,7 @@ mod colour;
 #[cfg(test)]
 mod tests;
 
+use crate::dev::inject::policy::Ours;
 use std::fmt::Write;
 
 /// At the most so much of what the program has written is shown, from its end.
@@ -39,17 +40,17 @@ impl Failure<'_> {
 
 /// The page, for browsers.
 ///
-/// `nonce` is in its Content-Security-Policy ([`policy`]) and nowhere else; `script` is the path of the script that loads
-/// the page again when there is something new.
-pub fn html(failure: &Failure<'_>, nonce: &str, script: &str) -> String {
+/// `ours` has the nonce of its Content-Security-Policy ([`policy`]), and the script that loads the page again when there is
+/// something new.
+pub fn html(failure: &Failure<'_>, ours: &Ours) -> String {
     let (mut text, mut rules) = (String::new(), String::new());
     colour::html(failure.shown(), &mut text, &mut rules);
     let mut page = String::with_capacity(text.len() + 2048);
     page.push_str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
     escape(failure.title, &mut page);
-    let _ = write!(page, "</title>\n<style nonce=\"{nonce}\">{STYLE}{rules}</style>\n");
-    let _ = write!(page, "<script nonce=\"{nonce}\" src=\"{script}\" async></script>\n</head>\n<body>\n<main>\n<h1>");
+    let _ = write!(page, "</title>\n<style nonce=\"{}\">{STYLE}{rules}</style>\n", ours.nonce);
+    let _ = write!(page, "{}\n</head>\n<body>\n<main>\n<h1>", ours.tag());
     escape(failure.title, &mut page);
     page.push_str("</h1>\n<p class=\"command\"><code>");
     escape(failure.command, &mut page);
@@ -64,9 +65,10 @@ pub fn html(failure: &Failure<'_>, nonce: &str, script: &str) -> String {
 }
 
 /// The Content-Security-Policy of the page.
-pub fn policy(nonce: &str) -> String {
+pub fn policy(ours: &Ours) -> String {
+    let Ours { nonce, channel, .. } = ours;
     format!(
-        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; \
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src {channel}; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     )
 }
