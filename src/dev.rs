@@ -7,3 +7,35 @@
 
 pub mod address;
 pub mod gate;
+
+#[cfg(feature = "http")]
+mod driver;
+#[cfg(feature = "http")]
+mod error;
+#[cfg(feature = "http")]
+mod event;
+#[cfg(feature = "http")]
+mod family;
+#[cfg(feature = "http")]
+pub mod keeper;
+#[cfg(feature = "http")]
+mod output;
+#[cfg(feature = "http")]
+mod proxy;
+#[cfg(feature = "http")]
+mod run;
+#[cfg(feature = "http")]
+mod server;
+#[cfg(feature = "http")]
+pub mod settings;
+#[cfg(feature = "http")]
+mod watch;
+
+#[cfg(feature = "http")]
+pub use error::DevError;
+#[cfg(feature = "http")]
+pub use event::{Failure, News, Refusal};
+#[cfg(feature = "http")]
+pub use proxy::hosts::Hosts;
+#[cfg(feature = "http")]
+pub use run::run;
