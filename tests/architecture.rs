@@ -57,6 +57,8 @@ const PURE: &[&str] = &[
     "session/client_state/",
     "session/telnet.rs",
     "session/telnet/",
+    "dev/address.rs",
+    "dev/address/",
     "dev/gate.rs",
     "dev/gate/",
     "dev/error_page.rs",

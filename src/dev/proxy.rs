@@ -1,0 +1,128 @@
+//! The connections of browsers: each request is read, waits where the gate says so, goes to the server that the gate names,
+//! and comes back.
+//!
+//! `guarded` and `guard` let in only what can be read in one way, `service` has the life of one request, `fields` what a proxy
+//! adds and takes away, `body` what may be sent twice, `upstream` the server's end, and `tunnel` what is no HTTP any more.
+
+mod body;
+mod fields;
+mod guard;
+mod guarded;
+pub mod hosts;
+pub(super) mod page;
+mod service;
+mod ticket;
+mod tunnel;
+mod upstream;
+
+use super::event::Inbox;
+use guard::{LONGEST_HEAD, MOST_FIELDS};
+use guarded::{Guarded, Line};
+use hosts::Hosts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use log::{debug, warn};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+/// After a failure to accept, as for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What the library may buffer of a connection: a whole head, and what comes with it.
+const BUFFER: usize = 2 * LONGEST_HEAD;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) inbox: Inbox,
+    /// Which hosts browsers may name.
+    pub(super) hosts: Hosts,
+    /// Our name in `Via`, which no other instance has.
+    pub(super) via: String,
+    /// The authority for requests that name none, as HTTP/1.0 allows.
+    pub(super) authority: String,
+    pub(super) next: AtomicU64,
+}
+
+impl Front {
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Tells connections that we end, and waits for them.
+#[derive(Debug)]
+pub(super) struct Closing {
+    end: watch::Sender<bool>,
+    /// Each connection has a sender; when all are gone, they are.
+    open: mpsc::Receiver<Infallible>,
+}
+
+/// What a connection has of it.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    end: watch::Receiver<bool>,
+    _open: mpsc::Sender<Infallible>,
+}
+
+/// The two ends of what ends the connections.
+pub(super) fn closing() -> (Closing, Open) {
+    let (end, ended) = watch::channel(false);
+    let (sender, open) = mpsc::channel(1);
+    (Closing { end, open }, Open { end: ended, _open: sender })
+}
+
+impl Closing {
+    /// Lets answers that are under way finish, for so long.
+    pub(super) async fn close(mut self, patience: Duration) {
+        let _ = self.end.send(true);
+        let _ = tokio::time::timeout(patience, self.open.recv()).await;
+    }
+}
+
+/// Accepts connections until we end.
+pub(super) async fn accept(listener: TcpListener, front: Arc<Front>, mut open: Open) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = open.end.changed() => return,
+        };
+        match accepted {
+            Ok((stream, client)) => drop(tokio::spawn(serve(stream, client, Arc::clone(&front), open.clone()))),
+            Err(error) => {
+                warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection.
+async fn serve(stream: TcpStream, address: SocketAddr, front: Arc<Front>, mut open: Open) {
+    let _ = stream.set_nodelay(true);
+    let line = Arc::new(Line::default());
+    let client = service::Client { address, scheme: "http", line: Arc::clone(&line) };
+    let service = service_fn(|request| {
+        let (front, client) = (Arc::clone(&front), client.clone());
+        async move { Ok::<_, Infallible>(service::serve(&front, &client, request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.preserve_header_case(true).max_headers(MOST_FIELDS + 1).max_buf_size(BUFFER);
+    let connection = server.serve_connection(TokioIo::new(Guarded::new(stream, line)), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = open.end.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        debug!("the connection of {address} has ended: {error}");
+    }
+}
