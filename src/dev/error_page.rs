@@ -18,7 +18,7 @@ const MOST: usize = 64 * 1024;
 pub struct Failure<'a> {
     /// In a few words: `The server has ended with status 3`.
     pub title: &'a str,
-    /// What was run, as a line for a reader.
+    /// What was run, as a line for a reader; empty where that does not matter.
     pub command: &'a str,
     /// The last that it has written to its standard error, with the escape sequences of a terminal.
     pub output: &'a [u8],
@@ -52,9 +52,12 @@ pub fn html(failure: &Failure<'_>, ours: &Ours) -> String {
     let _ = write!(page, "</title>\n<style nonce=\"{}\">{STYLE}{rules}</style>\n", ours.nonce);
     let _ = write!(page, "{}\n</head>\n<body>\n<main>\n<h1>", ours.tag());
     escape(failure.title, &mut page);
-    page.push_str("</h1>\n<p class=\"command\"><code>");
-    escape(failure.command, &mut page);
-    page.push_str("</code></p>\n");
+    page.push_str("</h1>\n");
+    if !failure.command.is_empty() {
+        page.push_str("<p class=\"command\"><code>");
+        escape(failure.command, &mut page);
+        page.push_str("</code></p>\n");
+    }
     if !text.is_empty() {
         let _ = writeln!(page, "<pre tabindex=\"0\" aria-label=\"The last output\">{text}</pre>");
     }
@@ -75,13 +78,21 @@ pub fn policy(ours: &Ours) -> String {
 
 /// The same as text, for everybody else.
 pub fn plain(failure: &Failure<'_>) -> String {
-    let mut text = format!("{}\n\n{}\n", failure.title, failure.command);
-    let output = colour::plain(failure.shown());
+    let mut text = format!("{}\n", failure.title);
+    if !failure.command.is_empty() {
+        let _ = write!(text, "\n{}\n", failure.command);
+    }
+    let output = output_as_text(failure);
     if !output.is_empty() {
         let _ = write!(text, "\n{}\n", output.trim_end_matches('\n'));
     }
     let _ = write!(text, "\n{}\n", failure.outlook);
     text
+}
+
+/// What is shown of the output, without colours.
+pub fn output_as_text(failure: &Failure<'_>) -> String {
+    colour::plain(failure.shown())
 }
 
 /// Adds text so that it is text in HTML, also within attributes.

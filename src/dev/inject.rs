@@ -40,16 +40,18 @@ pub struct Answer<'a> {
     pub disposition: Option<&'a str>,
 }
 
+/// Whether the answer to this may be a page that a browser shows.
+pub fn may_be_page(asked: &Asked<'_>) -> bool {
+    let shown = asked.wanted_for.is_none_or(|place| matches!(place, "document" | "iframe" | "frame"));
+    asked.method == "GET" && shown && !asked.by_script
+}
+
 /// Whether an answer is a page that a browser shows, and that can be read.
 pub fn is_page(asked: &Asked<'_>, answer: &Answer<'_>) -> bool {
-    let shown = match asked.wanted_for {
-        Some(place) => matches!(place, "document" | "iframe" | "frame"),
-        None => true,
-    };
     let whole = !matches!(answer.status, 100..=199 | 204 | 205 | 206 | 304);
     let as_it_is = answer.encoding.is_none_or(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
     let kept = answer.disposition.is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("attachment"));
-    asked.method == "GET" && shown && !asked.by_script && whole && as_it_is && !kept && encoding(answer).is_some()
+    may_be_page(asked) && whole && as_it_is && !kept && encoding(answer).is_some()
 }
 
 /// The encoding of its letters, if it is HTML in one of those that contain ASCII. Without a word about it: UTF-8, which

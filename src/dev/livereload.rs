@@ -2,7 +2,7 @@
 //!
 //! Pure: text in, text out.
 
-use crate::dev::gate::Change;
+use crate::dev::gate::{Change, Generation};
 use serde_json::{Value, json};
 
 #[cfg(test)]
@@ -14,6 +14,26 @@ pub const PORT: u16 = 35729;
 const PROTOCOL: &str = "http://livereload.com/protocols/official-7";
 /// A longer message of a client is not read: what we want to know of it is short.
 pub const LONGEST: usize = 64 * 1024;
+
+/// Stands for all style sheets: it is like none, and clients then exchange all.
+const ALL_STYLES: &str = "*.css";
+
+/// What a browser shows: a page of this generation, or the one that says that it has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The generation.
+    pub generation: Generation,
+    /// It answers.
+    pub up: bool,
+}
+
+impl Build {
+    /// As text, by which a page knows whether it shows what it would get now. `token`: this process and no other.
+    pub fn id(self, token: &str) -> String {
+        let Build { generation, up } = self;
+        format!("{token}-{}{}", generation.0, if up { "" } else { "-failed" })
+    }
+}
 
 /// What a client has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,22 +59,24 @@ pub fn read(message: &str) -> Said {
     }
 }
 
-/// Our first message.
-pub fn hello() -> String {
-    json!({"command": "hello", "protocols": [PROTOCOL], "serverName": "socket-protector"}).to_string()
+/// Our first message. `build`: what the client would get now, if anything was there yet.
+pub fn hello(build: Option<&str>) -> String {
+    let mut message = json!({"command": "hello", "protocols": [PROTOCOL], "serverName": "socket-protector"});
+    if let Some(build) = build {
+        message["build"] = build.into();
+    }
+    message.to_string()
 }
 
-/// Something is to be loaded anew. Style sheets are exchanged within the page, by their path as a browser asks for it.
-pub fn reload(change: Change, styles: &[String]) -> Vec<String> {
-    let page = || json!({"command": "reload", "path": "/", "liveCSS": true}).to_string();
-    match change {
-        Change::Files => vec![page()],
-        Change::Styles if styles.is_empty() => vec![page()],
-        Change::Styles => {
-            let message = |path| json!({"command": "reload", "path": path, "liveCSS": true}).to_string();
-            styles.iter().map(message).collect()
-        }
-    }
+/// Something is to be loaded anew, from `build`. A style sheet is exchanged within the page, by its path as a browser asks
+/// for it; of several there is one message all the same.
+pub fn reload(change: Change, paths: &[String], build: &str) -> String {
+    let path = match (change, paths) {
+        (Change::Files, _) => "/",
+        (Change::Styles, [path]) => path,
+        (Change::Styles, _) => ALL_STYLES,
+    };
+    json!({"command": "reload", "path": path, "liveCSS": true, "build": build}).to_string()
 }
 
 /// A change has come to nothing; what the browser shows stays.

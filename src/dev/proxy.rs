@@ -2,20 +2,27 @@
 //! and comes back.
 //!
 //! `guarded` and `guard` let in only what can be read in one way, `service` has the life of one request, `fields` what a proxy
-//! adds and takes away, `body` what may be sent twice, `upstream` the server's end, and `tunnel` what is no HTTP any more.
+//! adds and takes away, `inserted` puts our script into pages, `refused` is what we answer instead of a server, `own` what we
+//! have ourselves, `body` is what may be sent twice, `upstream` the server's end, and `tunnel` what is no HTTP any more.
 
 mod body;
 mod fields;
 mod guard;
 mod guarded;
 pub mod hosts;
-pub(super) mod page;
+mod inserted;
+pub(super) mod own;
+mod page;
+pub(super) mod refused;
 mod service;
 mod ticket;
 mod tunnel;
 mod upstream;
 
+use super::browsers::Browsers;
 use super::event::Inbox;
+use super::inject::policy::Ours;
+use super::livereload::Build;
 use guard::{LONGEST_HEAD, MOST_FIELDS};
 use guarded::{Guarded, Line};
 use hosts::Hosts;
@@ -23,6 +30,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use log::{debug, warn};
+use refused::Commands;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,11 +55,26 @@ pub(super) struct Front {
     /// The authority for requests that name none, as HTTP/1.0 allows.
     pub(super) authority: String,
     pub(super) next: AtomicU64,
+    /// Who is told of changes.
+    pub(super) browsers: Arc<Browsers>,
+    /// Pages get our script.
+    pub(super) inject: bool,
+    /// What is run.
+    pub(super) commands: Commands,
 }
 
 impl Front {
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What a page needs to load itself again. None where it names no host, or without random numbers.
+    fn ours(&self, client: &service::Client, host: Option<&str>, build: Option<Build>) -> Option<Ours> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        let nonce = format!("{:032x}", u128::from_ne_bytes(random));
+        let host = host.unwrap_or(&self.authority);
+        Ours::on(host, client.scheme == "https", self.browsers.id(build), nonce)
     }
 }
 

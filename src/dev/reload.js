@@ -25,16 +25,15 @@
       if (message.command === "hello") {
         patience = 1000;
         // A connection that is made anew is no reason; something else behind it is.
-        if (shown && message.build && message.build !== shown) {
+        if (shown && message.build && message.build !== shown && isFirstTime(message.build)) {
           location.reload();
         }
       } else if (message.command === "reload") {
-        if (message.build) {
-          shown = message.build;
-        }
         if (/\.css$/i.test(message.path)) {
+          shown = message.build || shown;
           exchangeStyles(message.path);
-        } else {
+        } else if (!shown || message.build !== shown) {
+          // What is shown already is not loaded again.
           location.reload();
         }
       } else if (message.command === "alert") {
@@ -45,6 +44,20 @@
       setTimeout(connect, patience);
       patience = Math.min(patience * 2, 30000);
     };
+  }
+
+  // A page that something keeps, as a service worker does, stays what it was: it is loaded again once for each build.
+  function isFirstTime(build) {
+    var name = "socket-protector-build";
+    try {
+      if (sessionStorage.getItem(name) === build) {
+        return false;
+      }
+      sessionStorage.setItem(name, build);
+    } catch (refused) {
+      // Without storage nothing is kept either.
+    }
+    return true;
   }
 
   // How many of the last parts of two paths are the same.

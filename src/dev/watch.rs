@@ -189,7 +189,8 @@ impl Watch {
         let Some(settled) = self.settling.settled(Instant::now()) else { return };
         let Some(settled) = settled.lasting(|name| fs::symlink_metadata(self.tree.path(name)).is_ok()) else { return };
         let change = if settled.is_styles() { Change::Styles } else { Change::Files };
-        let _ = self.inbox.send(Event::Changed(change, settled.words()));
+        let paths = settled.files.iter().map(|(path, _)| path.display().to_string()).collect();
+        let _ = self.inbox.send(Event::Changed(change, settled.words(), paths));
     }
 }
 

@@ -12,7 +12,7 @@ const FAILURE: Failure<'static> = Failure {
 };
 
 fn ours() -> Ours {
-    Ours { script: "http://h/r.js".into(), channel: "ws://h/r".into(), build: "a-1".into(), nonce: "n0nce".into() }
+    Ours::on("h", false, "a-1".into(), "n0nce".into()).unwrap()
 }
 
 fn coloured(output: &[u8]) -> (String, String) {
@@ -96,6 +96,13 @@ fn the_end_of_a_long_output_is_shown_from_the_beginning_of_a_line() {
     let endless = vec![b'x'; 3 * MOST];
     let text = plain(&Failure { output: &endless, ..FAILURE });
     assert_eq!(text.matches('x').count(), MOST);
+}
+
+#[test]
+fn what_has_no_command_says_nothing_of_one() {
+    let failure = Failure { command: "", ..FAILURE };
+    assert!(!html(&failure, &ours()).contains("class=\"command\""));
+    assert_eq!(plain(&failure), "The server has ended with status 3\n\nIt is started again when a file changes.\n");
 }
 
 #[test]

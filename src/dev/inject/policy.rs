@@ -1,6 +1,11 @@
 //! A page's Content-Security-Policy (CSP level 3), so that it allows our script and its connection, and nothing else that
 //! it did not.
 
+/// Our script, on the page's own host.
+pub const SCRIPT: &str = "/__socket_protector/reload.js";
+/// Where it connects to.
+pub const CHANNEL: &str = "/__socket_protector/reload";
+
 /// What a policy must allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
@@ -15,10 +20,25 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// The element that loads the script.
+    /// On the host that the page was asked from. None: it is no host that a browser could have named.
+    ///
+    /// `secure`: by TLS. Where something in front of us has taken that off, a browser lets the plain schemes stand for it.
+    pub fn on(host: &str, secure: bool, build: String, nonce: String) -> Option<Ours> {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        let (page, socket) = if secure { ("https", "wss") } else { ("http", "ws") };
+        (!host.is_empty() && host.bytes().all(fine)).then(|| Ours {
+            script: format!("{page}://{host}{SCRIPT}"),
+            channel: format!("{socket}://{host}{CHANNEL}"),
+            build,
+            nonce,
+        })
+    }
+
+    /// The element that loads the script: by its path, which leads to the page's host under any scheme. It stands before
+    /// any `base`.
     pub fn tag(&self) -> String {
-        let Ours { script, build, nonce, .. } = self;
-        format!("<script src=\"{script}\" data-build=\"{build}\" nonce=\"{nonce}\" async></script>")
+        let Ours { build, nonce, .. } = self;
+        format!("<script src=\"{SCRIPT}\" data-build=\"{build}\" nonce=\"{nonce}\" async></script>")
     }
 }
 

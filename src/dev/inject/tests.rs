@@ -8,12 +8,18 @@ const PAGE: Answer<'static> =
     Answer { status: 200, content_type: Some("text/html; charset=utf-8"), encoding: None, disposition: None };
 
 fn ours() -> Ours {
-    Ours {
-        script: "http://localhost:8000/__socket_protector/reload.js".into(),
-        channel: "ws://localhost:8000/__socket_protector/reload".into(),
-        build: "a-1".into(),
-        nonce: "bm9uY2U".into(),
+    Ours::on("localhost:8000", false, "a-1".into(), "bm9uY2U".into()).unwrap()
+}
+
+#[test]
+fn a_host_that_no_browser_names_gets_no_script() {
+    let on = |host, secure| Ours::on(host, secure, String::new(), String::new());
+    for host in ["", "a;b", "a b", "a\"b", "<a>", "a,b", "'self'", "a/b", "*"] {
+        assert_eq!(on(host, false), None, "{host}");
     }
+    let secure = on("[::1]:8000", true).unwrap();
+    assert_eq!(secure.script, "https://[::1]:8000/__socket_protector/reload.js");
+    assert_eq!(secure.channel, "wss://[::1]:8000/__socket_protector/reload");
 }
 
 fn injected(page: &[u8], pieces: impl Iterator<Item = usize>) -> Vec<u8> {
