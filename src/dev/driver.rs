@@ -37,8 +37,8 @@ pub(super) struct Driver {
     /// Requests that wait for a word.
     waiting: HashMap<Request, Reply>,
     failure: Option<Arc<Failure>>,
-    /// One of the files that have changed last.
-    path: String,
+    /// Files that have changed last.
+    paths: Vec<String>,
     news: broadcast::Sender<News>,
     /// The generation that was begun last.
     last: Generation,
@@ -59,7 +59,7 @@ impl Driver {
             addresses: BTreeMap::new(),
             waiting: HashMap::new(),
             failure: None,
-            path: String::new(),
+            paths: Vec::new(),
             news,
             last: Generation(0),
             has_run: false,
@@ -102,9 +102,9 @@ impl Driver {
 
     fn on(&mut self, event: Event) {
         match event {
-            Event::Changed(change, path) => {
-                info!("reload: {path} changed");
-                self.path = path;
+            Event::Changed(change, words, paths) => {
+                info!("reload: {words} changed");
+                self.paths = paths;
                 self.input(Input::Changed(change));
             }
             Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
@@ -237,7 +237,7 @@ impl Driver {
     fn reload(&mut self, change: Change) {
         let generation = self.gate.serving().unwrap_or(self.last);
         // Nobody may be listening.
-        let _ = self.news.send(News::Reload { change, path: self.path.clone(), generation });
+        let _ = self.news.send(News::Reload { change, paths: self.paths.clone(), generation });
     }
 
     fn reply(&mut self, request: Request, verdict: Verdict) {

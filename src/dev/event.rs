@@ -12,8 +12,8 @@ pub(super) type Inbox = mpsc::UnboundedSender<Event>;
 /// What happened.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Files have changed and settled; in words.
-    Changed(Change, String),
+    /// Files have changed and settled: in words, and as many of them as were kept.
+    Changed(Change, String, Vec<String>),
     /// Nobody has the server's port, or somebody has.
     PortChecked(Generation, Result<(), super::DevError>),
     /// It cannot even be started.
@@ -73,8 +73,8 @@ pub enum News {
     Reload {
         /// What has changed.
         change: Change,
-        /// One of the files that have changed, relative to the working directory; empty for none in particular.
-        path: String,
+        /// Files that have changed, relative to the working directory; none where it is not known which.
+        paths: Vec<String>,
         /// The generation that they would get it from, or that has failed. A page that came from it is not to be loaded
         /// again.
         generation: Generation,

@@ -155,7 +155,7 @@ impl<'a> Passing<'a> {
         }
         fields::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        response.map(|body| Answering::new(body, ticket).boxed_unsync())
+        response.map(|body| Answering::new(body, self.body, ticket).boxed_unsync())
     }
 
     /// The server speaks another protocol from now on.
