@@ -13,6 +13,7 @@ mod cli;
 mod control;
 mod cookbook;
 mod daemon;
+mod dev;
 mod forward;
 mod handoff;
 mod harness;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         control::all(),
         cookbook::trials(),
         daemon::all(),
+        dev::trials(),
         forward::trials(),
         handoff::trials(),
         initd::trials(),

@@ -24,7 +24,7 @@ use settle::{Settling, Touch};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use tree::Tree;
 
@@ -93,10 +93,7 @@ impl Watch {
         let wait = self.settling.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match wait {
             None => told.recv().ok(),
-            Some(wait) => match told.recv_timeout(wait) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(wait) => told.recv_timeout(wait).ok(),
         }
     }
 
@@ -237,9 +234,9 @@ fn remote(root: &Path) -> Option<&'static str> {
     const SMB2: i64 = 0xFE53_4D42;
     const P9: i64 = 0x0102_1997;
     const VBOX: i64 = 0x786f_4256;
-    let kind = i64::from(statfs::statfs(root).ok()?.filesystem_type().0);
-    match kind {
-        _ if kind == i64::from(statfs::NFS_SUPER_MAGIC.0) => Some("NFS"),
+    const NFS: i64 = statfs::NFS_SUPER_MAGIC.0;
+    match statfs::statfs(root).ok()?.filesystem_type().0 {
+        NFS => Some("NFS"),
         CIFS | SMB2 => Some("a share of SMB"),
         P9 => Some("a directory of the host of a virtual machine"),
         VBOX => Some("a shared folder of VirtualBox"),

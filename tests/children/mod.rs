@@ -19,6 +19,7 @@ mod probe;
 mod probed;
 mod serve;
 pub(crate) mod successor;
+mod web;
 mod wire;
 mod wrap;
 
@@ -100,6 +101,8 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),
+        ["web", dir, address] => web::run(dir, address),
+        ["web_stubborn", dir, address] => web::stubborn(dir, address),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),
     }

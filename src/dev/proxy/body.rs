@@ -11,7 +11,7 @@ use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -59,6 +59,9 @@ struct Inner<B> {
     whole: bool,
     /// Who reads it: the last attempt.
     attempt: u64,
+    /// The answer is over: a body that the server has not asked for will not be wanted.
+    answered: bool,
+    waker: Option<Waker>,
 }
 
 /// The body of a request, as it comes from the client.
@@ -68,7 +71,9 @@ pub(super) struct Source<B>(Arc<Mutex<Inner<B>>>);
 impl<B: HttpBody<Data = Bytes> + Unpin> Source<B> {
     pub(super) fn new(body: B) -> Self {
         let hint = body.size_hint();
-        Source(Arc::new(Mutex::new(Inner { body, hint, kept: Vec::new(), size: 0, whole: true, attempt: 0 })))
+        let (kept, size, whole, attempt) = (Vec::new(), 0, true, 0);
+        let inner = Inner { body, hint, kept, size, whole, attempt, answered: false, waker: None };
+        Source(Arc::new(Mutex::new(inner)))
     }
 
     /// Whether it could be sent again from its beginning.
@@ -80,7 +85,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Source<B> {
     pub(super) fn send(&self, expected: Option<oneshot::Receiver<()>>) -> Sending<B> {
         let mut inner = lock(&self.0);
         inner.attempt += 1;
-        let wait = expected.map(|asked| (asked, Box::pin(tokio::time::sleep(EXPECT))));
+        let wait = expected.map(|asked| Wait::Asked(asked, Box::pin(tokio::time::sleep(EXPECT))));
         Sending { inner: Arc::clone(&self.0), attempt: inner.attempt, at: 0, wait }
     }
 }
@@ -94,8 +99,42 @@ pub(super) struct Sending<B> {
     inner: Arc<Mutex<Inner<B>>>,
     attempt: u64,
     at: usize,
-    /// It is not sent before the server asks for it, or this time has come.
-    wait: Option<(oneshot::Receiver<()>, Pin<Box<Sleep>>)>,
+    wait: Option<Wait>,
+}
+
+/// Why a body is not sent yet.
+enum Wait {
+    /// It is sent when the server asks for it, or when this time has come.
+    Asked(oneshot::Receiver<()>, Pin<Box<Sleep>>),
+    /// The server has answered without it. Nothing of it may be sent, and its end must not be told.
+    Unwanted,
+}
+
+impl<B> Sending<B> {
+    /// Whether it may be sent.
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        loop {
+            match &mut self.wait {
+                None => return Poll::Ready(Ok(())),
+                Some(Wait::Asked(asked, time)) => match Pin::new(asked).poll(context) {
+                    Poll::Ready(Ok(())) => self.wait = None,
+                    Poll::Ready(Err(_)) => self.wait = Some(Wait::Unwanted),
+                    Poll::Pending => {
+                        std::task::ready!(time.as_mut().poll(context));
+                        self.wait = None;
+                    }
+                },
+                Some(Wait::Unwanted) => {
+                    let mut inner = lock(&self.inner);
+                    if inner.answered {
+                        return Poll::Ready(Err(Stale.into()));
+                    }
+                    inner.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
 }
 
 impl<B> HttpBody for Sending<B>
@@ -111,12 +150,8 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some((asked, time)) = &mut this.wait {
-            let asked = Pin::new(asked).poll(context).is_ready();
-            if !asked && time.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            this.wait = None;
+        if let Err(error) = std::task::ready!(this.poll_wait(context)) {
+            return Poll::Ready(Some(Err(error)));
         }
         let mut inner = lock(&this.inner);
         if inner.attempt != this.attempt {
@@ -145,7 +180,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.inner).hint.clone()
+        lock(&self.inner).hint
     }
 }
 
@@ -167,19 +202,31 @@ impl<B> Inner<B> {
 }
 
 /// The body of an answer. With its end, or when the client leaves, the request is done.
-pub(super) struct Answering<B> {
+pub(super) struct Answering<B, R> {
     body: B,
+    request: Source<R>,
     _ticket: Ticket,
 }
 
-impl<B> Answering<B> {
-    pub(super) fn new(body: B, ticket: Ticket) -> Self {
-        Answering { body, _ticket: ticket }
+impl<B, R> Answering<B, R> {
+    pub(super) fn new(body: B, request: Source<R>, ticket: Ticket) -> Self {
+        Answering { body, request, _ticket: ticket }
     }
 }
 
-impl<B> HttpBody for Answering<B>
+impl<B, R> Drop for Answering<B, R> {
+    fn drop(&mut self) {
+        let mut inner = lock(&self.request.0);
+        inner.answered = true;
+        if let Some(waker) = inner.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<B, R> HttpBody for Answering<B, R>
 where
+    R: Unpin,
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
 {
@@ -256,6 +303,14 @@ mod tests {
             assert!(futures_util::FutureExt::now_or_never(body.frame()).is_none());
             ask.send(()).unwrap();
             assert!(futures_util::FutureExt::now_or_never(body.frame()).is_some());
+            // One that was answered without it gets nothing of it.
+            let source = Source::new(stream(&[1]));
+            let (ask, asked) = tokio::sync::oneshot::channel();
+            let mut body = source.send(Some(asked));
+            drop(ask);
+            assert!(futures_util::FutureExt::now_or_never(body.frame()).is_none());
+            super::lock(&source.0).answered = true;
+            assert!(body.frame().await.unwrap().is_err());
         });
     }
 }

@@ -124,7 +124,9 @@ mod tests {
     fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let pairs = lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut fields = HeaderMap::new();
-        pairs.for_each(|(name, value)| drop(fields.append(name, value)));
+        for (name, value) in pairs {
+            fields.append(name, value);
+        }
         fields
     }
 

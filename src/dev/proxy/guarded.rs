@@ -22,7 +22,7 @@ const PIECE: usize = 16 * 1024;
 const LINGER: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 /// What stands for a refused request.
-const STAND_IN: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: none\r\n\r\n";
 
 /// What the service and its connection tell each other.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Our script in an answer that passes: its fields, and its body as it streams. `inject` says where.
 
-use super::body::{Answering, Body, BodyError};
+use super::body::{Body, BodyError};
 use crate::dev::inject::policy::{self, Ours};
 use crate::dev::inject::{self, Answer, Asked, Injection};
 use bytes::Bytes;
@@ -58,10 +58,9 @@ impl Insertion {
     }
 
     /// The answer with the script in it, if it is a page.
-    pub(super) fn into_answer<B>(self, response: Response<Answering<B>>, ours: Option<Ours>) -> Response<Body>
+    pub(super) fn into_answer<B>(self, response: Response<B>, ours: Option<Ours>) -> Response<Body>
     where
-        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BodyError>,
+        B: HttpBody<Data = Bytes, Error = BodyError> + Send + Unpin + 'static,
     {
         let (mut head, body) = response.into_parts();
         match ours.and_then(|ours| self.injection(&mut head, ours)) {

@@ -171,7 +171,7 @@ impl<'a> Passing<'a> {
         }
         fields::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        let response = response.map(|body| Answering::new(body, ticket));
+        let response = response.map(|body| Answering::new(body, self.body, ticket));
         match self.insertion.take() {
             Some(insertion) => insertion.into_answer(response, self.front.ours(self.client, self.host(), Some(build))),
             None => response.map(BodyExt::boxed_unsync),

@@ -15,7 +15,7 @@ impl Ticket {
     /// Asks where it goes. None: there is nobody to ask any more.
     pub(super) async fn ask(request: Request, inbox: Inbox) -> (Ticket, Option<Verdict>) {
         let ticket = Ticket { request, inbox };
-        let verdict = ticket.verdict(|request, reply| Event::Came(request, reply)).await;
+        let verdict = ticket.verdict(Event::Came).await;
         (ticket, verdict)
     }
 

@@ -9,6 +9,12 @@ use std::time::{Duration, Instant};
 
 /// So long nothing may happen before it counts.
 pub const QUIET: Duration = Duration::from_millis(50);
+/// The same while many files change, as when another branch is checked out.
+pub const QUIET_AMONG_MANY: Duration = Duration::from_millis(300);
+const MANY: usize = 50;
+/// Changes that follow each other this closely belong together: each time the quiet must last twice as long, up to four times.
+const CLOSE: Duration = Duration::from_secs(1);
+const MOST_DOUBLINGS: u32 = 4;
 /// What never settles counts after this time all the same.
 pub const LONGEST: Duration = Duration::from_secs(5);
 /// Of so many files the names are kept.
@@ -30,6 +36,9 @@ pub struct Settling {
     /// There are more, or it is not known which.
     more: bool,
     since: Option<(Instant, Instant)>,
+    /// When it was over the last time, and how often in a row it began anew at once.
+    last: Option<Instant>,
+    doublings: u32,
 }
 
 /// Changes that have settled.
@@ -62,13 +71,26 @@ impl Settling {
     }
 
     fn begin(&mut self, now: Instant) {
-        let first = self.since.map_or(now, |(first, _)| first);
+        let first = match self.since {
+            Some((first, _)) => first,
+            None => {
+                let close = self.last.is_some_and(|last| now < last + CLOSE);
+                self.doublings = if close { (self.doublings + 1).min(MOST_DOUBLINGS) } else { 0 };
+                now
+            }
+        };
         self.since = Some((first, now));
+    }
+
+    /// How long nothing may happen.
+    fn quiet(&self) -> Duration {
+        let quiet = QUIET * 2_u32.pow(self.doublings);
+        if self.files.len() < MANY && !self.more { quiet } else { quiet.max(QUIET_AMONG_MANY) }
     }
 
     /// When to ask next.
     pub fn deadline(&self) -> Option<Instant> {
-        self.since.map(|(first, last)| (last + QUIET).min(first + LONGEST))
+        self.since.map(|(first, last)| (last + self.quiet()).min(first + LONGEST))
     }
 
     /// What has settled by now.
@@ -77,6 +99,7 @@ impl Settling {
             return None;
         }
         self.since = None;
+        self.last = Some(now);
         Some(Settled {
             files: std::mem::take(&mut self.files).into_iter().collect(),
             more: std::mem::take(&mut self.more),
@@ -110,7 +133,7 @@ impl Settled {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, MOST, QUIET, Settling, Touch};
+    use super::{CLOSE, LONGEST, MANY, MOST, QUIET, QUIET_AMONG_MANY, Settling, Touch};
     use std::path::Path;
     use std::time::{Duration, Instant};
 
@@ -149,6 +172,7 @@ mod tests {
         settling.touch(start, Path::new("4913"), Touch::Changed);
         let settled = settling.settled(start + QUIET).unwrap();
         assert_eq!(settled.lasting(|_| false), None);
+        let start = start + LONGEST;
         settling.touch(start, Path::new("new"), Touch::Made);
         settling.touch(start, Path::new("old"), Touch::Changed);
         let settled = settling.settled(start + QUIET).unwrap().lasting(|path| path != Path::new("old")).unwrap();
@@ -160,12 +184,29 @@ mod tests {
         let (mut settling, start) = (Settling::default(), Instant::now());
         (0..MOST * 3).for_each(|number| settling.touch(start, Path::new(&number.to_string()), Touch::Changed));
         assert_eq!(settling.files.len(), MOST);
-        let settled = settling.settled(start + QUIET).unwrap();
+        let settled = settling.settled(start + QUIET_AMONG_MANY).unwrap();
         assert!(settled.more && settled.words().ends_with("and many more"));
+        let start = start + LONGEST;
         settling.overflow(start);
-        let settled = settling.settled(start + QUIET).unwrap().lasting(|_| false).unwrap();
+        let settled = settling.settled(start + QUIET_AMONG_MANY).unwrap().lasting(|_| false).unwrap();
         assert_eq!(settled.words(), "more files than can be told");
         assert!(!settled.is_styles());
+    }
+
+    #[test]
+    fn changes_that_follow_each_other_belong_together() {
+        let (mut settling, mut now) = (Settling::default(), Instant::now());
+        for factor in [1, 2, 4, 8, 16, 16] {
+            settling.touch(now, Path::new("a"), Touch::Changed);
+            assert_eq!(settling.deadline(), Some(now + QUIET * factor));
+            now += QUIET * factor;
+            settling.settled(now).unwrap();
+        }
+        now += CLOSE;
+        settling.touch(now, Path::new("a"), Touch::Changed);
+        assert_eq!(settling.deadline(), Some(now + QUIET));
+        (0..MANY).for_each(|number| settling.touch(now, Path::new(&number.to_string()), Touch::Changed));
+        assert_eq!(settling.deadline(), Some(now + QUIET_AMONG_MANY));
     }
 
     #[test]
@@ -173,6 +214,7 @@ mod tests {
         let (mut settling, start) = (Settling::default(), Instant::now());
         settling.touch(start, Path::new("a/b.css"), Touch::Changed);
         assert!(settling.settled(start + QUIET).unwrap().is_styles());
+        let start = start + LONGEST;
         settling.touch(start, Path::new("a/b.css"), Touch::Changed);
         settling.touch(start, Path::new("a/css"), Touch::Changed);
         assert!(!settling.settled(start + QUIET).unwrap().is_styles());

@@ -158,7 +158,11 @@ mod tests {
         let files = Files { patterns: vec!["src/**/*.py".into()], excludes: vec![], ignore_files: true };
         let mut tree = Tree::new(root, Rules::new(root, &files).unwrap());
         let mut watched = Vec::new();
-        let found = tree.take_in(Path::new(""), |path| Ok(watched.push(path.to_owned()))).unwrap();
+        let watch = |path: &Path| {
+            watched.push(path.to_owned());
+            Ok(())
+        };
+        let found = tree.take_in(Path::new(""), watch).unwrap();
         assert_eq!(watched.len(), found.directories.len());
         let directories = names(&found.directories);
         assert!(directories == ["", "real", "src", "src/deep"] || directories == ["", "src", "src/deep", "src/linked"]);
