@@ -7,13 +7,18 @@
   if (!script || !window.WebSocket || document.documentElement.hasAttribute("data-socket-protector")) {
     return;
   }
-  document.documentElement.setAttribute("data-socket-protector", "");
+  say("");
   var shown = script.getAttribute("data-build");
   var address = new URL("reload", script.src);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   var protocol = "http://livereload.com/protocols/official-7";
   var patience = 1000;
   var notice = null;
+
+  // Whether news would arrive, for whoever looks.
+  function say(state) {
+    document.documentElement.setAttribute("data-socket-protector", state);
+  }
 
   function connect() {
     var socket = new WebSocket(address.href);
@@ -24,6 +29,7 @@
       var message = JSON.parse(event.data);
       if (message.command === "hello") {
         patience = 1000;
+        say("live");
         // A connection that is made anew is no reason; something else behind it is.
         if (shown && message.build && message.build !== shown && isFirstTime(message.build)) {
           location.reload();
@@ -41,6 +47,7 @@
       }
     };
     socket.onclose = function () {
+      say("");
       setTimeout(connect, patience);
       patience = Math.min(patience * 2, 30000);
     };

@@ -14,6 +14,7 @@ mod misbehave;
 mod notifies;
 pub(crate) mod original;
 mod output;
+mod pages;
 mod plain;
 mod probe;
 mod probed;
@@ -101,6 +102,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),
+        ["pages", address] => pages::run(address),
         ["web", dir, address] => web::run(dir, address),
         ["web_stubborn", dir, address] => web::stubborn(dir, address),
         ["wrap", ..] => wrap::run(&words[1..]),

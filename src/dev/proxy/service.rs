@@ -162,7 +162,7 @@ impl<'a> Passing<'a> {
     }
 
     /// What the client gets of the server's answer.
-    fn answer(mut self, mut response: Response<Incoming>, build: Build, ticket: Ticket) -> Response<Body> {
+    fn answer(self, mut response: Response<Incoming>, build: Build, ticket: Ticket) -> Response<Body> {
         if fields::is_ambiguous(response.headers()) {
             return bad_answer("it has a length and is in chunks");
         }
@@ -171,9 +171,10 @@ impl<'a> Passing<'a> {
         }
         fields::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
+        let ours = self.insertion.as_ref().and_then(|_| self.front.ours(self.client, self.host(), Some(build)));
         let response = response.map(|body| Answering::new(body, self.body, ticket));
-        match self.insertion.take() {
-            Some(insertion) => insertion.into_answer(response, self.front.ours(self.client, self.host(), Some(build))),
+        match self.insertion {
+            Some(insertion) => insertion.into_answer(response, ours),
             None => response.map(BodyExt::boxed_unsync),
         }
     }
