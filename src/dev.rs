@@ -9,6 +9,8 @@ pub mod address;
 pub mod gate;
 
 #[cfg(feature = "http")]
+pub mod certificate;
+#[cfg(feature = "http")]
 mod driver;
 #[cfg(feature = "http")]
 mod error;
