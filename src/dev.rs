@@ -11,6 +11,8 @@ pub mod gate;
 #[cfg(feature = "http")]
 mod browsers;
 #[cfg(feature = "http")]
+pub mod certificate;
+#[cfg(feature = "http")]
 mod channel;
 #[cfg(feature = "http")]
 mod driver;

@@ -3,6 +3,7 @@
 use super::value::{ProbePath, StopSignal, Time};
 use super::{Common, Failure};
 use crate::dev::address::{Backend, Bind};
+use crate::dev::certificate::Identity;
 use crate::dev::gate::Policy;
 use crate::dev::settings::{Files, Settings};
 use crate::dev::{DevError, keeper, run};
@@ -11,6 +12,7 @@ use crate::process::spawn::SpawnError;
 use crate::reactor::Signals;
 use clap::Args;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Added to the number of the signal that ends a command, as shells do.
@@ -72,6 +74,15 @@ pub(super) struct Dev {
     /// Do not tell browser extensions of changes (LiveReload's protocol 7, on port 35729 of BIND's host)
     #[arg(long)]
     no_livereload: bool,
+    /// Browsers come by https; a certificate for this machine is made at the first time, unless --cert names another
+    #[arg(long)]
+    tls: bool,
+    /// The certificate, and those that lead to its root (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    cert: Option<PathBuf>,
+    /// Its key (PEM), if it is in a file of its own
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// The command of the server, and its arguments: all that follows; {port} in them is the server's port
     #[arg(long, value_name = "COMMAND", num_args = 1.., required = true, allow_hyphen_values = true)]
     exec: Vec<OsString>,
@@ -130,6 +141,10 @@ impl Dev {
             allowed_hosts: self.allow_host,
             inject: self.inject,
             livereload: !self.no_livereload,
+            tls: match self.cert {
+                Some(certificate) => Some(Identity::Files { certificate, key: self.key }),
+                None => self.tls.then_some(Identity::Local),
+            },
         })
     }
 }
@@ -147,6 +162,9 @@ fn failure(error: &DevError) -> Failure {
         | DevError::Resolve { .. }
         | DevError::Listen { .. }
         | DevError::NoPort { .. }
+        | DevError::Identity(_)
+        | DevError::Certificate { .. }
+        | DevError::NoHome
         | DevError::Watch { .. } => Failure::failed(error),
     }
 }

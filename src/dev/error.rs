@@ -1,6 +1,7 @@
 //! Why there is no proxy for development.
 
 use super::address::{Backend, Bind};
+use crate::net::tls::LoadError;
 use crate::process::spawn::SpawnError;
 use std::io;
 use std::path::PathBuf;
@@ -59,6 +60,20 @@ pub enum DevError {
         /// What is wrong with it.
         source: globset::Error,
     },
+    /// A key or certificate that cannot be used.
+    #[error("cannot use the certificate")]
+    Identity(#[from] LoadError),
+    /// A certificate of our own that cannot be made.
+    #[error("cannot make the certificate {}", .path.display())]
+    Certificate {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing says where our own certificate is to be.
+    #[error("there is no place for a certificate: neither XDG_DATA_HOME nor HOME is set")]
+    NoHome,
     /// The directory whose files are watched cannot be read.
     #[error("cannot watch {}", .path.display())]
     Watch {

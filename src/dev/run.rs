@@ -27,6 +27,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 /// So long answers that are under way at our end may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -71,11 +72,11 @@ async fn serve(
     let settings = Arc::clone(&nursery.settings);
     let (closing, open) = proxy::closing();
     let browsers = Arc::new(Browsers::new(nursery.mark.token().to_owned()));
-    let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers)));
+    let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers))?);
     for listener in listeners {
         let failed = |source| DevError::Listen { bind: settings.bind.clone(), source };
         let address = listener.local_addr().map_err(failed)?;
-        info!("http://{address} leads to {}", settings.backend);
+        info!("{}://{address} leads to {}", front.scheme(), settings.backend);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         tokio::spawn(proxy::accept(listener, Arc::clone(&front), open.clone()));
     }
@@ -92,18 +93,20 @@ async fn serve(
     ended
 }
 
-fn front(settings: &Settings, nursery: &Nursery, browsers: Arc<Browsers>) -> Front {
+fn front(settings: &Settings, nursery: &Nursery, browsers: Arc<Browsers>) -> Result<Front, DevError> {
     let names = settings.allowed_hosts.iter().map(String::as_str).chain([settings.bind.host.as_str()]);
-    Front {
+    let tls = settings.tls.as_ref().map(|identity| identity.load(&settings.bind.host)).transpose()?;
+    Ok(Front {
         inbox: nursery.inbox.clone(),
         hosts: Hosts::new(names),
         via: format!("socket-protector-{}", nursery.mark.token()),
         authority: settings.bind.to_string(),
+        tls: tls.map(|identity| TlsAcceptor::from(identity.config())),
         next: AtomicU64::new(1),
         browsers,
         inject: settings.inject,
         commands: commands(settings),
-    }
+    })
 }
 
 /// The commands as lines for a reader.

@@ -1,6 +1,7 @@
 //! What the command line says of a proxy for development.
 
 use super::address::{Backend, Bind};
+use super::certificate::Identity;
 use super::gate::Policy;
 use nix::sys::signal::Signal;
 use std::ffi::OsString;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub stop_signal: Signal,
     /// What is asked of a server that starts; a status from 200 to 399 is good. `None`: HEAD of the root, and any answer is.
     pub ready_path: Option<String>,
+    /// Key and certificate, if browsers are to come by TLS.
+    pub tls: Option<Identity>,
     /// Which files matter.
     pub files: Files,
     /// Hosts that browsers may name, besides those of this machine.

@@ -3,7 +3,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use std::net::{IpAddr, SocketAddr};
@@ -55,6 +55,16 @@ pub(super) fn strip(fields: &mut HeaderMap) {
     if trailers {
         fields.insert(TE, HeaderValue::from_static("trailers"));
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Makes one field of the pieces that HTTP/2 may cut cookies into (RFC 9113, 8.2.3).
+pub(super) fn join_cookies(fields: &mut HeaderMap) {
+    let pieces: Vec<&[u8]> = fields.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
+    if pieces.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
+    {
+        fields.insert(COOKIE, whole);
     }
 }
 
@@ -117,7 +127,7 @@ fn append(fields: &mut HeaderMap, name: HeaderName, element: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asking, add_forwarded, has_passed, is_ambiguous, strip, upgrade};
+    use super::{Asking, add_forwarded, has_passed, is_ambiguous, join_cookies, strip, upgrade};
     use hyper::HeaderMap;
     use hyper::header::{HeaderName, HeaderValue};
 
@@ -195,6 +205,13 @@ mod tests {
         let mut plain = fields(&[("te", "gzip"), ("accept", "*/*")]);
         strip(&mut plain);
         assert_eq!(plain, fields(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn cookies_that_come_in_pieces_are_one_field() {
+        let mut message = fields(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2; c=3")]);
+        join_cookies(&mut message);
+        assert_eq!(message, fields(&[("cookie", "a=1; b=2; c=3"), ("x", "1")]));
     }
 
     #[test]

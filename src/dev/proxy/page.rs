@@ -1,7 +1,7 @@
 //! What we answer in few words.
 
 use super::body::{Body, whole};
-use super::guard::Fault;
+use super::framing::Fault;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -17,7 +17,7 @@ pub(super) fn plain(status: StatusCode, text: String) -> Response<Body> {
     response
 }
 
-/// The answer to a request that the guard has refused. Nothing that follows on the connection could be understood.
+/// The answer to a request that the framing has refused. Nothing that follows on the connection could be understood.
 pub(super) fn fault(fault: Fault) -> Response<Body> {
     let (status, text) = match fault {
         Fault::Malformed(what) => (StatusCode::BAD_REQUEST, format!("The request is malformed: {what}.\n")),

@@ -3,7 +3,8 @@
 use super::Front;
 use super::body::{Answering, Body, Sending, Source, whole};
 use super::fields::{self, Asking};
-use super::guarded::Line;
+use super::framed::Line;
+use super::framing::Fault;
 use super::inserted::Insertion;
 use super::refused::{self, Form};
 use super::ticket::Ticket;
@@ -17,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +55,14 @@ fn refuse(front: &Front, request: &Request<Incoming>) -> Option<Response<Body>> 
         Some(host) => host.to_str().ok(),
         None => request.uri().authority().map(hyper::http::uri::Authority::as_str),
     };
+    let authority = request.uri().authority().map(hyper::http::uri::Authority::as_str);
+    if request.method() == Method::CONNECT
+        || authority.is_some_and(|authority| !host.is_some_and(|host| host.eq_ignore_ascii_case(authority)))
+    {
+        let fault =
+            if request.method() == Method::CONNECT { Fault::Connect } else { Fault::Malformed("it names two hosts") };
+        return Some(page::fault(fault));
+    }
     if host.is_some_and(|host| !front.hosts.allow(host)) {
         return Some(page::plain(StatusCode::FORBIDDEN, own::FOREIGN_HOST.into()));
     }
@@ -86,6 +95,7 @@ impl<'a> Passing<'a> {
         let host = parts.headers.get(HOST).cloned();
         let host = host.or_else(|| HeaderValue::from_str(parts.uri.authority()?.as_str()).ok());
         fields::strip(&mut parts.headers);
+        fields::join_cookies(&mut parts.headers);
         let asking = Asking { client: client.address, host: host.as_ref(), scheme: client.scheme, via: &front.via };
         fields::add_forwarded(&mut parts.headers, asking);
         if let Some(host) = host.or_else(|| HeaderValue::from_str(&front.authority).ok()) {

@@ -49,6 +49,12 @@ impl ServerIdentity {
         Ok(Session::new(connection.map_err(SessionError::setup)?.into()))
     }
 
+    /// What a connection is made with under the certificate of this moment, for a library that has connections of its own.
+    #[cfg(feature = "http")]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.loaded.current().config.clone()
+    }
+
     /// The end of the certificate's time.
     pub fn expires(&self) -> Moment {
         self.loaded.current().expires

@@ -1,15 +1,15 @@
 //! What is let through, what is refused, and that it does not matter in which pieces the bytes come.
 
-use super::{Fault, Guard, LONGEST_HEAD, MOST_FIELDS, Step};
+use super::{Fault, Framing, LONGEST_HEAD, MOST_FIELDS, Step};
 
-/// Feeds a guard in pieces of this size: what was let through, how many heads, and the fault.
+/// Feeds one in pieces of this size: what was let through, how many heads, and the fault.
 fn fed(bytes: &[u8], piece: usize) -> (usize, usize, Option<Fault>) {
-    let (mut guard, mut passed, mut heads) = (Guard::default(), 0, 0);
+    let (mut framing, mut passed, mut heads) = (Framing::default(), 0, 0);
     let mut there = 0;
     while there < bytes.len() {
         there = (there + piece).min(bytes.len());
         while passed < there {
-            match guard.next(&bytes[passed..there]) {
+            match framing.next(&bytes[passed..there]) {
                 Step::Pass(count) => passed += count,
                 Step::Head(count) => (passed, heads) = (passed + count, heads + 1),
                 Step::More | Step::Undecided => break,
@@ -189,20 +189,20 @@ fn what_follows_an_upgrade_waits_until_it_is_decided() {
     for (changed, step) in
         [(true, Step::Pass(3)), (false, Step::Fault(Fault::Malformed("a line ends with a line feed alone")))]
     {
-        let mut guard = Guard::default();
-        assert_eq!(guard.next(ask.as_bytes()), Step::Head(ask.len()));
-        assert!(guard.is_undecided() && !guard.in_head());
-        assert_eq!(guard.next(b"a\n\0"), Step::Undecided);
-        guard.decide(changed);
-        assert_eq!(guard.next(b"a\n\0"), step);
+        let mut framing = Framing::default();
+        assert_eq!(framing.next(ask.as_bytes()), Step::Head(ask.len()));
+        assert!(framing.is_undecided() && !framing.in_head());
+        assert_eq!(framing.next(b"a\n\0"), Step::Undecided);
+        framing.decide(changed);
+        assert_eq!(framing.next(b"a\n\0"), step);
     }
     // With a body the decision comes behind it; a field alone asks for nothing.
-    let mut guard = Guard::default();
+    let mut framing = Framing::default();
     let ask = "POST / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\n";
-    assert_eq!(guard.next(ask.as_bytes()), Step::Head(ask.len()));
-    assert!(!guard.is_undecided());
-    assert_eq!(guard.next(b"abc"), Step::Pass(2));
-    assert!(guard.is_undecided());
+    assert_eq!(framing.next(ask.as_bytes()), Step::Head(ask.len()));
+    assert!(!framing.is_undecided());
+    assert_eq!(framing.next(b"abc"), Step::Pass(2));
+    assert!(framing.is_undecided());
     passes(
         "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\r\n",
         2,
@@ -211,7 +211,7 @@ fn what_follows_an_upgrade_waits_until_it_is_decided() {
 
 #[test]
 fn nothing_follows_a_fault() {
-    let mut guard = Guard::default();
-    assert!(matches!(guard.next(b"\n"), Step::Fault(_)));
-    assert_eq!(guard.next(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), Step::More);
+    let mut framing = Framing::default();
+    assert!(matches!(framing.next(b"\n"), Step::Fault(_)));
+    assert_eq!(framing.next(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), Step::More);
 }

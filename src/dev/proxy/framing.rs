@@ -28,7 +28,7 @@ pub enum Step {
     Head(usize),
     /// They say nothing yet without those that follow.
     More,
-    /// It is not known yet whether what follows is HTTP: see [`Guard::decide`].
+    /// It is not known yet whether what follows is HTTP: see [`Framing::decide`].
     Undecided,
     /// Nothing that follows means anything.
     Fault(Fault),
@@ -70,23 +70,23 @@ const HEAD: Place = Place::Head { seen: 0, line: 0, empty: 0 };
 
 /// Reads one connection of a client.
 #[derive(Clone, Copy, Debug)]
-pub struct Guard {
+pub struct Framing {
     place: Place,
 }
 
-impl Default for Guard {
+impl Default for Framing {
     fn default() -> Self {
-        Guard { place: HEAD }
+        Framing { place: HEAD }
     }
 }
 
-impl Guard {
+impl Framing {
     /// Whether the next byte belongs to a head.
     pub fn in_head(&self) -> bool {
         matches!(self.place, Place::Head { .. })
     }
 
-    /// Whether it waits for [`Guard::decide`].
+    /// Whether it waits for [`Framing::decide`].
     pub fn is_undecided(&self) -> bool {
         matches!(self.place, Place::Undecided)
     }

@@ -1,10 +1,10 @@
-//! A client's connection as the HTTP library sees it: nothing but bytes that the guard has let through.
+//! A client's connection as the HTTP library sees it: nothing but bytes that the framing has let through.
 //!
 //! A request that is refused is taken out of the stream, and one that is none of the client's stands in its place, so that
 //! its answer comes in its turn. The library cannot send interim answers, so they are written here, before the first byte of
 //! the real one.
 
-use super::guard::{Fault, Guard, Step};
+use super::framing::{Fault, Framing, Step};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,9 +84,9 @@ impl Told {
 }
 
 /// The connection.
-pub(super) struct Guarded<S> {
+pub(super) struct Framed<S> {
     stream: S,
-    guard: Guard,
+    framing: Framing,
     line: Arc<Line>,
     /// Read, and of it so many bytes are let through.
     input: Vec<u8>,
@@ -97,10 +97,10 @@ pub(super) struct Guarded<S> {
     linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     pub(super) fn new(stream: S, line: Arc<Line>) -> Self {
-        let (guard, input) = (Guard::default(), Vec::new());
-        Guarded { stream, guard, line, input, start: 0, fine: 0, refused: false, slow: None, linger: None }
+        let (framing, input) = (Framing::default(), Vec::new());
+        Framed { stream, framing, line, input, start: 0, fine: 0, refused: false, slow: None, linger: None }
     }
 
     /// Gives what was let through, as much as there is room for. Whether there was anything.
@@ -122,8 +122,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// A body that is none: its request has been given already, so its end is all that can be told.
     fn look(&mut self) -> io::Result<bool> {
         while self.fine == 0 && self.start < self.input.len() && !self.refused {
-            let in_head = self.guard.in_head();
-            match self.guard.next(&self.input[self.start..]) {
+            let in_head = self.framing.in_head();
+            match self.framing.next(&self.input[self.start..]) {
                 Step::Pass(count) => self.fine = count,
                 Step::Head(count) => {
                     self.fine = count;
@@ -156,10 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 
     /// Goes on behind a request that asked for another protocol, once it is known which one follows.
     fn decided(&mut self) {
-        if self.guard.is_undecided()
+        if self.framing.is_undecided()
             && let Some(changed) = self.line.told().changed.take()
         {
-            self.guard.decide(changed);
+            self.framing.decide(changed);
         }
     }
 
@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 
     /// Whether a head has been on its way for too long.
     fn is_slow(&mut self, context: &mut Context<'_>) -> bool {
-        if !self.guard.in_head() || self.input.is_empty() {
+        if !self.framing.in_head() || self.input.is_empty() {
             return false;
         }
         let slow = self.slow.get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIME)));
@@ -217,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -244,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.write_interim(context))?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
