@@ -1,6 +1,7 @@
 //! Pages in a real browser: loaded again when there is something new, once, and otherwise left alone.
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use super::{PAGE, guests, site, write};
 use crate::dev::stage::{Proxy, free_port};
@@ -72,7 +73,7 @@ fn a_style_sheet_is_exchanged_and_the_page_stays() {
         browser.until("the style is the new one", &is_so);
         browser.until("the old one is gone", "return document.querySelectorAll('link').length === 1");
     }
-    assert_eq!((browser.run("return window.state"), loads(&browser)), ("kept".into(), 1));
+    assert_eq!((browser.run("return window.state"), loads(&browser)), (json!("kept"), 1));
     // It is still told of other changes.
     write(&proxy, "version", "2");
     until_version(&browser, "2");
@@ -92,8 +93,8 @@ fn a_failure_is_shown_and_the_page_comes_back_by_itself() {
     assert_eq!(browser.text("h1"), "The server exited with status 3");
     assert!(browser.text("pre").contains("<script>window.hacked = 1</script>"), "{}", browser.text("pre"));
     let colour = "return getComputedStyle(document.querySelector('pre span')).color !== getComputedStyle(document.querySelector('pre')).color";
-    assert_eq!(browser.run(colour), true.into(), "colours are kept");
-    assert_eq!(browser.run("return window.hacked || 0"), 0.into());
+    assert_eq!(browser.run(colour), true, "colours are kept");
+    assert_eq!(browser.run("return window.hacked || 0"), 0);
     browser.until("the page hears", LIVE);
     // It is the one of the last failure.
     write(&proxy, "broken", "another one");
@@ -102,8 +103,8 @@ fn a_failure_is_shown_and_the_page_comes_back_by_itself() {
     browser.until("the page hears", LIVE);
     std::fs::remove_file(proxy.site("broken")).unwrap();
     until_version(&browser, "1");
-    let refused = browser.console().into_iter().filter(|message| message.text.contains("Content Security Policy"));
-    assert_eq!(refused.map(|message| message.text).collect::<Vec<_>>(), [String::new(); 0]);
+    let refused = browser.console().into_iter().filter(|message| message.contains("Content Security Policy"));
+    assert_eq!(refused.collect::<Vec<String>>(), [String::new(); 0]);
 }
 
 fn two_proxies_tell_their_own_pages_alone() {
@@ -116,12 +117,12 @@ fn two_proxies_tell_their_own_pages_alone() {
     write(&other, "version", "2");
     until_version(&browser, "2");
     browser.show(&first);
-    assert_eq!((browser.run("return document.title"), loads(&browser)), ("1".into(), 1));
+    assert_eq!((browser.run("return document.title"), loads(&browser)), (json!("1"), 1));
     write(&one, "version", "3");
     until_version(&browser, "3");
     assert_eq!(loads(&browser), 2);
     browser.show(&second);
-    assert_eq!((browser.run("return document.title"), loads(&browser)), ("2".into(), 2));
+    assert_eq!((browser.run("return document.title"), loads(&browser)), (json!("2"), 2));
 }
 
 fn with_overlap_a_failure_is_noted_on_the_page_that_stays() {
@@ -132,7 +133,7 @@ fn with_overlap_a_failure_is_noted_on_the_page_that_stays() {
     write(&proxy, "broken", "a <b>mistake</b>");
     browser.until("there is a note", "return document.querySelector('[role=alert]') !== null");
     assert!(browser.text("[role=alert]").contains("a <b>mistake</b>"), "{}", browser.text("[role=alert]"));
-    assert_eq!((browser.run("return window.state"), browser.text("#word")), ("kept".into(), "word".into()));
+    assert_eq!((browser.run("return window.state"), browser.text("#word")), (json!("kept"), "word".to_owned()));
     // One who loads it again sees the old one, and the note.
     browser.reload();
     browser.until("there is a note", "return document.querySelector('[role=alert]') !== null");
@@ -140,7 +141,7 @@ fn with_overlap_a_failure_is_noted_on_the_page_that_stays() {
     browser.until("it can be put away", "return document.querySelector('[role=alert]') === null");
     std::fs::remove_file(proxy.site("broken")).unwrap();
     browser.until("the page is loaded again", "return Number(sessionStorage.loads) === 3");
-    assert_eq!(browser.run("return document.querySelector('[role=alert]')"), serde_json::Value::Null);
+    assert_eq!(browser.run("return document.querySelector('[role=alert]')"), Value::Null);
 }
 
 fn pages_with_strict_policies_are_loaded_again() {
@@ -162,8 +163,8 @@ fn pages_with_strict_policies_are_loaded_again() {
         open(&browser, &proxy, &format!("/{name}"));
         write(&proxy, "version", &version.to_string());
         until_version(&browser, &version.to_string());
-        let refused = browser.console().into_iter().filter(|message| message.text.contains("__socket_protector"));
-        assert_eq!(refused.map(|message| message.text).collect::<Vec<_>>(), [String::new(); 0], "{name}");
+        let refused = browser.console().into_iter().filter(|message| message.contains("__socket_protector"));
+        assert_eq!(refused.collect::<Vec<String>>(), [String::new(); 0], "{name}");
     }
 }
 
@@ -217,5 +218,5 @@ fn a_request_waits_while_the_server_starts() {
         scene.write("go", "");
         opened.join().unwrap();
     });
-    assert_eq!((browser.run("return document.title"), loads(&browser)), ("1".into(), 1));
+    assert_eq!((browser.run("return document.title"), loads(&browser)), (json!("1"), 1));
 }

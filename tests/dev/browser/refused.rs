@@ -58,7 +58,11 @@ fn a_failure_is_a_page_json_or_text_as_it_is_wanted() {
     let (head, json) = ask(&proxy, "POST", "Accept: application/json\r\nContent-Length: 0\r\n");
     assert_eq!((head.status, head.field("content-type")), (503, Some("application/json")));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["error"], &json["output"]), (&"failed".into(), &"Traceback: no module\n".into()), "{json}");
+    assert_eq!(
+        (&json["error"], &json["output"]),
+        (&serde_json::json!("failed"), &serde_json::json!("Traceback: no module\n")),
+        "{json}"
+    );
 
     for accept in ["text/html", "*/*", "application/json"] {
         let (head, _) = ask(&proxy, "HEAD", &format!("Accept: {accept}\r\n"));
