@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{PAGE, guests, site, write};
 use crate::dev::stage::{Proxy, free_port};
+use crate::harness::Scene;
 use crate::harness::browser::{Browser, NEEDS, Tab};
 
 guests![
@@ -171,7 +172,8 @@ fn pages_with_strict_policies_are_loaded_again() {
 fn a_proxy_that_is_started_anew_loads_its_pages_once() {
     let front = format!("127.0.0.1:{}", free_port());
     let mut proxy = site().front(&front).with(&["--inject"]).start();
-    let browser = Browser::start(&proxy.scene);
+    // On a scene of its own, since nothing may be left of the proxy on its one.
+    let browser = Browser::start(&Scene::new());
     open(&browser, &proxy, "/");
     proxy.stop(Signal::SIGTERM);
     browser.until("the page is alone", &LIVE.replace("===", "!=="));

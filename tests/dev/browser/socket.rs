@@ -38,7 +38,7 @@ impl Socket {
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
         match head["http/1.1 ".len()..][..3].parse().unwrap() {
             101 => {
-                assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kyghzhzrbk+xoo="), "{head}");
+                assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
                 Ok(Socket { stream })
             }
             status => {
