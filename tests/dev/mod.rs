@@ -11,6 +11,7 @@ mod smuggling;
 mod stage;
 mod stream;
 mod switch;
+mod tls;
 mod wire;
 
 /// Every trial of the role.
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         smuggling::trials(),
         stream::trials(),
         switch::trials(),
+        tls::trials(),
     ];
     all.into_iter().flatten().collect()
 }
