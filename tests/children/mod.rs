@@ -19,6 +19,7 @@ mod probe;
 mod probed;
 mod serve;
 pub(crate) mod successor;
+#[cfg(feature = "http")]
 mod web;
 mod wire;
 mod wrap;
@@ -101,7 +102,9 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),
+        #[cfg(feature = "http")]
         ["web", dir, address] => web::run(dir, address),
+        #[cfg(feature = "http")]
         ["web_stubborn", dir, address] => web::stubborn(dir, address),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),
