@@ -67,6 +67,13 @@ pub(super) struct Dev {
     /// A name by which browsers may ask for us, besides localhost and addresses; with a dot in front all that end so
     #[arg(long, value_name = "NAME", num_args = 1..)]
     allow_host: Vec<String>,
+    /// Put a script into pages that loads them again when there is something new; other pages can have it by
+    /// <script src="/__socket_protector/reload.js"></script>
+    #[arg(long)]
+    inject: bool,
+    /// Do not tell browser extensions of changes (LiveReload's protocol 7, on port 35729 of BIND's host)
+    #[arg(long)]
+    no_livereload: bool,
     /// Browsers come by https; a certificate for this machine is made at the first time, unless --cert names another
     #[arg(long)]
     tls: bool,
@@ -132,6 +139,8 @@ impl Dev {
             ready_path: self.ready_path.map(ProbePath::into_string),
             files: Files { patterns: self.pattern, excludes: self.exclude, ignore_files: !self.no_ignore },
             allowed_hosts: self.allow_host,
+            inject: self.inject,
+            livereload: !self.no_livereload,
             tls: match self.cert {
                 Some(certificate) => Some(Identity::Files { certificate, key: self.key }),
                 None => self.tls.then_some(Identity::Local),

@@ -1,9 +1,11 @@
 //! What happens becomes an input of the gate, and its actions are performed: the one place that knows of all parts.
 
 use super::DevError;
+use super::browsers::Browsers;
 use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
 use super::family;
 use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
+use super::livereload::Build;
 use super::server::ready::Question;
 use super::server::{Nursery, Order, Running, port};
 use crate::time::Time;
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// What of a generation is under way.
@@ -39,7 +41,9 @@ pub(super) struct Driver {
     failure: Option<Arc<Failure>>,
     /// Files that have changed last.
     paths: Vec<String>,
-    news: broadcast::Sender<News>,
+    browsers: Arc<Browsers>,
+    /// What browsers have been told last that they would get.
+    told: Option<Build>,
     /// The generation that was begun last.
     last: Generation,
     /// Anything has run: what cannot be started from now on is a failed change.
@@ -50,7 +54,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(nursery: Nursery, news: broadcast::Sender<News>) -> Driver {
+    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>) -> Driver {
         Driver {
             gate: Gate::new(nursery.settings.policy),
             inbox: nursery.inbox.clone(),
@@ -60,7 +64,8 @@ impl Driver {
             waiting: HashMap::new(),
             failure: None,
             paths: Vec::new(),
-            news,
+            browsers,
+            told: None,
             last: Generation(0),
             has_run: false,
             signal: None,
@@ -156,7 +161,8 @@ impl Driver {
         if starting && let Some(generation) = running {
             let time = Time::of(self.nursery.settings.policy.ready_timeout);
             let summary = format!("the server has not answered within {time}");
-            let before = self.failure.replace(Arc::new(Failure { summary, lines: self.lines(generation) }));
+            let before =
+                self.failure.replace(Arc::new(Failure { summary, lines: self.lines(generation), of_build: false }));
             self.input(Input::Deadline);
             if self.gate.phase() == Phase::Starting {
                 self.failure = before;
@@ -220,14 +226,14 @@ impl Driver {
             Action::Kill(generation) => self.order(generation, Order::Kill),
             Action::Forward(request, generation) => self.forward(request, generation),
             Action::Refuse(request, why) => {
-                let refusal = Refusal { why, failure: self.failure.clone() };
+                let refusal = Refusal { why, failure: self.failure.clone(), build: self.told };
                 self.reply(request, Verdict::Refuse(refusal));
             }
             Action::Reload(change) => self.reload(change),
             Action::Alert => {
                 if let Some(failure) = &self.failure {
                     error!("the last change has failed, and an older server answers");
-                    let _ = self.news.send(News::Alert(Arc::clone(failure)));
+                    self.browsers.tell(&News::Alert(Arc::clone(failure)));
                 }
             }
             Action::Exit => self.over = true,
@@ -235,9 +241,10 @@ impl Driver {
     }
 
     fn reload(&mut self, change: Change) {
-        let generation = self.gate.serving().unwrap_or(self.last);
-        // Nobody may be listening.
-        let _ = self.news.send(News::Reload { change, paths: self.paths.clone(), generation });
+        let serving = self.gate.serving();
+        let build = Build { generation: serving.unwrap_or(self.last), up: serving.is_some() };
+        self.told = Some(build);
+        self.browsers.tell(&News::Reload { change, paths: self.paths.clone(), build });
     }
 
     fn reply(&mut self, request: Request, verdict: Verdict) {
@@ -248,8 +255,8 @@ impl Driver {
 
     fn forward(&mut self, request: Request, generation: Generation) {
         let verdict = match self.addresses.get(&generation) {
-            Some(address) => Verdict::Forward(*address),
-            None => Verdict::Refuse(Refusal { why: Why::Lost, failure: None }),
+            Some(address) => Verdict::Forward(generation, *address),
+            None => Verdict::Refuse(Refusal { why: Why::Lost, failure: None, build: self.told }),
         };
         self.reply(request, verdict);
     }
@@ -320,7 +327,7 @@ impl Driver {
     /// What cannot even be started. At the first start that is the end; later it is a change that has failed.
     fn cannot_run(&mut self, generation: Generation, error: DevError) {
         if self.has_run {
-            self.fails(Failure { summary: crate::chain(&error), lines: Vec::new() });
+            self.fails(Failure { summary: crate::chain(&error), lines: Vec::new(), of_build: false });
             self.input(Input::CannotRun(generation));
         } else {
             self.fatal = Some(error);

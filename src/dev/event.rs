@@ -1,6 +1,7 @@
 //! What the parts tell the driver, and what it tells them.
 
 use super::gate::{Change, Generation, Request, Why};
+use super::livereload::Build;
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub(super) type Reply = oneshot::Sender<Verdict>;
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
-    /// To the server at this address.
-    Forward(SocketAddr),
+    /// To the server of this generation, at this address.
+    Forward(Generation, SocketAddr),
     /// Nowhere.
     Refuse(Refusal),
 }
@@ -55,6 +56,8 @@ pub struct Refusal {
     pub why: Why,
     /// What is wrong with the last change.
     pub failure: Option<Arc<Failure>>,
+    /// What a page that says so shows, as browsers know it; none if there has been no server yet.
+    pub build: Option<Build>,
 }
 
 /// What is wrong with a change: its build or its server.
@@ -64,6 +67,8 @@ pub struct Failure {
     pub summary: String,
     /// The last lines that it wrote to its standard error, or that the build wrote, without their ends; as they were.
     pub lines: Vec<Vec<u8>>,
+    /// It is the build's, and not the server's.
+    pub of_build: bool,
 }
 
 /// What browsers are told.
@@ -75,9 +80,8 @@ pub enum News {
         change: Change,
         /// Files that have changed, relative to the working directory; none where it is not known which.
         paths: Vec<String>,
-        /// The generation that they would get it from, or that has failed. A page that came from it is not to be loaded
-        /// again.
-        generation: Generation,
+        /// What they would get. A page that shows it is not to be loaded again.
+        build: Build,
     },
     /// The last change has failed, and an older server answers.
     Alert(Arc<Failure>),

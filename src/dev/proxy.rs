@@ -2,20 +2,27 @@
 //! and comes back.
 //!
 //! `framed` and `framing` let in only what can be read in one way, `service` has the life of one request, `fields` what a proxy
-//! adds and takes away, `body` what may be sent twice, `upstream` the server's end, and `tunnel` what is no HTTP any more.
+//! adds and takes away, `inserted` puts our script into pages, `refused` is what we answer instead of a server, `own` what we
+//! have ourselves, `body` is what may be sent twice, `upstream` the server's end, and `tunnel` what is no HTTP any more.
 
 mod body;
 mod fields;
 mod framed;
 mod framing;
 pub mod hosts;
-pub(super) mod page;
+mod inserted;
+pub(super) mod own;
+mod page;
+pub(super) mod refused;
 mod service;
 mod ticket;
 mod tunnel;
 mod upstream;
 
+use super::browsers::Browsers;
 use super::event::Inbox;
+use super::inject::policy::Ours;
+use super::livereload::Build;
 use body::Body;
 use framed::{Framed, Line};
 use framing::{LONGEST_HEAD, MOST_FIELDS};
@@ -26,6 +33,7 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use log::{debug, warn};
+use refused::Commands;
 use service::Client;
 use std::convert::Infallible;
 use std::fmt;
@@ -62,6 +70,12 @@ pub(super) struct Front {
     /// How browsers come by TLS, if they do.
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) next: AtomicU64,
+    /// Who is told of changes.
+    pub(super) browsers: Arc<Browsers>,
+    /// Pages get our script.
+    pub(super) inject: bool,
+    /// What is run.
+    pub(super) commands: Commands,
 }
 
 impl fmt::Debug for Front {
@@ -78,6 +92,15 @@ impl Front {
 
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What a page needs to load itself again. None where it names no host, or without random numbers.
+    fn ours(&self, client: &service::Client, host: Option<&str>, build: Option<Build>) -> Option<Ours> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        let nonce = format!("{:032x}", u128::from_ne_bytes(random));
+        let host = host.unwrap_or(&self.authority);
+        Ours::on(host, client.scheme == "https", self.browsers.id(build), nonce)
     }
 }
 

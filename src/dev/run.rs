@@ -2,11 +2,15 @@
 
 use super::DevError;
 use super::address::Bind;
+use super::browsers::Browsers;
 use super::driver::Driver;
 use super::event::{Event, Inbox};
+use super::extensions::Extensions;
 use super::family::{Mark, orphans};
 use super::keeper::Keeper;
+use super::livereload;
 use super::proxy::hosts::Hosts;
+use super::proxy::refused::Commands;
 use super::proxy::{self, Front};
 use super::server::Nursery;
 use super::settings::Settings;
@@ -14,7 +18,7 @@ use super::watch;
 use crate::process::limits;
 use crate::process::stray::{self, Stray};
 use crate::reactor::{READABLE, Reactor, Signals};
-use log::info;
+use log::{info, warn};
 use nix::sys::signal::{Signal, kill};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -22,13 +26,11 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 /// So long answers that are under way at our end may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// News that a browser's connection is behind with; one that is behind further gets the last ones.
-const NEWS: usize = 16;
 /// One thread for connections is enough for a browser; the other is for those that copy much.
 const THREADS: usize = 2;
 
@@ -69,7 +71,8 @@ async fn serve(
 ) -> Result<Option<Signal>, DevError> {
     let settings = Arc::clone(&nursery.settings);
     let (closing, open) = proxy::closing();
-    let front = Arc::new(front(&settings, &nursery)?);
+    let browsers = Arc::new(Browsers::new(nursery.mark.token().to_owned()));
+    let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers))?);
     for listener in listeners {
         let failed = |source| DevError::Listen { bind: settings.bind.clone(), source };
         let address = listener.local_addr().map_err(failed)?;
@@ -79,8 +82,10 @@ async fn serve(
     }
     drop(open);
     watch::start(root, &settings.files, nursery.inbox.clone())?;
-    let (news, _) = broadcast::channel(NEWS);
-    let ended = Driver::new(nursery, news).run(events).await;
+    if settings.livereload {
+        tell_extensions(&settings.bind, &front);
+    }
+    let ended = Driver::new(nursery, browsers).run(events).await;
     // Whoever still asks where to go hears that there is nothing.
     events.close();
     while events.try_recv().is_ok() {}
@@ -88,7 +93,7 @@ async fn serve(
     ended
 }
 
-fn front(settings: &Settings, nursery: &Nursery) -> Result<Front, DevError> {
+fn front(settings: &Settings, nursery: &Nursery, browsers: Arc<Browsers>) -> Result<Front, DevError> {
     let names = settings.allowed_hosts.iter().map(String::as_str).chain([settings.bind.host.as_str()]);
     let tls = settings.tls.as_ref().map(|identity| identity.load(&settings.bind.host)).transpose()?;
     Ok(Front {
@@ -98,7 +103,36 @@ fn front(settings: &Settings, nursery: &Nursery) -> Result<Front, DevError> {
         authority: settings.bind.to_string(),
         tls: tls.map(|identity| TlsAcceptor::from(identity.config())),
         next: AtomicU64::new(1),
+        browsers,
+        inject: settings.inject,
+        commands: commands(settings),
     })
+}
+
+/// The commands as lines for a reader.
+fn commands(settings: &Settings) -> Commands {
+    let words: Vec<_> = settings.command.iter().map(|word| word.to_string_lossy()).collect();
+    let build = settings.build.as_ref().map(|line| line.to_string_lossy().into_owned());
+    Commands { server: words.join(" "), build: build.unwrap_or_default() }
+}
+
+/// Listens at LiveReload's port. Another program that does so already has come first, be it another instance of ours.
+fn tell_extensions(bind: &Bind, front: &Front) {
+    let port = Bind { host: bind.host.clone(), port: livereload::PORT };
+    let listeners = listen(&port).and_then(|listeners| {
+        let register = |listener| tokio::net::TcpListener::from_std(listener);
+        let failed = |source| DevError::Listen { bind: port.clone(), source };
+        listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>().map_err(failed)
+    });
+    match listeners {
+        Ok(listeners) => {
+            let extensions = Extensions::new(Arc::clone(&front.browsers), front.hosts.clone());
+            for listener in listeners {
+                tokio::spawn(Arc::clone(&extensions).accept(listener));
+            }
+        }
+        Err(error) => warn!("browser extensions are not told of changes: {}", crate::chain(&error)),
+    }
 }
 
 /// Listens at every address of the host: at the second and further ones by the same port, where there are such.

@@ -220,7 +220,10 @@ impl Attendant {
         let end = process.exit();
         let failure = (!orders.any()).then(|| describe(self.part, end));
         let failure = match failure {
-            Some(summary) => Some(Failure { summary, lines: self.kept.last_lines().await }),
+            Some(summary) => {
+                let of_build = matches!(self.part, Part::Build(_));
+                Some(Failure { summary, lines: self.kept.last_lines().await, of_build })
+            }
             None => None,
         };
         match (self.part, failure) {

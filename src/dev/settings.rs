@@ -29,6 +29,10 @@ pub struct Settings {
     pub files: Files,
     /// Hosts that browsers may name, besides those of this machine.
     pub allowed_hosts: Vec<String>,
+    /// Pages get the script that loads them again.
+    pub inject: bool,
+    /// Browser extensions are told of changes, at LiveReload's port.
+    pub livereload: bool,
 }
 
 /// Which files matter.

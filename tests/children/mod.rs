@@ -14,6 +14,8 @@ mod misbehave;
 mod notifies;
 pub(crate) mod original;
 mod output;
+#[cfg(feature = "http")]
+mod pages;
 mod plain;
 mod probe;
 mod probed;
@@ -102,6 +104,8 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),
+        #[cfg(feature = "http")]
+        ["pages", address] => pages::run(address),
         #[cfg(feature = "http")]
         ["web", dir, address] => web::run(dir, address),
         #[cfg(feature = "http")]

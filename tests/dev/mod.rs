@@ -1,5 +1,6 @@
 //! The proxy for development, through its command line: one file for each subject.
 
+mod browser;
 mod build;
 mod command_line;
 mod defects;
@@ -17,6 +18,7 @@ mod wire;
 /// Every trial of the role.
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     let all = [
+        browser::trials(),
         build::trials(),
         command_line::trials(),
         defects::trials(),

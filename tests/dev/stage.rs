@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -19,6 +20,9 @@ use crate::harness::{PATIENCE, eventually, until};
 pub(crate) struct Setup {
     scene: Arc<Scene>,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
+    front: String,
+    livereload: bool,
     backend: String,
     command: Option<Vec<String>>,
     wrap: Vec<String>,
@@ -51,12 +55,35 @@ impl Setup {
 
     /// On a scene that there is.
     pub(crate) fn on(scene: Arc<Scene>) -> Setup {
-        Setup { scene, options: Vec::new(), backend: "127.0.0.1:{port}".into(), command: None, wrap: Vec::new() }
+        let (front, backend) = ("127.0.0.1:0".into(), "127.0.0.1:{port}".into());
+        let (options, environment, wrap) = (Vec::new(), Vec::new(), Vec::new());
+        Setup { scene, options, environment, front, livereload: false, backend, command: None, wrap }
     }
 
     /// On a port of its own that stays the same.
     pub(crate) fn fixed(mut self) -> Setup {
         self.backend = format!("127.0.0.1:{}", free_port());
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Setup {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where browsers come: HOST:PORT.
+    pub(crate) fn front(mut self, address: &str) -> Setup {
+        self.front = address.into();
+        self
+    }
+
+    /// On an address of this machine that nobody else uses, and with the port of LiveReload there.
+    pub(crate) fn livereload(mut self) -> Setup {
+        static ADDRESSES: AtomicU32 = AtomicU32::new(0);
+        let number = std::process::id() * 16 + ADDRESSES.fetch_add(1, Ordering::Relaxed);
+        let [_, second, third, fourth] = number.to_be_bytes();
+        self.front = format!("127.{}.{third}.{fourth}:0", second | 128);
+        self.livereload = true;
         self
     }
 
@@ -113,15 +140,18 @@ impl Setup {
     /// The process, with its output in `dev.out` and `dev.err`.
     pub(crate) fn spawn(&self) -> Child {
         let mut words = self.wrap.clone();
-        words.extend([binary().to_str().unwrap().to_owned(), "dev".into(), "127.0.0.1:0".into(), self.backend.clone()]);
+        words.extend([binary().to_str().unwrap().to_owned(), "dev".into(), self.front.clone(), self.backend.clone()]);
         words.extend(self.options.iter().cloned());
+        if !self.livereload {
+            words.push("--no-livereload".into());
+        }
         words.push("--exec".into());
         words.extend(self.command.clone().unwrap_or_else(|| self.web("web")));
         let file = |name: &str| File::create(self.scene.path(name)).unwrap();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(self.scene.path("site")).stdin(Stdio::null());
         command.env("XDG_DATA_HOME", self.scene.path("data"));
-        command.stdout(file("dev.out")).stderr(file("dev.err"));
+        command.stdout(file("dev.out")).stderr(file("dev.err")).envs(self.environment.iter().cloned());
         self.scene.mark(&mut command).spawn().unwrap()
     }
 

@@ -14,7 +14,7 @@ trials![
 const LARGE: usize = 256 * 1024 * 1024;
 
 /// What it has in memory of its own, in KiB.
-fn memory(proxy: &Proxy) -> usize {
+pub(super) fn memory(proxy: &Proxy) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap()

@@ -30,10 +30,19 @@ impl Hosts {
             || self.names.iter().any(|name| host == *name || (name.starts_with('.') && host.ends_with(name)))
     }
 
-    /// Whether an `Origin` field names one of them. The page of a file, or of a frame without rights, names none.
-    pub fn allow_origin(&self, origin: &str) -> bool {
+    /// Whether the page that an `Origin` field names may talk to us: one of the host that is asked, of this machine, or of
+    /// a name that is allowed. An address that is asked is ours, but any other may have pages of anybody. The page of a
+    /// file, or of a frame without rights, names none.
+    pub fn allow_origin(&self, origin: &str, asked: Option<&str>) -> bool {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        authority.is_some_and(|authority| self.allow(authority))
+        let Some(from) = authority.and_then(host) else { return false };
+        if asked.and_then(host).is_some_and(|asked| asked.eq_ignore_ascii_case(from)) {
+            return true;
+        }
+        match from.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.allow(from),
+        }
     }
 }
 
@@ -91,9 +100,14 @@ mod tests {
 
     #[test]
     fn an_origin_is_a_scheme_and_a_host() {
-        let hosts = Hosts::new([]);
+        let hosts = Hosts::new(["my.test"]);
         for (origin, fine) in [
             ("http://localhost:3000", true),
+            ("http://127.0.0.1", true),
+            ("https://my.test", true),
+            ("http://192.168.1.7:3000", true),
+            ("http://192.168.1.8:8000", false),
+            ("http://[::ffff:127.0.0.1]", true),
             ("https://[::1]", true),
             ("null", false),
             ("file://", false),
@@ -101,7 +115,7 @@ mod tests {
             ("http://localhost@evil.example", false),
             ("http://evil.example/localhost", false),
         ] {
-            assert_eq!(hosts.allow_origin(origin), fine, "{origin}");
+            assert_eq!(hosts.allow_origin(origin, Some("192.168.1.7:8000")), fine, "{origin}");
         }
     }
 }

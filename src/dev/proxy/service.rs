@@ -5,11 +5,14 @@ use super::body::{Answering, Body, Sending, Source, whole};
 use super::fields::{self, Asking};
 use super::framed::Line;
 use super::framing::Fault;
-use super::page;
+use super::inserted::Insertion;
+use super::refused::{self, Form};
 use super::ticket::Ticket;
+use super::{own, page};
 use super::{tunnel, upstream};
 use crate::dev::event::{Refusal, Verdict};
 use crate::dev::gate::{Attempt, Request as Number, Why, may_replay};
+use crate::dev::livereload::Build;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, UPGRADE};
@@ -36,6 +39,7 @@ pub(super) async fn serve(front: &Front, client: &Client, request: Request<Incom
     }
     let response = match refuse(front, &request) {
         Some(response) => response,
+        None if own::is_ours(&request) => own::serve(front, client, request).await,
         None => Passing::new(front, client, request).pass().await,
     };
     // Whatever follows a request for another protocol that was not granted is the next request.
@@ -60,8 +64,7 @@ fn refuse(front: &Front, request: &Request<Incoming>) -> Option<Response<Body>> 
         return Some(page::fault(fault));
     }
     if host.is_some_and(|host| !front.hosts.allow(host)) {
-        let text = "This host is none of this machine's names. If it is meant to be one: --allow-host NAME.\n";
-        return Some(page::plain(StatusCode::FORBIDDEN, text.into()));
+        return Some(page::plain(StatusCode::FORBIDDEN, own::FOREIGN_HOST.into()));
     }
     if fields::has_passed(request.headers(), &front.via) {
         let text = "The request has come back to where it was: the server's address leads to the proxy.\n";
@@ -78,6 +81,8 @@ struct Passing<'a> {
     body: Source<Incoming>,
     /// The protocol that the client asks for, and its end of the connection then.
     upgrade: Option<(HeaderValue, OnUpgrade)>,
+    /// The answer may get our script.
+    insertion: Option<Insertion>,
     /// A part of an answer has gone to the client.
     answered: Arc<AtomicBool>,
 }
@@ -100,19 +105,20 @@ impl<'a> Passing<'a> {
             set_upgrade(&mut parts.headers, protocol);
         }
         parts.uri = origin_form(&parts.uri);
-        Passing { front, client, parts, body: Source::new(body), upgrade, answered: Arc::default() }
+        let insertion = front.inject.then(|| Insertion::of(&mut parts));
+        Passing { front, client, parts, body: Source::new(body), upgrade, insertion, answered: Arc::default() }
     }
 
     async fn pass(self) -> Response<Body> {
         let (ticket, mut verdict) = Ticket::ask(Number(self.front.number()), self.front.inbox.clone()).await;
         loop {
-            let address = match verdict {
-                Some(Verdict::Forward(address)) => address,
-                Some(Verdict::Refuse(refusal)) => return page::refusal(&refusal),
-                None => return page::refusal(&Refusal { why: Why::Ending, failure: None }),
+            let (generation, address) = match verdict {
+                Some(Verdict::Forward(generation, address)) => (generation, address),
+                Some(Verdict::Refuse(refusal)) => return self.refuse(&refusal),
+                None => return self.refuse(&Refusal { why: Why::Ending, failure: None, build: None }),
             };
             match upstream::ask(address, self.request()).await {
-                Ok(response) => return self.answer(response, ticket),
+                Ok(response) => return self.answer(response, Build { generation, up: true }, ticket),
                 Err(unanswered) => {
                     if let Some(fault) = self.client.line.fault() {
                         return page::fault(fault);
@@ -155,8 +161,18 @@ impl<'a> Passing<'a> {
         request
     }
 
+    /// No server answers.
+    fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+        let ours = self.front.ours(self.client, self.host(), refusal.build);
+        refused::answer(refusal, Form::of(&self.parts.headers), &self.front.commands, ours.as_ref())
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.parts.headers.get(HOST)?.to_str().ok()
+    }
+
     /// What the client gets of the server's answer.
-    fn answer(self, mut response: Response<Incoming>, ticket: Ticket) -> Response<Body> {
+    fn answer(self, mut response: Response<Incoming>, build: Build, ticket: Ticket) -> Response<Body> {
         if fields::is_ambiguous(response.headers()) {
             return bad_answer("it has a length and is in chunks");
         }
@@ -165,7 +181,12 @@ impl<'a> Passing<'a> {
         }
         fields::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        response.map(|body| Answering::new(body, self.body, ticket).boxed_unsync())
+        let ours = self.insertion.as_ref().and_then(|_| self.front.ours(self.client, self.host(), Some(build)));
+        let response = response.map(|body| Answering::new(body, self.body, ticket));
+        match self.insertion {
+            Some(insertion) => insertion.into_answer(response, ours),
+            None => response.map(BodyExt::boxed_unsync),
+        }
     }
 
     /// The server speaks another protocol from now on.
