@@ -13,6 +13,7 @@ mod cli;
 mod control;
 mod cookbook;
 mod daemon;
+#[cfg(feature = "http")]
 mod dev;
 mod forward;
 mod handoff;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         control::all(),
         cookbook::trials(),
         daemon::all(),
+        #[cfg(feature = "http")]
         dev::trials(),
         forward::trials(),
         handoff::trials(),

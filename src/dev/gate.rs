@@ -17,7 +17,7 @@ mod tests;
 
 use processes::Leaving;
 pub use replay::{Attempt, may_replay};
-use requests::{Requests, Waiting};
+use requests::Requests;
 
 /// What one change has brought: its build and its server. None is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -226,15 +226,6 @@ impl Gate {
     /// Whether the last change has failed; an older server may answer all the same.
     pub fn has_failed(&self) -> bool {
         self.fault
-    }
-
-    /// What a request that no server gets would wait for.
-    fn waits_for(&self) -> Waiting {
-        match self.state {
-            State::Failed => Waiting::Nothing,
-            State::Ending { .. } => Waiting::End,
-            State::Building { .. } | State::Starting { .. } | State::Up | State::Stopping { .. } => Waiting::Server,
-        }
     }
 
     /// How many requests wait.

@@ -48,6 +48,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// After a failure to accept, as for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// So long a client may take for the head of a request, from its first byte.
+const HEAD_TIME: Duration = Duration::from_secs(30);
 /// So long a client may take for the handshake of TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The fields of a request by HTTP/2, as it counts them, and how many requests there may be at a time.
@@ -171,7 +173,8 @@ where
     let service = service(address, &front, Arc::clone(&line));
     let mut server = http1::Builder::new();
     server.preserve_header_case(true).max_headers(MOST_FIELDS + 1).max_buf_size(BUFFER);
-    let connection = server.serve_connection(TokioIo::new(Framed::new(stream, line)), service).with_upgrades();
+    let connection =
+        server.serve_connection(TokioIo::new(Framed::new(stream, line, HEAD_TIME)), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -232,6 +232,8 @@ impl Attendant {
                     let _ = self.inbox.send(Event::Exited(generation, failure));
                 }
                 self.see_off(process, orders).await;
+                // Whoever hears that it is gone may end us, and its last words with us.
+                self.kept.last_lines().await;
                 let _ = self.inbox.send(Event::Gone(generation));
             }
             (Part::Build(generation), failure) => {

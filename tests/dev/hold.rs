@@ -44,7 +44,8 @@ fn more_than_the_limit_are_told_to_come_again() {
         assert_eq!((head.status, head.field("retry-after")), (503, Some("1")));
     }
     proxy.scene.write("go", "");
-    for client in clients.iter_mut() {
+    proxy.wait_version("1");
+    for client in &mut clients {
         client.send(GET);
         assert_eq!(client.head().status, 200);
     }

@@ -12,6 +12,7 @@ mod smuggling;
 mod stage;
 mod stream;
 mod switch;
+mod tls;
 mod wire;
 
 /// Every trial of the role.
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         smuggling::trials(),
         stream::trials(),
         switch::trials(),
+        tls::trials(),
     ];
     all.into_iter().flatten().collect()
 }

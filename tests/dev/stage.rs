@@ -50,6 +50,11 @@ impl Setup {
             fs::create_dir(scene.path(folder)).unwrap();
         }
         scene.write("web/version", "1");
+        Setup::on(scene)
+    }
+
+    /// On a scene that there is.
+    pub(crate) fn on(scene: Arc<Scene>) -> Setup {
         let (front, backend) = ("127.0.0.1:0".into(), "127.0.0.1:{port}".into());
         let (options, environment, wrap) = (Vec::new(), Vec::new(), Vec::new());
         Setup { scene, options, environment, front, livereload: false, backend, command: None, wrap }
@@ -145,6 +150,7 @@ impl Setup {
         let file = |name: &str| File::create(self.scene.path(name)).unwrap();
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(self.scene.path("site")).stdin(Stdio::null());
+        command.env("XDG_DATA_HOME", self.scene.path("data"));
         command.stdout(file("dev.out")).stderr(file("dev.err")).envs(self.environment.iter().cloned());
         self.scene.mark(&mut command).spawn().unwrap()
     }
@@ -157,7 +163,7 @@ impl Setup {
         let address = until("the proxy listens", PATIENCE, || {
             let said = scene.read("dev.err");
             let line = said.lines().find(|line| line.contains(" leads to ")).ok_or_else(|| said.clone())?;
-            let (_, rest) = line.split_once("http://").unwrap();
+            let (_, rest) = line.split_once("://").unwrap();
             Ok(rest.split(' ').next().unwrap().parse().unwrap())
         });
         Proxy { scene, child, address, exit: None }

@@ -1,6 +1,7 @@
 //! What the trials stand on: scenes with supervisors in them, clients, load, and a view of `/proc`.
 //! It knows nothing of the supervisor's insides, only its command line, its files and its sockets.
 
+#[cfg(feature = "http")]
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod load;

@@ -1,6 +1,6 @@
 //! Requests: which server has them, or since when they wait.
 
-use super::{Action, Gate, Generation, Request, Why};
+use super::{Action, Gate, Generation, Request, State, Why};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,15 @@ impl Requests {
 }
 
 impl Gate {
+    /// What a request that no server gets would wait for.
+    fn waits_for(&self) -> Waiting {
+        match self.state {
+            State::Failed => Waiting::Nothing,
+            State::Ending { .. } => Waiting::End,
+            State::Building { .. } | State::Starting { .. } | State::Up | State::Stopping { .. } => Waiting::Server,
+        }
+    }
+
     pub(super) fn came(&mut self, now: Instant, request: Request, actions: &mut Vec<Action>) {
         match self.serving() {
             Some(server) => self.forward(request, server, false, actions),

@@ -13,8 +13,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// So long a client may take for a head, from its first byte.
-const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How much is read ahead.
 const AHEAD: usize = 96 * 1024;
 const PIECE: usize = 16 * 1024;
@@ -93,14 +91,26 @@ pub(super) struct Framed<S> {
     start: usize,
     fine: usize,
     refused: bool,
+    /// So long a client may take for a head, from its first byte.
+    head_time: Duration,
     slow: Option<Pin<Box<Sleep>>>,
     linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
-    pub(super) fn new(stream: S, line: Arc<Line>) -> Self {
-        let (framing, input) = (Framing::default(), Vec::new());
-        Framed { stream, framing, line, input, start: 0, fine: 0, refused: false, slow: None, linger: None }
+    pub(super) fn new(stream: S, line: Arc<Line>, head_time: Duration) -> Self {
+        Framed {
+            stream,
+            framing: Framing::default(),
+            line,
+            input: Vec::new(),
+            start: 0,
+            fine: 0,
+            refused: false,
+            head_time,
+            slow: None,
+            linger: None,
+        }
     }
 
     /// Gives what was let through, as much as there is room for. Whether there was anything.
@@ -182,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         if !self.framing.in_head() || self.input.is_empty() {
             return false;
         }
-        let slow = self.slow.get_or_insert_with(|| Box::pin(tokio::time::sleep(HEAD_TIME)));
+        let slow = self.slow.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_time)));
         slow.as_mut().poll(context).is_ready()
     }
 
@@ -273,7 +283,87 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
-        ready!(self.linger(context));
+        let between = self.framing.in_head() && self.input.is_empty();
+        if !between {
+            ready!(self.linger(context));
+        }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, Framed, Line};
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    async fn read(framed: &mut Framed<tokio::io::DuplexStream>) -> String {
+        let mut buffer = [0; 1024];
+        let count = framed.read(&mut buffer).await.unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_head_that_takes_too_long_is_refused_in_its_turn() {
+        run(async {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let line = Arc::new(Line::default());
+            let mut framed = Framed::new(stream, Arc::clone(&line), Duration::from_millis(1));
+            client.write_all(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHo").await.unwrap();
+            assert!(read(&mut framed).await.starts_with("GET /1 "));
+            assert_eq!(line.take_request(), None);
+            assert!(read(&mut framed).await.starts_with("GET / HTTP/1.1\r\nHost: none"), "another stands in its place");
+            assert_eq!(line.take_request(), Some(Fault::TooSlow));
+        });
+    }
+
+    #[test]
+    fn what_follows_an_upgrade_comes_when_it_is_decided() {
+        run(async {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let line = Arc::new(Line::default());
+            let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\0")
+                .await
+                .unwrap();
+            read(&mut framed).await;
+            let decided = async {
+                line.decide(true);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                bytes = read(&mut framed) => assert_eq!(bytes, "\0\0"),
+                () = decided => {}
+            }
+        });
+    }
+
+    #[test]
+    fn an_interim_answer_is_written_while_the_request_is_read() {
+        run(async {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let line = Arc::new(Line::default());
+            let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
+            let said = async {
+                line.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n");
+                let mut buffer = [0; 28];
+                client.read_exact(&mut buffer).await.unwrap();
+                buffer
+            };
+            tokio::select! {
+                biased;
+                _ = read(&mut framed) => panic!("nothing was sent"),
+                bytes = said => assert_eq!(&bytes, b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+            }
+        });
     }
 }
