@@ -18,6 +18,8 @@ guests![
     NEEDS => a_proxy_that_is_started_anew_loads_its_pages_once,
     NEEDS => pages_may_have_the_script_by_hand,
     NEEDS => a_request_waits_while_the_server_starts,
+    NEEDS => a_page_that_stays_old_is_loaded_again_once,
+    NEEDS => pages_by_tls_are_loaded_again,
 ];
 
 /// The script hears.
@@ -105,7 +107,7 @@ fn a_failure_is_shown_and_the_page_comes_back_by_itself() {
     std::fs::remove_file(proxy.site("broken")).unwrap();
     until_version(&browser, "1");
     let refused = browser.console().into_iter().filter(|message| message.contains("Content Security Policy"));
-    assert_eq!(refused.collect::<Vec<String>>(), [String::new(); 0]);
+    assert_eq!(refused.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 fn two_proxies_tell_their_own_pages_alone() {
@@ -165,7 +167,7 @@ fn pages_with_strict_policies_are_loaded_again() {
         write(&proxy, "version", &version.to_string());
         until_version(&browser, &version.to_string());
         let refused = browser.console().into_iter().filter(|message| message.contains("__socket_protector"));
-        assert_eq!(refused.collect::<Vec<String>>(), [String::new(); 0], "{name}");
+        assert_eq!(refused.collect::<Vec<_>>(), Vec::<String>::new(), "{name}");
     }
 }
 
@@ -221,4 +223,34 @@ fn a_request_waits_while_the_server_starts() {
         opened.join().unwrap();
     });
     assert_eq!((browser.run("return document.title"), loads(&browser)), (json!("1"), 1));
+}
+
+fn a_page_that_stays_old_is_loaded_again_once() {
+    let proxy = site().start();
+    // As if something between kept it: it shows what came from another server, whatever is asked.
+    let script = "<script src='/__socket_protector/reload.js' data-build='another'></script></body>";
+    write(&proxy, "kept.html", &PAGE.replace("</body>", script));
+    let browser = Browser::start(&proxy.scene);
+    browser.open(&format!("http://{}/kept.html", proxy.address));
+    browser.until("it is loaded again", "return Number(sessionStorage.loads) === 2");
+    browser.until("the page hears", LIVE);
+    write(&proxy, "style.css", "p { color: rgb(2, 2, 2) }");
+    browser.until("the style is the new one", "return getComputedStyle(word).color === 'rgb(2, 2, 2)'");
+    assert_eq!(loads(&browser), 2);
+}
+
+fn pages_by_tls_are_loaded_again() {
+    let proxy = site().with(&["--inject", "--tls"]).start();
+    let browser = Browser::start(&proxy.scene);
+    browser.devtools("Security.setIgnoreCertificateErrors", &json!({ "ignore": true }));
+    browser.open(&format!("https://{}/", proxy.address));
+    browser.until("the page hears", LIVE);
+    write(&proxy, "version", "2");
+    until_version(&browser, "2");
+    assert_eq!(loads(&browser), 2);
+    write(&proxy, "broken", "a mistake");
+    browser.until("the failure is shown", "return document.title.includes('exited with status 3')");
+    browser.until("the page hears", LIVE);
+    std::fs::remove_file(proxy.site("broken")).unwrap();
+    until_version(&browser, "2");
 }

@@ -110,7 +110,7 @@ fn edited(setup: Setup, file: &str, text: &str) {
         }
         over.store(true, Ordering::Relaxed);
         let failures: Vec<String> = load.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        assert_eq!(failures, [String::new(); 0], "of {} requests; {}", asked.load(Ordering::Relaxed), proxy.said());
+        assert_eq!(failures, Vec::<String>::new(), "of {} requests; {}", asked.load(Ordering::Relaxed), proxy.said());
     });
     assert_eq!(proxy.reloads(), 3, "{}", proxy.said());
 }
