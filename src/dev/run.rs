@@ -18,7 +18,7 @@ use super::watch;
 use crate::process::limits;
 use crate::process::stray::{self, Stray};
 use crate::reactor::{READABLE, Reactor, Signals};
-use log::{info, warn};
+use log::{error, info, warn};
 use nix::sys::signal::{Signal, kill};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -174,22 +174,28 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Passes signals on to the driver, by a thread.
 fn hear_signals(signals: Signals, inbox: Inbox) -> io::Result<()> {
-    let hear = move || -> io::Result<()> {
-        let mut reactor = Reactor::new()?;
-        let mut signals = reactor.register(signals, (), READABLE)?;
-        let mut events = Vec::new();
-        while !inbox.is_closed() {
-            reactor.wait(&mut events)?;
-            events.clear();
-            for signal in signals.pending() {
-                if is_ours(signal) {
-                    let _ = inbox.send(Event::Signal(signal));
-                }
-            }
+    let hear = move || {
+        if let Err(error) = pass_signals(signals, &inbox) {
+            // Nobody could end us any more.
+            error!("cannot hear signals: {error}");
+            let _ = inbox.send(Event::Signal(Signal::SIGTERM));
         }
-        Ok(())
     };
     std::thread::Builder::new().name("signals".into()).spawn(hear).map(drop)
+}
+
+fn pass_signals(signals: Signals, inbox: &Inbox) -> io::Result<()> {
+    let mut reactor = Reactor::new()?;
+    let mut signals = reactor.register(signals, (), READABLE)?;
+    let mut events = Vec::new();
+    while !inbox.is_closed() {
+        reactor.wait(&mut events)?;
+        events.clear();
+        for signal in signals.pending().filter(|signal| is_ours(*signal)) {
+            let _ = inbox.send(Event::Signal(signal));
+        }
+    }
+    Ok(())
 }
 
 /// A signal that ends us, or the news of a child.

@@ -24,7 +24,7 @@ use settle::{Settling, Touch};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tree::Tree;
 
@@ -81,7 +81,7 @@ impl Watch {
         take_in(&mut self.tree, &mut watcher, Path::new(""))?;
         debug!("{} directories are watched", self.tree.directories().count());
         while !self.inbox.is_closed() {
-            if let Some(event) = self.next(&told) {
+            if let Some(event) = self.next(&told)? {
                 self.hear(event, &mut watcher)?;
             }
             self.settle();
@@ -89,11 +89,17 @@ impl Watch {
         Ok(())
     }
 
-    fn next(&self, told: &Receiver<Told>) -> Option<Told> {
+    /// What is told next; nothing if what has changed has settled before.
+    fn next(&self, told: &Receiver<Told>) -> io::Result<Option<Told>> {
+        let ended = || io::Error::other("nothing is told any more");
         let wait = self.settling.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match wait {
-            None => told.recv().ok(),
-            Some(wait) => told.recv_timeout(wait).ok(),
+            None => told.recv().map(Some).map_err(|_| ended()),
+            Some(wait) => match told.recv_timeout(wait) {
+                Ok(event) => Ok(Some(event)),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Err(ended()),
+            },
         }
     }
 
