@@ -56,10 +56,7 @@ impl Browser {
         static BROWSERS: AtomicU32 = AtomicU32::new(0);
         let number = BROWSERS.fetch_add(1, Ordering::Relaxed);
         let tag = format!("{}-{number}", std::process::id());
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0").env(TAG, &tag).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut driver = scene.mark(&mut command).spawn().expect("cannot start chromedriver");
-        let port = port_of(&mut driver);
+        let (driver, port) = start_driver(scene, &tag);
         let mut browser = Browser { scene: Arc::clone(scene), driver, port, session: String::new(), tag };
         let profile = scene.path(&format!("browser-{number}"));
         let opened = browser.ask("POST", "/session", &capabilities(&profile));
@@ -263,15 +260,29 @@ impl Drop for Browser {
     }
 }
 
+/// Starts a driver; it listens at a port that it finds by itself.
+fn start_driver(scene: &Scene, tag: &str) -> (Child, u16) {
+    // It looks for a port that is free on IPv4 and on IPv6 alike, and ends if the second one is taken just then.
+    for _ in 0..10 {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").env(TAG, tag).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut driver = scene.mark(&mut command).spawn().expect("cannot start chromedriver");
+        match port_of(&mut driver) {
+            Some(port) => return (driver, port),
+            None => driver.wait().unwrap(),
+        };
+    }
+    panic!("chromedriver does not say where it listens");
+}
+
 /// What the driver says when it listens: `ChromeDriver was started successfully on port 1234.`
-fn port_of(driver: &mut Child) -> u16 {
+fn port_of(driver: &mut Child) -> Option<u16> {
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let line = lines.find_map(|line| line.ok().filter(|line| line.contains("started successfully on port")));
-    let line = line.expect("chromedriver does not say where it listens");
+    let line = lines.find_map(|line| line.ok().filter(|line| line.contains("started successfully on port")))?;
     // What it says later has nobody to read it, and must not block it.
     std::thread::spawn(move || lines.for_each(drop));
     let digits = line.rsplit("on port ").next().unwrap().trim_end_matches('.');
-    digits.parse().unwrap_or_else(|_| panic!("no port: {line}"))
+    Some(digits.parse().unwrap_or_else(|_| panic!("no port: {line}")))
 }
 
 fn capabilities(profile: &Path) -> Value {
