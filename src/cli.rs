@@ -1,6 +1,8 @@
 //! The command line: what its words mean, and a file for each role's own.
 
 mod control;
+#[cfg(feature = "http")]
+mod dev;
 mod failure;
 mod forward;
 mod generate;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
                   serves on.",
     after_long_help = AFTER_HELP,
     override_usage = "socket-protector [OPTIONS] [NAME=]LISTEN... -- COMMAND [ARG]...\n       socket-protector \
-                      <forward|session|status|reload|upgrade|stop|completions|man> ...",
+                      <forward|session|dev|status|reload|upgrade|stop|completions|man> ...",
     subcommand_negates_reqs = true,
     disable_help_subcommand = true
 )]
@@ -117,6 +119,13 @@ enum Command {
     Forward(forward::Forward),
     /// Keep connections for clients that come and go
     Session(session::Session),
+    /// Serve what a command serves, and start it anew when files change; requests wait meanwhile
+    #[cfg(feature = "http")]
+    Dev(dev::Dev),
+    /// Kill what a proxy for development has started, when it is killed itself
+    #[cfg(feature = "http")]
+    #[command(name = crate::dev::keeper::COMMAND, hide = true)]
+    DevKeeper(dev::Keeper),
     /// Write a completion script for a shell to standard output
     Completions(generate::Completions),
     /// Write the manual pages into a directory
@@ -149,6 +158,10 @@ fn run(cli: Cli, signals: std::io::Result<Signals>) -> Result<ExitCode, Failure>
         Command::Reload(reload) => reload.run(&run_dir(signals)?),
         Command::Upgrade(upgrade) => upgrade.run(&run_dir(signals)?),
         Command::Stop(stop) => stop.run(&run_dir(signals)?),
+        #[cfg(feature = "http")]
+        Command::Dev(dev) => dev.run(&cli.common, signals),
+        #[cfg(feature = "http")]
+        Command::DevKeeper(keeper) => keeper.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     }

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod dev;
 pub mod forward;
 pub mod logging;
 pub mod net;

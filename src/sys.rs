@@ -68,8 +68,9 @@ pub(crate) fn spawn(steps: &ChildSteps<'_>) -> Result<Pid, (Step, Errno)> {
     let mut shared = Shared::new(steps);
     // No handler of ours may run in the child, which shares our memory, before its dispositions are reset.
     let blocked = block_all_signals();
-    // SAFETY: the child runs on a stack of its own, which outlives it: CLONE_VFORK suspends this thread, the only one,
-    // until the child has left for its program or exited. The top is 16-byte aligned, as the ABI asks.
+    // SAFETY: the child runs on a stack of its own, which outlives it: CLONE_VFORK suspends this thread until the child has
+    // left for its program or exited. Other threads, where there are such, know neither the stack nor `shared`, and the
+    // child takes no lock that one of them could hold. The top is 16-byte aligned, as the ABI asks.
     let result = unsafe {
         let top = stack.as_mut_ptr().add(CHILD_STACK);
         let top = top.sub(top as usize % 16);

@@ -13,6 +13,8 @@ mod cli;
 mod control;
 mod cookbook;
 mod daemon;
+#[cfg(feature = "http")]
+mod dev;
 mod forward;
 mod handoff;
 mod harness;
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
         control::all(),
         cookbook::trials(),
         daemon::all(),
+        #[cfg(feature = "http")]
+        dev::trials(),
         forward::trials(),
         handoff::trials(),
         initd::trials(),

@@ -36,6 +36,10 @@ pub struct CountOrNever(Option<u32>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainSignal(Signal);
 
+/// A signal that asks a process to end: `TERM`, `SIGINT`, `9`, in any case of letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopSignal(Signal);
+
 /// The path that a probe asks for: `/healthz`, `/ready?deep=1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbePath(String);
@@ -61,6 +65,9 @@ pub enum ValueError {
     /// No signal has this name or number.
     #[error("not a signal: '{}'; expected a name or number such as TERM, SIGTERM or 15", .0.escape_debug())]
     Signal(String),
+    /// It ends nothing.
+    #[error("not a signal to end on: STOP and CONT end no process")]
+    NoEnd,
     /// A path begins at the root of the server.
     #[error("not a path to probe: '{}'; expected one that begins with '/', such as /healthz", .0.escape_debug())]
     PathStart(String),
@@ -173,6 +180,32 @@ impl FromStr for DrainSignal {
         } else {
             Ok(Self(signal))
         }
+    }
+}
+
+impl StopSignal {
+    /// The signal itself.
+    #[must_use]
+    pub const fn signal(self) -> Signal {
+        self.0
+    }
+}
+
+impl FromStr for StopSignal {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match signal(text).ok_or_else(|| ValueError::Signal(text.to_owned()))? {
+            Signal::SIGSTOP | Signal::SIGCONT => Err(ValueError::NoEnd),
+            signal => Ok(Self(signal)),
+        }
+    }
+}
+
+/// The name as users and the default of the option write it, without `SIG`.
+impl fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        DrainSignal(self.0).fmt(f)
     }
 }
 

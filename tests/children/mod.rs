@@ -14,11 +14,15 @@ mod misbehave;
 mod notifies;
 pub(crate) mod original;
 mod output;
+#[cfg(feature = "http")]
+mod pages;
 mod plain;
 mod probe;
 mod probed;
 mod serve;
 pub(crate) mod successor;
+#[cfg(feature = "http")]
+mod web;
 mod wire;
 mod wrap;
 
@@ -101,6 +105,12 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["probed_deaf"] => probed::deaf(),
         ["probed_by_orphan"] => probed::by_orphan(),
         ["probed_by_worker"] => probed::by_worker(),
+        #[cfg(feature = "http")]
+        ["pages", address] => pages::run(address),
+        #[cfg(feature = "http")]
+        ["web", dir, address] => web::run(dir, address),
+        #[cfg(feature = "http")]
+        ["web_stubborn", dir, address] => web::stubborn(dir, address),
         ["wrap", ..] => wrap::run(&words[1..]),
         _ => panic!("no such child: {words:?}"),
     }

@@ -119,3 +119,14 @@ fn a_path_to_probe_is_what_fits_into_the_line_of_a_request() {
     assert!("/".repeat(1024).parse::<ProbePath>().is_ok());
     assert_eq!("/".repeat(1025).parse::<ProbePath>(), Err(ValueError::PathLength(1025)));
 }
+
+#[test]
+fn a_signal_to_end_on_is_any_that_can_end_a_process() {
+    for (text, name) in [("TERM", "TERM"), ("sigint", "INT"), ("9", "KILL"), ("SIGUSR1", "USR1")] {
+        assert_eq!(text.parse::<StopSignal>().unwrap().to_string(), name);
+    }
+    for text in ["STOP", "SIGCONT", "19"] {
+        assert_eq!(text.parse::<StopSignal>(), Err(ValueError::NoEnd), "{text}");
+    }
+    assert_eq!("NONE".parse::<StopSignal>(), Err(ValueError::Signal("NONE".into())));
+}

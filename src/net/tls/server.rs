@@ -50,6 +50,7 @@ impl ServerIdentity {
     }
 
     /// The same for loops of others, which make their own state of it. Reads no file.
+    #[cfg(feature = "http")]
     pub fn config(&self) -> Arc<ServerConfig> {
         self.loaded.current().config.clone()
     }

@@ -1,0 +1,355 @@
+//! What happens becomes an input of the gate, and its actions are performed: the one place that knows of all parts.
+
+use super::DevError;
+use super::browsers::Browsers;
+use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
+use super::family;
+use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
+use super::livereload::Build;
+use super::server::ready::Question;
+use super::server::{Nursery, Order, Running, port};
+use crate::time::Time;
+use log::{error, info, warn};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// What of a generation is under way.
+#[derive(Debug)]
+enum Part {
+    /// It is looked whether anybody has its port.
+    Checking,
+    /// Its build or its server; and the question whether that one answers.
+    Runs(Running, Option<JoinHandle<()>>),
+}
+
+/// The driver.
+pub(super) struct Driver {
+    gate: Gate,
+    nursery: Nursery,
+    inbox: Inbox,
+    parts: BTreeMap<Generation, Part>,
+    /// The servers that have answered, and where.
+    addresses: BTreeMap<Generation, SocketAddr>,
+    /// Requests that wait for a word.
+    waiting: HashMap<Request, Reply>,
+    failure: Option<Arc<Failure>>,
+    /// Files that have changed last.
+    paths: Vec<String>,
+    browsers: Arc<Browsers>,
+    /// What browsers have been told last that they would get.
+    told: Option<Build>,
+    /// The generation that was begun last.
+    last: Generation,
+    /// Anything has run: what cannot be started from now on is a failed change.
+    has_run: bool,
+    signal: Option<Signal>,
+    fatal: Option<DevError>,
+    over: bool,
+}
+
+impl Driver {
+    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>) -> Driver {
+        Driver {
+            gate: Gate::new(nursery.settings.policy),
+            inbox: nursery.inbox.clone(),
+            nursery,
+            parts: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            waiting: HashMap::new(),
+            failure: None,
+            paths: Vec::new(),
+            browsers,
+            told: None,
+            last: Generation(0),
+            has_run: false,
+            signal: None,
+            fatal: None,
+            over: false,
+        }
+    }
+
+    /// Runs until the gate says that we end; gives the signal that made us.
+    ///
+    /// # Errors
+    /// What cannot be run at the first start.
+    pub(super) async fn run(
+        &mut self,
+        events: &mut mpsc::UnboundedReceiver<Event>,
+    ) -> Result<Option<Signal>, DevError> {
+        self.input(Input::Changed(Change::Files));
+        while !self.over {
+            let deadline = self.gate.deadline();
+            let due = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.on(event),
+                    None => break,
+                },
+                () = due => self.on_deadline(),
+            }
+        }
+        match self.fatal.take() {
+            Some(error) => Err(error),
+            None => Ok(self.signal),
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Changed(change, words, paths) => {
+                info!("reload: {words} changed");
+                self.paths = paths;
+                self.input(Input::Changed(change));
+            }
+            Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
+            Event::CannotRun(generation, error) => self.cannot_run(generation, error),
+            Event::Built(generation, Ok(())) => {
+                self.parts.remove(&generation);
+                self.input(Input::Built(generation, true));
+            }
+            Event::Built(generation, Err(failure)) => {
+                self.parts.remove(&generation);
+                self.fails(failure);
+                self.input(Input::Built(generation, false));
+            }
+            Event::Answered(generation, address) => {
+                self.addresses.insert(generation, address);
+                self.input(Input::Answered(generation));
+                if !self.gate.has_failed() {
+                    self.failure = None;
+                }
+            }
+            Event::Exited(generation, failure) => {
+                self.fails(failure);
+                self.input(Input::Exited(generation));
+            }
+            Event::Gone(generation) => self.gone(generation),
+            Event::Came(request, reply) => {
+                self.waiting.insert(request, reply);
+                self.input(Input::Came(request));
+            }
+            Event::Lost(request, may_replay, reply) => {
+                self.waiting.insert(request, reply);
+                self.input(Input::Lost(request, may_replay));
+            }
+            Event::Done(request) => {
+                self.waiting.remove(&request);
+                self.input(Input::Done(request));
+            }
+            Event::Signal(Signal::SIGCHLD) => drop(self.orphans()),
+            Event::Signal(signal) => {
+                self.signal.get_or_insert(signal);
+                self.input(Input::Stop);
+            }
+        }
+    }
+
+    fn on_deadline(&mut self) {
+        let starting = self.gate.phase() == Phase::Starting;
+        let running = self.parts.last_key_value().map(|(generation, _)| *generation);
+        if starting && let Some(generation) = running {
+            let time = Time::of(self.nursery.settings.policy.ready_timeout);
+            let summary = format!("the server has not answered within {time}");
+            let before =
+                self.failure.replace(Arc::new(Failure { summary, lines: self.lines(generation), of_build: false }));
+            self.input(Input::Deadline);
+            if self.gate.phase() == Phase::Starting {
+                self.failure = before;
+            } else if let Some(failure) = &self.failure {
+                warn!("{}", failure.summary);
+            }
+        } else {
+            self.input(Input::Deadline);
+        }
+    }
+
+    fn lines(&self, generation: Generation) -> Vec<Vec<u8>> {
+        match self.parts.get(&generation) {
+            Some(Part::Runs(running, _)) => running.lines(),
+            Some(Part::Checking) | None => Vec::new(),
+        }
+    }
+
+    fn fails(&mut self, failure: Failure) {
+        warn!("{}", failure.summary);
+        self.failure = Some(Arc::new(failure));
+    }
+
+    fn gone(&mut self, generation: Generation) {
+        if let Some(Part::Runs(_, Some(question))) = self.parts.remove(&generation) {
+            question.abort();
+        }
+        self.addresses.remove(&generation);
+        if self.parts.is_empty() {
+            // Whatever its parents were, nobody else can have started it.
+            for pid in self.orphans() {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+        self.input(Input::Gone(generation));
+    }
+
+    /// Our children that are no leaders, those that a build has detached aside; dead ones are reaped.
+    fn orphans(&self) -> Vec<Pid> {
+        let leaders = self.parts.values().filter_map(|part| match part {
+            Part::Runs(running, _) => Some(running.family().leader()),
+            Part::Checking => None,
+        });
+        let keeper = self.nursery.keeper.lock().unwrap_or_else(PoisonError::into_inner).pid();
+        family::orphans(&leaders.chain(keeper).collect::<Vec<_>>(), &self.nursery.mark)
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut actions = Vec::new();
+        self.gate.on(Instant::now(), input, &mut actions);
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Build(generation) => self.build(generation),
+            Action::Start(generation) => self.start(generation),
+            Action::End(generation) => self.order(generation, Order::End),
+            Action::Kill(generation) => self.order(generation, Order::Kill),
+            Action::Forward(request, generation) => self.forward(request, generation),
+            Action::Refuse(request, why) => {
+                let refusal = Refusal { why, failure: self.failure.clone(), build: self.told };
+                self.reply(request, Verdict::Refuse(refusal));
+            }
+            Action::Reload(change) => self.reload(change),
+            Action::Alert => {
+                if let Some(failure) = &self.failure {
+                    error!("the last change has failed, and an older server answers");
+                    self.browsers.tell(&News::Alert(Arc::clone(failure)));
+                }
+            }
+            Action::Exit => self.over = true,
+        }
+    }
+
+    fn reload(&mut self, change: Change) {
+        let serving = self.gate.serving();
+        let build = Build { generation: serving.unwrap_or(self.last), up: serving.is_some() };
+        self.told = Some(build);
+        self.browsers.tell(&News::Reload { change, paths: self.paths.clone(), build });
+    }
+
+    fn reply(&mut self, request: Request, verdict: Verdict) {
+        if let Some(reply) = self.waiting.remove(&request) {
+            let _ = reply.send(verdict);
+        }
+    }
+
+    fn forward(&mut self, request: Request, generation: Generation) {
+        let verdict = match self.addresses.get(&generation) {
+            Some(address) => Verdict::Forward(generation, *address),
+            None => Verdict::Refuse(Refusal { why: Why::Lost, failure: None, build: self.told }),
+        };
+        self.reply(request, verdict);
+    }
+
+    fn build(&mut self, generation: Generation) {
+        self.last = generation;
+        let line = self.nursery.settings.build.clone().unwrap_or_default();
+        match self.nursery.build(generation, &line) {
+            Ok(running) => {
+                self.has_run = true;
+                self.parts.insert(generation, Part::Runs(running, None));
+            }
+            Err(error) => self.tell_cannot_run(generation, error),
+        }
+    }
+
+    fn start(&mut self, generation: Generation) {
+        self.last = generation;
+        let backend = self.nursery.settings.backend.clone();
+        match backend.port {
+            None => match port::fresh(&backend) {
+                Ok(port) => self.serve(generation, port),
+                Err(error) => self.tell_cannot_run(generation, error),
+            },
+            Some(port) => {
+                self.parts.insert(generation, Part::Checking);
+                let inbox = self.inbox.clone();
+                tokio::task::spawn_blocking(move || {
+                    let _ = inbox.send(Event::PortChecked(generation, port::check(&backend, port)));
+                });
+            }
+        }
+    }
+
+    fn port_checked(&mut self, generation: Generation, checked: Result<(), DevError>) {
+        // It may have been ended meanwhile.
+        let Some(Part::Checking) = self.parts.get(&generation) else { return };
+        self.parts.remove(&generation);
+        match (checked, self.nursery.settings.backend.port) {
+            (Ok(()), Some(port)) => self.serve(generation, port),
+            (Ok(()), None) => {}
+            (Err(error), _) => self.tell_cannot_run(generation, error),
+        }
+    }
+
+    fn serve(&mut self, generation: Generation, port: u16) {
+        match self.nursery.serve(generation, port) {
+            Ok(running) => {
+                self.has_run = true;
+                let settings = &self.nursery.settings;
+                let question = Question { backend: settings.backend.clone(), port, path: settings.ready_path.clone() };
+                let (family, inbox) = (running.family(), self.inbox.clone());
+                let asking = tokio::spawn(async move {
+                    let address = question.until_answered(family).await;
+                    let _ = inbox.send(Event::Answered(generation, address));
+                });
+                self.parts.insert(generation, Part::Runs(running, Some(asking)));
+            }
+            Err(error) => self.tell_cannot_run(generation, error),
+        }
+    }
+
+    /// In its turn, behind the actions that are being performed.
+    fn tell_cannot_run(&self, generation: Generation, error: DevError) {
+        let _ = self.inbox.send(Event::CannotRun(generation, error));
+    }
+
+    /// What cannot even be started. At the first start that is the end; later it is a change that has failed.
+    fn cannot_run(&mut self, generation: Generation, error: DevError) {
+        if self.has_run {
+            self.fails(Failure { summary: crate::chain(&error), lines: Vec::new(), of_build: false });
+            self.input(Input::CannotRun(generation));
+        } else {
+            self.fatal = Some(error);
+            self.over = true;
+        }
+    }
+
+    fn order(&mut self, generation: Generation, order: Order) {
+        match self.parts.get_mut(&generation) {
+            Some(Part::Runs(running, question)) => {
+                if let Some(question) = question.take() {
+                    question.abort();
+                }
+                running.order(order);
+            }
+            // Nothing of it runs. The news must not overtake what is being done.
+            Some(Part::Checking) => {
+                self.parts.remove(&generation);
+                let _ = self.inbox.send(Event::Gone(generation));
+            }
+            // It could not run, and the news of that are on their way.
+            None => {}
+        }
+    }
+}

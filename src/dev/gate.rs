@@ -1,0 +1,443 @@
+//! The decisions of the proxy for development: when what is built, started and ended, where a request goes, and what the
+//! browsers are told.
+//!
+//! Pure: no descriptor, no clock, no log, no system call. The driver turns events into [`Input`]s and performs the
+//! [`Action`]s in the order in which they are given. `docs/dev.md` prints the state table; the tests walk it.
+
+#![deny(clippy::wildcard_enum_match_arm, reason = "the compiler is the state table")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+mod processes;
+mod replay;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use processes::Leaving;
+pub use replay::{Attempt, may_replay};
+use requests::Requests;
+
+/// What one change has brought: its build and its server. None is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// One request of a client; none is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request(pub u64);
+
+/// What is asked of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A command runs before the server is started.
+    pub build: bool,
+    /// The last server answers until the next one can. Each has an address of its own then.
+    pub overlap: bool,
+    /// So long a server may take to answer for the first time.
+    pub ready_timeout: Duration,
+    /// So long a process may take to end when it is asked to; also what requests in progress get before that.
+    pub stop_timeout: Duration,
+    /// So many requests wait at a time.
+    pub hold_limit: usize,
+    /// So long a request waits.
+    pub hold_timeout: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            build: false,
+            overlap: false,
+            ready_timeout: Duration::from_secs(60),
+            stop_timeout: Duration::from_secs(2),
+            hold_limit: 256,
+            hold_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Style sheets, and nothing else.
+    Styles,
+    /// Anything.
+    Files,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Files have changed, and have settled. The first one is the program's own start.
+    Changed(Change),
+    /// A build has ended, well or not, and nothing is left of its processes.
+    Built(Generation, bool),
+    /// It cannot be built or started at all: there is no such program, or the port is somebody else's.
+    CannotRun(Generation),
+    /// A server has answered.
+    Answered(Generation),
+    /// A server has ended, without being asked. Its processes may still be there.
+    Exited(Generation),
+    /// Nothing is left of a generation's processes.
+    Gone(Generation),
+    /// A client asks for something.
+    Came(Request),
+    /// A client has got its answer, or has gone.
+    Done(Request),
+    /// The server that a request went to has not answered it. [`may_replay`] tells whether it may go to another.
+    Lost(Request, bool),
+    /// We are to end; a second time: now.
+    Stop,
+    /// The time of [`Gate::deadline`] has come.
+    Deadline,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Run the build; report `Built` or `CannotRun`.
+    Build(Generation),
+    /// Start the server; report `CannotRun`, or `Answered`, `Exited` and, in the end, `Gone`.
+    Start(Generation),
+    /// Ask all processes of a generation to end.
+    End(Generation),
+    /// Kill all processes of a generation.
+    Kill(Generation),
+    /// This server answers the request.
+    Forward(Request, Generation),
+    /// We answer the request.
+    Refuse(Request, Why),
+    /// All browsers load anew what has changed.
+    Reload(Change),
+    /// All browsers show that the change has failed; what they show stays.
+    Alert,
+    /// We end.
+    Exit,
+}
+
+/// Why a request is answered by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There is no server, and none will be before a file changes: 503.
+    Failed,
+    /// Too many wait: 503, try again.
+    Full,
+    /// It has waited long enough: 504.
+    TooLong,
+    /// The server has not answered it: 502.
+    Lost,
+    /// We end: 503.
+    Ending,
+}
+
+/// How it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The build runs.
+    Building,
+    /// The server runs and has not answered yet.
+    Starting,
+    /// There is a server.
+    Up,
+    /// There is none, until a file changes.
+    Failed,
+    /// Processes are to end before anything else can begin.
+    Stopping,
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Building { next: Generation },
+    Starting { next: Generation, until: Instant },
+    Up,
+    Failed,
+    Stopping { then: Then },
+    Ending { over: bool },
+}
+
+/// What follows once nothing is left of those that leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Another generation is taken up.
+    TakeUp,
+    /// This one, which is built, is started.
+    Start(Generation),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Gate {
+    policy: Policy,
+    state: State,
+    last: Generation,
+    /// The last one that has answered, while it runs and has not been asked to end. In the state `Up` there is one.
+    server: Option<Generation>,
+    leaving: BTreeMap<Generation, Leaving>,
+    requests: Requests,
+    /// What browsers have not been told of.
+    change: Option<Change>,
+    /// The last change has failed, whether or not an older server answers.
+    fault: bool,
+}
+
+impl Gate {
+    /// Nothing runs before the first `Changed`.
+    pub fn new(policy: Policy) -> Self {
+        Gate {
+            policy,
+            state: State::Failed,
+            last: Generation(0),
+            server: None,
+            leaving: BTreeMap::new(),
+            requests: Requests::default(),
+            change: None,
+            fault: false,
+        }
+    }
+
+    /// How it stands.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Building { .. } => Phase::Building,
+            State::Starting { .. } => Phase::Starting,
+            State::Up => Phase::Up,
+            State::Failed => Phase::Failed,
+            State::Stopping { .. } | State::Ending { .. } => Phase::Stopping,
+        }
+    }
+
+    /// The server that answers at present.
+    pub fn serving(&self) -> Option<Generation> {
+        match self.state {
+            State::Up => self.server,
+            State::Building { .. } | State::Starting { .. } | State::Stopping { .. } if self.policy.overlap => {
+                self.server
+            }
+            State::Building { .. }
+            | State::Starting { .. }
+            | State::Stopping { .. }
+            | State::Failed
+            | State::Ending { .. } => None,
+        }
+    }
+
+    /// Whether the last change has failed; an older server may answer all the same.
+    pub fn has_failed(&self) -> bool {
+        self.fault
+    }
+
+    /// How many requests wait.
+    pub fn held(&self) -> usize {
+        self.requests.held()
+    }
+
+    /// When to report `Deadline` next.
+    pub fn deadline(&self) -> Option<Instant> {
+        let starting = match self.state {
+            State::Starting { until, .. } => Some(until),
+            State::Building { .. } | State::Up | State::Failed | State::Stopping { .. } | State::Ending { .. } => None,
+        };
+        let leaving = self.leaving.values().filter_map(|leaving| leaving.until());
+        leaving.chain(starting).chain(self.requests.deadline()).min()
+    }
+
+    /// One step. What is to be done is added to `actions`.
+    pub fn on(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Changed(change) => self.changed(now, change, actions),
+            Input::Built(generation, well) => self.built(now, generation, well, actions),
+            Input::CannotRun(generation) => self.cannot_run(now, generation, actions),
+            Input::Answered(generation) => self.answered(now, generation, actions),
+            Input::Exited(generation) => self.exited(now, generation, actions),
+            Input::Gone(generation) => self.gone(now, generation, actions),
+            Input::Came(request) => self.came(now, request, actions),
+            Input::Done(request) => self.done(now, request, actions),
+            Input::Lost(request, replayable) => self.lost(now, request, replayable, actions),
+            Input::Stop => self.stop(now, actions),
+            Input::Deadline => self.time_is_up(now, actions),
+        }
+    }
+
+    fn changed(&mut self, now: Instant, change: Change, actions: &mut Vec<Action>) {
+        if matches!(self.state, State::Ending { .. }) {
+            return;
+        }
+        self.change = self.change.max(Some(change));
+        match self.state {
+            State::Building { next } | State::Starting { next, .. } => {
+                self.end(now, next, actions);
+                self.state = State::Stopping { then: Then::TakeUp };
+            }
+            State::Up | State::Failed => self.take_up(now, actions),
+            // What is not started yet will read the files as they are now, but what is built has not seen them.
+            State::Stopping { .. } if self.policy.build => self.state = State::Stopping { then: Then::TakeUp },
+            State::Stopping { .. } | State::Ending { .. } => {}
+        }
+    }
+
+    /// The next generation begins, unless others are to leave first.
+    fn take_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if !self.leaving.is_empty() {
+            self.state = State::Stopping { then: Then::TakeUp };
+            return self.hasten(now, actions);
+        }
+        self.last = Generation(self.last.0 + 1);
+        if self.policy.build {
+            self.state = State::Building { next: self.last };
+            actions.push(Action::Build(self.last));
+        } else {
+            self.start(now, self.last, actions);
+        }
+    }
+
+    /// The server of a generation begins, once its place is free.
+    fn start(&mut self, now: Instant, next: Generation, actions: &mut Vec<Action>) {
+        if !self.policy.overlap
+            && let Some(old) = self.server.take()
+        {
+            self.end(now, old, actions);
+        }
+        if self.leaving.is_empty() {
+            self.state = State::Starting { next, until: now + self.policy.ready_timeout };
+            actions.push(Action::Start(next));
+        } else {
+            self.state = State::Stopping { then: Then::Start(next) };
+        }
+    }
+
+    fn built(&mut self, now: Instant, generation: Generation, well: bool, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Building { next } if next == generation && well => self.start(now, next, actions),
+            State::Building { next } if next == generation => self.fail(actions),
+            State::Building { .. }
+            | State::Starting { .. }
+            | State::Up
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Ending { .. } => self.gone(now, generation, actions),
+        }
+    }
+
+    fn cannot_run(&mut self, now: Instant, generation: Generation, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Building { next } | State::Starting { next, .. } if next == generation => self.fail(actions),
+            State::Building { .. }
+            | State::Starting { .. }
+            | State::Up
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Ending { .. } => self.gone(now, generation, actions),
+        }
+    }
+
+    fn answered(&mut self, now: Instant, generation: Generation, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Starting { next, .. } if next == generation => {
+                let old = self.server.replace(next);
+                self.state = State::Up;
+                self.fault = false;
+                self.tell(actions);
+                self.release(next, actions);
+                if let Some(old) = old {
+                    self.finish(now, old, actions);
+                }
+            }
+            State::Building { .. }
+            | State::Starting { .. }
+            | State::Up
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Ending { .. } => {}
+        }
+    }
+
+    fn exited(&mut self, now: Instant, generation: Generation, actions: &mut Vec<Action>) {
+        if self.leaving.contains_key(&generation) {
+            return;
+        }
+        if self.server == Some(generation) {
+            self.server = None;
+            self.end(now, generation, actions);
+            if self.state == State::Up {
+                self.change = Some(Change::Files);
+                self.fail(actions);
+            }
+            return;
+        }
+        match self.state {
+            State::Starting { next, .. } if next == generation => {
+                self.end(now, next, actions);
+                self.fail(actions);
+            }
+            State::Building { .. }
+            | State::Starting { .. }
+            | State::Up
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Ending { .. } => {}
+        }
+    }
+
+    /// The change has come to nothing. An older server answers on, if it runs.
+    fn fail(&mut self, actions: &mut Vec<Action>) {
+        self.fault = true;
+        match self.server {
+            Some(server) => {
+                self.state = State::Up;
+                self.change = None;
+                actions.push(Action::Alert);
+                self.release(server, actions);
+            }
+            None => {
+                self.state = State::Failed;
+                self.change = self.change.map(|_| Change::Files);
+                self.tell(actions);
+                self.refuse_all(Why::Failed, actions);
+            }
+        }
+    }
+
+    /// The browsers hear of what has changed, once.
+    fn tell(&mut self, actions: &mut Vec<Action>) {
+        if let Some(change) = self.change.take() {
+            actions.push(Action::Reload(change));
+        }
+    }
+
+    fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Ending { .. } => self.kill_all(actions),
+            State::Building { next } | State::Starting { next, .. } => self.end(now, next, actions),
+            State::Up | State::Failed | State::Stopping { .. } => {}
+        }
+        if matches!(self.state, State::Ending { .. }) {
+            return;
+        }
+        self.state = State::Ending { over: false };
+        if let Some(server) = self.server.take() {
+            self.end(now, server, actions);
+        }
+        self.hasten(now, actions);
+        self.refuse_all(Why::Ending, actions);
+        self.go_on(now, actions);
+    }
+
+    fn time_is_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.leavers_in_time(now, actions);
+        self.held_in_time(now, actions);
+        match self.state {
+            State::Starting { next, until } if until <= now => {
+                self.end(now, next, actions);
+                self.fail(actions);
+            }
+            State::Building { .. }
+            | State::Starting { .. }
+            | State::Up
+            | State::Failed
+            | State::Stopping { .. }
+            | State::Ending { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The rules, one by one.
+
+use super::{
+    ASKED, Action, BUILT, Bench, Change, FIRST, Generation, Input, OVERLAP, PLAIN, Phase, Request, SECOND, SECOND_ONE,
+    START, UP, Why,
+};
+
+const OTHER: Request = Request(2);
+const THIRD: Generation = Generation(3);
+
+#[test]
+fn a_request_waits_for_the_server_that_a_change_brings() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    assert_eq!(bench.on(START), [Action::End(FIRST)]);
+    assert_eq!(bench.on(Input::Came(ASKED)), []);
+    assert_eq!(bench.on(Input::Gone(FIRST)), [Action::Start(SECOND_ONE)]);
+    assert_eq!(bench.on(Input::Came(OTHER)), []);
+    let answered = bench.on(Input::Answered(SECOND_ONE));
+    assert_eq!(
+        answered,
+        [Action::Reload(Change::Files), Action::Forward(ASKED, SECOND_ONE), Action::Forward(OTHER, SECOND_ONE)]
+    );
+}
+
+#[test]
+fn a_change_is_told_once_and_only_when_its_page_can_be_had() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    for input in [START, START, Input::Gone(FIRST), START, Input::Gone(SECOND_ONE)] {
+        let told = bench.on(input).iter().any(|action| matches!(action, Action::Reload(_)));
+        assert!(!told, "{input:?}");
+    }
+    assert_eq!(bench.on(Input::Answered(THIRD)), [Action::Reload(Change::Files)]);
+}
+
+#[test]
+fn changes_of_styles_alone_swap_styles() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Changed(Change::Styles));
+    bench.on(Input::Gone(FIRST));
+    assert_eq!(bench.on(Input::Answered(SECOND_ONE)), [Action::Reload(Change::Styles)]);
+
+    bench.on(Input::Changed(Change::Styles));
+    bench.on(START);
+    bench.on(Input::Changed(Change::Styles));
+    bench.on(Input::Gone(SECOND_ONE));
+    assert_eq!(bench.on(Input::Answered(THIRD)), [Action::Reload(Change::Files)]);
+}
+
+#[test]
+fn a_change_during_a_start_ends_that_start() {
+    let mut bench = Bench::after(PLAIN, &[START]);
+    assert_eq!(bench.on(START), [Action::End(FIRST)]);
+    assert_eq!(bench.on(Input::Answered(FIRST)), [], "it has read the old files");
+    assert_eq!(bench.on(Input::Gone(FIRST)), [Action::Start(SECOND_ONE)]);
+}
+
+#[test]
+fn a_change_while_the_last_server_stops_is_read_by_the_next_one() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(START);
+    assert_eq!(bench.on(START), []);
+    assert_eq!(bench.on(Input::Gone(FIRST)), [Action::Start(SECOND_ONE)]);
+    assert_eq!(bench.on(Input::Answered(SECOND_ONE)).len(), 1);
+    assert_eq!(bench.gate.phase(), Phase::Up);
+}
+
+#[test]
+fn a_change_behind_a_build_is_built_again() {
+    let mut bench = Bench::after(BUILT, &[START, Input::Built(FIRST, true), Input::Answered(FIRST), START]);
+    assert_eq!(bench.on(Input::Built(SECOND_ONE, true)), [Action::End(FIRST)]);
+    assert_eq!(bench.on(START), []);
+    assert_eq!(bench.on(Input::Gone(FIRST)), [Action::Build(THIRD)]);
+}
+
+#[test]
+fn a_failed_build_keeps_the_server_and_says_so() {
+    let mut bench = Bench::after(BUILT, &[START, Input::Built(FIRST, true), Input::Answered(FIRST), START]);
+    assert_eq!(bench.on(Input::Came(ASKED)), [], "who asks after a save waits for what was saved");
+    assert_eq!(bench.on(Input::Built(SECOND_ONE, false)), [Action::Alert, Action::Forward(ASKED, FIRST)]);
+    assert!(bench.gate.has_failed());
+    assert_eq!(bench.on(Input::Came(OTHER)), [Action::Forward(OTHER, FIRST)]);
+    bench.on(START);
+    bench.on(Input::Built(THIRD, true));
+    bench.on(Input::Gone(FIRST));
+    bench.on(Input::Answered(THIRD));
+    assert!(!bench.gate.has_failed());
+}
+
+#[test]
+fn with_overlap_the_last_server_answers_until_the_next_one_can() {
+    let mut bench = Bench::after(OVERLAP, &UP);
+    assert_eq!(bench.on(START), [Action::Start(SECOND_ONE)]);
+    assert_eq!(bench.on(Input::Came(ASKED)), [Action::Forward(ASKED, FIRST)]);
+    assert_eq!(bench.on(Input::Answered(SECOND_ONE)), [Action::Reload(Change::Files)]);
+    assert_eq!(bench.on(Input::Came(OTHER)), [Action::Forward(OTHER, SECOND_ONE)]);
+    assert_eq!(bench.on(Input::Done(ASKED)), [Action::End(FIRST)], "it has finished what it had");
+}
+
+#[test]
+fn with_overlap_requests_in_progress_have_their_time_and_no_more() {
+    let mut bench = Bench::after(OVERLAP, &UP);
+    bench.on(Input::Came(ASKED));
+    bench.on(START);
+    bench.on(Input::Answered(SECOND_ONE));
+    let switched = bench.now;
+    assert_eq!(bench.in_time(), [Action::End(FIRST)]);
+    assert_eq!(bench.now - switched, 2 * SECOND);
+    assert_eq!(bench.in_time(), [Action::Kill(FIRST)]);
+    assert_eq!(bench.now - switched, 4 * SECOND);
+}
+
+#[test]
+fn with_overlap_a_version_that_fails_changes_nothing_but_is_told() {
+    for fate in [Input::Exited(SECOND_ONE), Input::CannotRun(SECOND_ONE)] {
+        let mut bench = Bench::after(OVERLAP, &UP);
+        bench.on(START);
+        let actions = bench.on(fate);
+        assert!(actions.contains(&Action::Alert), "{fate:?}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Reload(_))), "{fate:?}");
+        assert_eq!(bench.on(Input::Came(ASKED)), [Action::Forward(ASKED, FIRST)]);
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up() {
+    let mut bench = Bench::after(PLAIN, &[START, Input::Came(ASKED)]);
+    let began = bench.now;
+    assert_eq!(bench.in_time(), [Action::Refuse(ASKED, Why::TooLong)]);
+    assert_eq!(bench.now - began, 30 * SECOND);
+    assert_eq!(bench.in_time(), [Action::End(FIRST), Action::Reload(Change::Files)]);
+    assert_eq!(bench.now - began, 60 * SECOND);
+    assert_eq!(bench.on(Input::Came(OTHER)), [Action::Refuse(OTHER, Why::Failed)]);
+}
+
+#[test]
+fn a_server_that_dies_shows_why_and_waits_for_a_change() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    assert_eq!(bench.on(Input::Exited(FIRST)), [Action::End(FIRST), Action::Reload(Change::Files)]);
+    assert_eq!(bench.on(Input::Gone(FIRST)), []);
+    assert_eq!(bench.gate.phase(), Phase::Failed);
+    assert_eq!(bench.on(Input::Came(ASKED)), [Action::Refuse(ASKED, Why::Failed)]);
+    assert_eq!(bench.on(START), [Action::Start(SECOND_ONE)]);
+}
+
+#[test]
+fn nothing_starts_before_the_last_process_of_the_last_one_is_gone() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(START);
+    assert_eq!(bench.on(Input::Exited(FIRST)), [], "its children may have the port");
+    assert_eq!(bench.in_time(), [Action::Kill(FIRST)]);
+    assert_eq!(bench.on(Input::Gone(FIRST)), [Action::Start(SECOND_ONE)]);
+}
+
+#[test]
+fn so_many_wait_and_the_others_are_told_to_come_again() {
+    let mut bench = Bench::after(PLAIN, &[START]);
+    for number in 1..4 {
+        assert_eq!(bench.on(Input::Came(Request(number))), []);
+    }
+    assert_eq!(bench.on(Input::Came(Request(4))), [Action::Refuse(Request(4), Why::Full)]);
+    bench.on(Input::Done(Request(2)));
+    assert_eq!(bench.on(Input::Came(Request(5))), [], "one who leaves makes room");
+    let released = bench.on(Input::Answered(FIRST));
+    let order: Vec<_> = released.iter().skip(1).copied().collect();
+    assert_eq!(order, [1, 3, 5].map(|number| Action::Forward(Request(number), FIRST)));
+}
+
+#[test]
+fn a_request_that_a_dying_server_has_lost_goes_to_the_next_one_once() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Came(ASKED));
+    bench.on(START);
+    assert_eq!(bench.on(Input::Lost(ASKED, true)), []);
+    bench.on(Input::Gone(FIRST));
+    assert!(bench.on(Input::Answered(SECOND_ONE)).contains(&Action::Forward(ASKED, SECOND_ONE)));
+    assert_eq!(bench.on(Input::Lost(ASKED, true)), [Action::Refuse(ASKED, Why::Lost)]);
+}
+
+#[test]
+fn a_request_that_was_lost_unseen_waits_for_news_of_its_server() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Came(ASKED));
+    assert_eq!(bench.on(Input::Lost(ASKED, true)), []);
+    assert!(bench.on(Input::Exited(FIRST)).contains(&Action::Refuse(ASKED, Why::Failed)));
+
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Came(ASKED));
+    bench.on(Input::Lost(ASKED, true));
+    assert_eq!(bench.in_time(), [Action::Refuse(ASKED, Why::Lost)], "the server lives, and does not want it");
+}
+
+#[test]
+fn a_request_does_not_go_back_to_the_server_that_has_lost_it() {
+    let mut bench = Bench::after(BUILT, &[START, Input::Built(FIRST, true), Input::Answered(FIRST)]);
+    bench.on(Input::Came(ASKED));
+    bench.on(START);
+    bench.on(Input::Lost(ASKED, true));
+    assert_eq!(bench.on(Input::Built(SECOND_ONE, false)), [Action::Alert, Action::Refuse(ASKED, Why::Lost)]);
+}
+
+#[test]
+fn a_stop_ends_all_and_a_second_one_kills() {
+    let mut bench = Bench::after(OVERLAP, &UP);
+    bench.on(START);
+    assert_eq!(bench.on(Input::Stop), [Action::End(SECOND_ONE), Action::End(FIRST)]);
+    assert_eq!(bench.on(Input::Came(ASKED)), [Action::Refuse(ASKED, Why::Ending)]);
+    assert_eq!(bench.on(Input::Stop), [Action::Kill(FIRST), Action::Kill(SECOND_ONE)]);
+    assert_eq!(bench.on(Input::Gone(FIRST)), []);
+    assert_eq!(bench.on(START), []);
+    assert_eq!(bench.on(Input::Gone(SECOND_ONE)), [Action::Exit]);
+    assert_eq!(bench.on(Input::Stop), []);
+}
+
+#[test]
+fn a_stop_answers_those_who_wait() {
+    let mut bench = Bench::after(PLAIN, &[START, Input::Came(ASKED)]);
+    assert_eq!(bench.on(Input::Stop), [Action::End(FIRST), Action::Refuse(ASKED, Why::Ending)]);
+    assert_eq!(Bench::new(PLAIN).on(Input::Stop), [Action::Exit]);
+}

@@ -1,0 +1,369 @@
+//! A client's connection as the HTTP library sees it: nothing but bytes that the framing has let through.
+//!
+//! A request that is refused is taken out of the stream, and one that is none of the client's stands in its place, so that
+//! its answer comes in its turn. The library cannot send interim answers, so they are written here, before the first byte of
+//! the real one.
+
+use super::framing::{Fault, Framing, Step};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// How much is read ahead.
+const AHEAD: usize = 96 * 1024;
+const PIECE: usize = 16 * 1024;
+/// After our last byte so much, and for so long, is read and thrown away: a reset would take our answer along (RFC 9112, 9.6).
+const LINGER: usize = 4 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+/// What stands for a refused request.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: none\r\n\r\n";
+
+/// What the service and its connection tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Line(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    /// Requests that were let through.
+    heads: u64,
+    /// Requests that the service has seen.
+    served: u64,
+    /// The request with this number stands for a refused one.
+    fault: Option<(u64, Fault)>,
+    /// Whether the protocol changes, once that is known.
+    changed: Option<bool>,
+    /// Interim answers that have not been written.
+    interim: Vec<u8>,
+    waker: Option<Waker>,
+}
+
+impl Line {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The service has got a request; the fault that it stands for.
+    pub(super) fn take_request(&self) -> Option<Fault> {
+        let mut told = self.told();
+        told.served += 1;
+        told.fault.filter(|(number, _)| *number == told.served).map(|(_, fault)| fault)
+    }
+
+    /// What is wrong with a body that could not be read to its end.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.told().fault.map(|(_, fault)| fault)
+    }
+
+    /// Says whether the protocol changes with the answer to the last request.
+    pub(super) fn decide(&self, changed: bool) {
+        let mut told = self.told();
+        told.changed = Some(changed);
+        told.wake();
+    }
+
+    /// Writes an interim answer before the real one.
+    pub(super) fn interim(&self, head: &[u8]) {
+        let mut told = self.told();
+        told.interim.extend_from_slice(head);
+        told.wake();
+    }
+}
+
+impl Told {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The connection.
+pub(super) struct Framed<S> {
+    stream: S,
+    framing: Framing,
+    line: Arc<Line>,
+    /// Read, and of it so many bytes are let through.
+    input: Vec<u8>,
+    start: usize,
+    fine: usize,
+    refused: bool,
+    /// So long a client may take for a head, from its first byte.
+    head_time: Duration,
+    slow: Option<Pin<Box<Sleep>>>,
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
+    pub(super) fn new(stream: S, line: Arc<Line>, head_time: Duration) -> Self {
+        Framed {
+            stream,
+            framing: Framing::default(),
+            line,
+            input: Vec::new(),
+            start: 0,
+            fine: 0,
+            refused: false,
+            head_time,
+            slow: None,
+            linger: None,
+        }
+    }
+
+    /// Gives what was let through, as much as there is room for. Whether there was anything.
+    fn give(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let count = self.fine.min(buffer.remaining());
+        buffer.put_slice(&self.input[self.start..self.start + count]);
+        self.start += count;
+        self.fine -= count;
+        if self.start == self.input.len() {
+            self.input.clear();
+            self.start = 0;
+        }
+        count > 0
+    }
+
+    /// Looks at what was read. Whether there is anything to give.
+    ///
+    /// # Errors
+    /// A body that is none: its request has been given already, so its end is all that can be told.
+    fn look(&mut self) -> io::Result<bool> {
+        while self.fine == 0 && self.start < self.input.len() && !self.refused {
+            let in_head = self.framing.in_head();
+            match self.framing.next(&self.input[self.start..]) {
+                Step::Pass(count) => self.fine = count,
+                Step::Head(count) => {
+                    self.fine = count;
+                    self.slow = None;
+                    let mut told = self.line.told();
+                    told.heads += 1;
+                    told.changed = None;
+                }
+                Step::More | Step::Undecided => break,
+                Step::Fault(fault) => self.refuse(fault, in_head)?,
+            }
+        }
+        Ok(self.fine > 0)
+    }
+
+    fn refuse(&mut self, fault: Fault, in_head: bool) -> io::Result<()> {
+        self.refused = true;
+        self.slow = None;
+        let mut told = self.line.told();
+        if !in_head {
+            told.fault = Some((told.heads, fault));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the body of a request is malformed"));
+        }
+        told.heads += 1;
+        told.fault = Some((told.heads, fault));
+        self.input = STAND_IN.to_vec();
+        (self.start, self.fine) = (0, STAND_IN.len());
+        Ok(())
+    }
+
+    /// Goes on behind a request that asked for another protocol, once it is known which one follows.
+    fn decided(&mut self) {
+        if self.framing.is_undecided()
+            && let Some(changed) = self.line.told().changed.take()
+        {
+            self.framing.decide(changed);
+        }
+    }
+
+    /// Reads more. Whether the client goes on.
+    fn fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.input.drain(..self.start);
+        self.start = 0;
+        if self.input.len() >= AHEAD {
+            return Poll::Pending;
+        }
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        self.input.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(!buffer.filled().is_empty()))
+    }
+
+    /// Whether a head has been on its way for too long.
+    fn is_slow(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.framing.in_head() || self.input.is_empty() {
+            return false;
+        }
+        let slow = self.slow.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.head_time)));
+        slow.as_mut().poll(context).is_ready()
+    }
+
+    /// Writes the interim answers that wait.
+    fn write_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut told = self.line.told();
+        while !told.interim.is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(context, &told.interim))?;
+            told.interim.drain(..count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn listen(&self, context: &Context<'_>) {
+        self.line.told().waker = Some(context.waker().clone());
+    }
+
+    /// Reads away what still comes, for a while.
+    fn linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (time, left) = self.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER_TIME)), LINGER));
+        let mut piece = [0; PIECE];
+        loop {
+            if *left == 0 || time.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut piece);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => *left = left.saturating_sub(buffer.filled().len()),
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.listen(context);
+        let _ = this.write_interim(context)?;
+        loop {
+            this.decided();
+            if this.look()? && this.give(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            if this.refused {
+                return Poll::Pending;
+            }
+            match this.fill(context)? {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Pending if this.is_slow(context) => this.refuse(Fault::TooSlow, true)?,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.write_interim(context))?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.write_interim(context))?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.listen(context);
+        ready!(self.write_interim(context))?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        }
+        let between = self.framing.in_head() && self.input.is_empty();
+        if !between {
+            ready!(self.linger(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, Framed, Line};
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    async fn read(framed: &mut Framed<tokio::io::DuplexStream>) -> String {
+        let mut buffer = [0; 1024];
+        let count = framed.read(&mut buffer).await.unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_head_that_takes_too_long_is_refused_in_its_turn() {
+        run(async {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let line = Arc::new(Line::default());
+            let mut framed = Framed::new(stream, Arc::clone(&line), Duration::from_millis(1));
+            client.write_all(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHo").await.unwrap();
+            assert!(read(&mut framed).await.starts_with("GET /1 "));
+            assert_eq!(line.take_request(), None);
+            assert!(read(&mut framed).await.starts_with("GET / HTTP/1.1\r\nHost: none"), "another stands in its place");
+            assert_eq!(line.take_request(), Some(Fault::TooSlow));
+        });
+    }
+
+    #[test]
+    fn what_follows_an_upgrade_comes_when_it_is_decided() {
+        run(async {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let line = Arc::new(Line::default());
+            let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\0")
+                .await
+                .unwrap();
+            read(&mut framed).await;
+            let decided = async {
+                line.decide(true);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                bytes = read(&mut framed) => assert_eq!(bytes, "\0\0"),
+                () = decided => {}
+            }
+        });
+    }
+
+    #[test]
+    fn an_interim_answer_is_written_while_the_request_is_read() {
+        run(async {
+            let (mut client, stream) = tokio::io::duplex(1024);
+            let line = Arc::new(Line::default());
+            let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
+            let said = async {
+                line.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n");
+                let mut buffer = [0; 28];
+                client.read_exact(&mut buffer).await.unwrap();
+                buffer
+            };
+            tokio::select! {
+                biased;
+                _ = read(&mut framed) => panic!("nothing was sent"),
+                bytes = said => assert_eq!(&bytes, b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+            }
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! A proxy for development from its beginning to its end.
+
+use super::DevError;
+use super::address::Bind;
+use super::browsers::Browsers;
+use super::driver::Driver;
+use super::event::{Event, Inbox};
+use super::extensions::Extensions;
+use super::family::{Mark, orphans};
+use super::keeper::Keeper;
+use super::livereload;
+use super::proxy::hosts::Hosts;
+use super::proxy::refused::Commands;
+use super::proxy::{self, Front};
+use super::server::Nursery;
+use super::settings::Settings;
+use super::watch;
+use crate::process::limits;
+use crate::process::stray::{self, Stray};
+use crate::reactor::{READABLE, Reactor, Signals};
+use log::{error, info, warn};
+use nix::sys::signal::{Signal, kill};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+/// So long answers that are under way at our end may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// One thread for connections is enough for a browser; the other is for those that copy much.
+const THREADS: usize = 2;
+
+/// Serves until a signal ends it, and gives that one. `root` is the directory whose files are watched.
+///
+/// # Errors
+/// Why it cannot begin, or what cannot be run at the first start.
+pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<Signal>, DevError> {
+    stray::deal_with(Stray::CloseOnExec);
+    let open_files = limits::raise_open_files().ok();
+    let begin = |what| move |source| DevError::Begin { what, source };
+    // What loses its parent comes to us.
+    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| begin("adopt processes")(errno.into()))?;
+    let listeners = listen(&settings.bind)?;
+    let mark = Mark::new();
+    let keeper = Arc::new(Mutex::new(Keeper::start(&mark)?));
+    let (inbox, mut events) = mpsc::unbounded_channel();
+    hear_signals(signals, inbox.clone()).map_err(begin("hear signals"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.map_err(begin("start the runtime"))?;
+    let settings = Arc::new(settings);
+    let nursery = Nursery { settings, mark: mark.clone(), keeper: Arc::clone(&keeper), open_files, inbox };
+    // This thread starts all processes, which get their parent-death signal when it ends.
+    let ended = runtime.block_on(serve(nursery, root, listeners, &mut events));
+    runtime.shutdown_background();
+    let keeper_pid = keeper.lock().unwrap_or_else(PoisonError::into_inner).pid();
+    for pid in orphans(&keeper_pid.into_iter().collect::<Vec<_>>(), &mark) {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+    ended
+}
+
+async fn serve(
+    nursery: Nursery,
+    root: &Path,
+    listeners: Vec<TcpListener>,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+) -> Result<Option<Signal>, DevError> {
+    let settings = Arc::clone(&nursery.settings);
+    let (closing, open) = proxy::closing();
+    let browsers = Arc::new(Browsers::new(nursery.mark.token().to_owned()));
+    let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers))?);
+    for listener in listeners {
+        let failed = |source| DevError::Listen { bind: settings.bind.clone(), source };
+        let address = listener.local_addr().map_err(failed)?;
+        info!("{}://{address} leads to {}", front.scheme(), settings.backend);
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        tokio::spawn(proxy::accept(listener, Arc::clone(&front), open.clone()));
+    }
+    drop(open);
+    watch::start(root, &settings.files, nursery.inbox.clone())?;
+    if settings.livereload {
+        tell_extensions(&settings.bind, &front);
+    }
+    let ended = Driver::new(nursery, browsers).run(events).await;
+    // Whoever still asks where to go hears that there is nothing.
+    events.close();
+    while events.try_recv().is_ok() {}
+    closing.close(LAST_ANSWERS).await;
+    ended
+}
+
+fn front(settings: &Settings, nursery: &Nursery, browsers: Arc<Browsers>) -> Result<Front, DevError> {
+    let names = settings.allowed_hosts.iter().map(String::as_str).chain([settings.bind.host.as_str()]);
+    let tls = settings.tls.as_ref().map(|identity| identity.load(&settings.bind.host)).transpose()?;
+    Ok(Front {
+        inbox: nursery.inbox.clone(),
+        hosts: Hosts::new(names),
+        via: format!("socket-protector-{}", nursery.mark.token()),
+        authority: settings.bind.to_string(),
+        tls: tls.map(|identity| TlsAcceptor::from(identity.config())),
+        next: AtomicU64::new(1),
+        browsers,
+        inject: settings.inject,
+        commands: commands(settings),
+    })
+}
+
+/// The commands as lines for a reader.
+fn commands(settings: &Settings) -> Commands {
+    let words: Vec<_> = settings.command.iter().map(|word| word.to_string_lossy()).collect();
+    let build = settings.build.as_ref().map(|line| line.to_string_lossy().into_owned());
+    Commands { server: words.join(" "), build: build.unwrap_or_default() }
+}
+
+/// Listens at LiveReload's port. Another program that does so already has come first, be it another instance of ours.
+fn tell_extensions(bind: &Bind, front: &Front) {
+    let port = Bind { host: bind.host.clone(), port: livereload::PORT };
+    let listeners = listen(&port).and_then(|listeners| {
+        let register = |listener| tokio::net::TcpListener::from_std(listener);
+        let failed = |source| DevError::Listen { bind: port.clone(), source };
+        listeners.into_iter().map(register).collect::<io::Result<Vec<_>>>().map_err(failed)
+    });
+    match listeners {
+        Ok(listeners) => {
+            let extensions = Extensions::new(Arc::clone(&front.browsers), front.hosts.clone());
+            for listener in listeners {
+                tokio::spawn(Arc::clone(&extensions).accept(listener));
+            }
+        }
+        Err(error) => warn!("browser extensions are not told of changes: {}", crate::chain(&error)),
+    }
+}
+
+/// Listens at every address of the host: at the second and further ones by the same port, where there are such.
+fn listen(bind: &Bind) -> Result<Vec<TcpListener>, DevError> {
+    let failed = |source| DevError::Listen { bind: bind.clone(), source };
+    let addresses = (bind.host.as_str(), bind.port).to_socket_addrs();
+    let addresses: Vec<SocketAddr> =
+        addresses.map_err(|source| DevError::Resolve { bind: bind.clone(), source })?.collect();
+    let (mut listeners, mut port, mut refused) = (Vec::new(), bind.port, None);
+    for mut address in addresses {
+        address.set_port(port);
+        match bind_to(address) {
+            Ok(listener) => {
+                port = listener.local_addr().map_err(failed)?.port();
+                listeners.push(listener);
+            }
+            // This host does not speak that family.
+            Err(error) if is_absent(&error) => refused = Some(error),
+            // For a port that we may choose the other family is not worth a failure.
+            Err(_) if bind.port == 0 && !listeners.is_empty() => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    match refused {
+        Some(error) if listeners.is_empty() => Err(failed(error)),
+        Some(_) | None => Ok(listeners),
+    }
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+}
+
+/// Passes signals on to the driver, by a thread.
+fn hear_signals(signals: Signals, inbox: Inbox) -> io::Result<()> {
+    let hear = move || {
+        if let Err(error) = pass_signals(signals, &inbox) {
+            // Nobody could end us any more.
+            error!("cannot hear signals: {error}");
+            let _ = inbox.send(Event::Signal(Signal::SIGTERM));
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(hear).map(drop)
+}
+
+fn pass_signals(signals: Signals, inbox: &Inbox) -> io::Result<()> {
+    let mut reactor = Reactor::new()?;
+    let mut signals = reactor.register(signals, (), READABLE)?;
+    let mut events = Vec::new();
+    while !inbox.is_closed() {
+        reactor.wait(&mut events)?;
+        events.clear();
+        for signal in signals.pending().filter(|signal| is_ours(*signal)) {
+            let _ = inbox.send(Event::Signal(signal));
+        }
+    }
+    Ok(())
+}
+
+/// A signal that ends us, or the news of a child.
+fn is_ours(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT | Signal::SIGCHLD)
+}

@@ -1,0 +1,227 @@
+//! Which changes count, and that each is noticed once.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use super::stage::{Proxy, Setup};
+use crate::harness::{eventually, trials, until};
+
+trials![
+    the_reason_of_a_restart_is_told,
+    the_start_is_no_change,
+    an_atomic_save_is_one_restart,
+    only_files_that_match_count,
+    ignored_files_and_those_of_editors_do_not_count,
+    an_ignore_file_that_changes_is_read_again,
+    files_in_new_directories_count,
+    directories_that_are_replaced_stay_watched,
+    links_are_followed_and_loops_are_none,
+    a_storm_of_changes_is_few_restarts,
+    where_nothing_can_be_watched_it_is_looked_at,
+];
+
+/// Waits until a change of this file is told, and nothing else since the last one.
+#[track_caller]
+fn wait_reload(proxy: &Proxy, number: usize, words: &str) {
+    until("the change is told", Duration::from_secs(20), || {
+        let said = proxy.said();
+        let told: Vec<_> =
+            said.lines().filter_map(|line| line.split_once(" reload: ").map(|(_, words)| words.to_owned())).collect();
+        match told.get(number - 1) {
+            Some(line) if told.len() == number && *line == format!("{words} changed") => Ok(()),
+            _ => Err(format!("{told:?}; {said}")),
+        }
+    });
+}
+
+fn the_reason_of_a_restart_is_told() {
+    let proxy = Setup::new().start();
+    proxy.wait_version("1");
+    fs::create_dir(proxy.site("src")).unwrap();
+    proxy.touch("src/app.py");
+    wait_reload(&proxy, 1, "src/app.py");
+    fs::remove_file(proxy.site("src/app.py")).unwrap();
+    wait_reload(&proxy, 2, "src/app.py");
+}
+
+fn the_start_is_no_change() {
+    let setup = Setup::new();
+    fs::write(setup.scene().path("site/there.py"), "").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    // A file that is read is none that changes; the first change is the one that is made.
+    fs::read(proxy.site("there.py")).unwrap();
+    proxy.touch("first.py");
+    wait_reload(&proxy, 1, "first.py");
+}
+
+fn an_atomic_save_is_one_restart() {
+    let proxy = Setup::new().fixed().start();
+    proxy.wait_version("1");
+    fs::write(proxy.site("app.py"), "old").unwrap();
+    wait_reload(&proxy, 1, "app.py");
+    // Another file, renamed over it.
+    fs::write(proxy.site("app.py.tmp.123"), "new").unwrap();
+    fs::rename(proxy.site("app.py.tmp.123"), proxy.site("app.py")).unwrap();
+    wait_reload(&proxy, 2, "app.py");
+    // A backup, then a new one.
+    fs::rename(proxy.site("app.py"), proxy.site("app.py~")).unwrap();
+    fs::write(proxy.site("app.py"), "newer").unwrap();
+    wait_reload(&proxy, 3, "app.py");
+    // Emptied, then written.
+    fs::write(proxy.site("app.py"), "").unwrap();
+    fs::write(proxy.site("app.py"), "newest").unwrap();
+    wait_reload(&proxy, 4, "app.py");
+    // A file that comes and goes.
+    fs::write(proxy.site("passing"), "").unwrap();
+    fs::remove_file(proxy.site("passing")).unwrap();
+    fs::write(proxy.site("app.py"), "last").unwrap();
+    wait_reload(&proxy, 5, "app.py");
+}
+
+fn only_files_that_match_count() {
+    let setup = Setup::new().with(&["--pattern", "src/**/*", "conf.toml", "--exclude", "src/**/test_*", "src/out"]);
+    for folder in ["src/deep", "src/out", "lib"] {
+        fs::create_dir_all(setup.scene().path("site").join(folder)).unwrap();
+    }
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    for (number, file) in ["src/a.py", "src/deep/b.py", "conf.toml", "lib/conf.toml"].into_iter().enumerate() {
+        for other in ["lib/c.py", "d.py", "src/test_a.py", "src/deep/test_b.py", "src/out/e.py"] {
+            proxy.touch(other);
+        }
+        proxy.touch(file);
+        wait_reload(&proxy, number + 1, file);
+    }
+}
+
+fn ignored_files_and_those_of_editors_do_not_count() {
+    let setup = Setup::new();
+    let site = setup.scene().path("site");
+    for folder in [".git", "build/deep", "src"] {
+        fs::create_dir_all(site.join(folder)).unwrap();
+    }
+    fs::write(site.join(".gitignore"), "build/\n*.log\n").unwrap();
+    fs::write(site.join("src/.gitignore"), "!kept.log\n").unwrap();
+    fs::write(site.join(".ignore"), "*.pyc\n").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    let quiet = ["build/deep/x.py", "a.log", "src/b.log", "c.pyc", ".git/index", "src/.a.py.swp", "a.py~", "#a.py#"];
+    for (number, file) in ["a.py", "src/kept.log"].into_iter().enumerate() {
+        quiet.iter().for_each(|other| proxy.touch(other));
+        proxy.touch(file);
+        wait_reload(&proxy, number + 1, file);
+    }
+    let setup = Setup::new().with(&["--no-ignore"]);
+    fs::write(setup.scene().path("site/.gitignore"), "*.log\n").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    proxy.touch("a.log");
+    wait_reload(&proxy, 1, "a.log");
+}
+
+fn an_ignore_file_that_changes_is_read_again() {
+    let setup = Setup::new().with(&["--exclude", ".gitignore"]);
+    let site = setup.scene().path("site");
+    fs::create_dir(site.join("out")).unwrap();
+    fs::write(site.join(".gitignore"), "out\n").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    fs::write(proxy.site(".gitignore"), "nothing\n").unwrap();
+    // When exactly it has been read again cannot be seen but by this.
+    eventually("what was ignored counts", || {
+        proxy.touch("out/x.py");
+        std::thread::sleep(Duration::from_millis(100));
+        proxy.reloads() > 0
+    });
+    assert!(proxy.said().contains("out/x.py changed"), "{}", proxy.said());
+}
+
+fn files_in_new_directories_count() {
+    let proxy = Setup::new().fixed().start();
+    proxy.wait_version("1");
+    // All at once, and so before anybody could watch the inner ones.
+    fs::create_dir_all(proxy.site("new/very/deep")).unwrap();
+    proxy.touch("new/very/deep/a.py");
+    wait_reload(&proxy, 1, "new/very/deep/a.py");
+    proxy.touch("new/very/deep/a.py");
+    wait_reload(&proxy, 2, "new/very/deep/a.py");
+    // Made elsewhere, and moved in.
+    fs::create_dir_all(proxy.scene.path("elsewhere/in")).unwrap();
+    fs::write(proxy.scene.path("elsewhere/in/b.py"), "").unwrap();
+    fs::rename(proxy.scene.path("elsewhere"), proxy.site("moved")).unwrap();
+    wait_reload(&proxy, 3, "moved/in/b.py");
+    proxy.touch("moved/in/c.py");
+    wait_reload(&proxy, 4, "moved/in/c.py");
+}
+
+fn directories_that_are_replaced_stay_watched() {
+    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    fs::create_dir_all(setup.scene().path("site/src/in")).unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    proxy.touch("src/in/a.py");
+    wait_reload(&proxy, 1, "src/in/a.py");
+    fs::remove_dir_all(proxy.site("src")).unwrap();
+    wait_reload(&proxy, 2, "src/in/a.py");
+    fs::create_dir_all(proxy.site("src/in")).unwrap();
+    proxy.touch("src/in/b.py");
+    wait_reload(&proxy, 3, "src/in/b.py");
+    fs::rename(proxy.site("src"), proxy.site("other")).unwrap();
+    wait_reload(&proxy, 4, "other/in/b.py");
+    proxy.touch("other/in/b.py");
+    wait_reload(&proxy, 5, "other/in/b.py");
+}
+
+fn links_are_followed_and_loops_are_none() {
+    let setup = Setup::new().with(&["--pattern", "linked/*.py"]);
+    let site = setup.scene().path("site");
+    fs::create_dir(setup.scene().path("outside")).unwrap();
+    symlink("../outside", site.join("linked")).unwrap();
+    symlink(".", site.join("loop")).unwrap();
+    symlink("nowhere", site.join("dangling")).unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    fs::write(proxy.scene.path("outside/a.py"), "").unwrap();
+    wait_reload(&proxy, 1, "linked/a.py");
+}
+
+fn a_storm_of_changes_is_few_restarts() {
+    let proxy = Setup::new().fixed().with(&["--exclude", "app.py"]).start();
+    proxy.wait_version("1");
+    for folder in 0..20 {
+        fs::create_dir(proxy.site(&format!("d{folder}"))).unwrap();
+        for file in 0..250 {
+            fs::write(proxy.site(&format!("d{folder}/f{file}.py")), "").unwrap();
+        }
+    }
+    proxy.version("2");
+    proxy.touch("last.py");
+    proxy.wait_version("2");
+    let reloads = proxy.reloads();
+    assert!(reloads <= 6, "{reloads} restarts for 5000 files");
+}
+
+fn where_nothing_can_be_watched_it_is_looked_at() {
+    // In a user namespace of its own, in which nobody may have an inotify instance.
+    let line = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let wrap = ["unshare", "--user", "--map-root-user", "sh", "-c", line, "sh"];
+    let allowed = std::process::Command::new(wrap[0]).args(&wrap[1..6]).arg("sh").arg("true").status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "no user namespace can be made here");
+        eprintln!("no user namespace can be made here");
+        return;
+    }
+    let proxy = Setup::new().fixed().wrap(&wrap).start();
+    proxy.wait_said("they are looked at again and again");
+    proxy.wait_version("1");
+    proxy.change("2");
+    proxy.wait_version("2");
+    fs::create_dir(proxy.site("new")).unwrap();
+    proxy.touch("new/a.py");
+    wait_reload(&proxy, 2, "new/a.py");
+    fs::write(proxy.site("tmp~"), "x").unwrap();
+    fs::rename(proxy.site("tmp~"), proxy.site("new/a.py")).unwrap();
+    wait_reload(&proxy, 3, "new/a.py");
+}

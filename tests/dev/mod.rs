@@ -1,0 +1,35 @@
+//! The proxy for development, through its command line: one file for each subject.
+
+mod browser;
+mod build;
+mod command_line;
+mod defects;
+mod files;
+mod hold;
+mod http;
+mod process;
+mod smuggling;
+mod stage;
+mod stream;
+mod switch;
+mod tls;
+mod wire;
+
+/// Every trial of the role.
+pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+    let all = [
+        browser::trials(),
+        build::trials(),
+        command_line::trials(),
+        defects::trials(),
+        files::trials(),
+        hold::trials(),
+        http::trials(),
+        process::trials(),
+        smuggling::trials(),
+        stream::trials(),
+        switch::trials(),
+        tls::trials(),
+    ];
+    all.into_iter().flatten().collect()
+}
