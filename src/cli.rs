@@ -122,10 +122,6 @@ enum Command {
     /// Serve what a command serves, and start it anew when files change; requests wait meanwhile
     #[cfg(feature = "http")]
     Dev(dev::Dev),
-    /// Kill what a proxy for development has started, when it is killed itself
-    #[cfg(feature = "http")]
-    #[command(name = crate::dev::keeper::COMMAND, hide = true)]
-    DevKeeper(dev::Keeper),
     /// Write a completion script for a shell to standard output
     Completions(generate::Completions),
     /// Write the manual pages into a directory
@@ -134,7 +130,12 @@ enum Command {
 
 /// Parses, runs, and gives the exit code. `signals` have been caught since the first statement of main.
 pub fn main(signals: std::io::Result<Signals>) -> ExitCode {
-    let done = parse(std::env::args_os().collect()).and_then(|cli| run(cli, signals));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    #[cfg(feature = "http")]
+    if dev::keep(&arguments) {
+        return ExitCode::SUCCESS;
+    }
+    let done = parse(arguments).and_then(|cli| run(cli, signals));
     match done {
         Ok(code) => code,
         Err(failure) => failure.print(),
@@ -160,8 +161,6 @@ fn run(cli: Cli, signals: std::io::Result<Signals>) -> Result<ExitCode, Failure>
         Command::Stop(stop) => stop.run(&run_dir(signals)?),
         #[cfg(feature = "http")]
         Command::Dev(dev) => dev.run(&cli.common, signals),
-        #[cfg(feature = "http")]
-        Command::DevKeeper(keeper) => keeper.run(),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
     }

@@ -169,15 +169,13 @@ fn failure(error: &DevError) -> Failure {
     }
 }
 
-/// The process that outlives us if we are killed.
-#[derive(Debug, Args)]
-pub(super) struct Keeper {
-    token: String,
-}
-
-impl Keeper {
-    pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        keeper::run(&self.token);
-        Ok(ExitCode::SUCCESS)
+/// Is the process that outlives a proxy which is killed, if these are its words; it is no command for anybody else.
+pub(super) fn keep(arguments: &[OsString]) -> bool {
+    match arguments {
+        [_, command, token] if command == keeper::COMMAND => {
+            keeper::run(&token.to_string_lossy());
+            true
+        }
+        _ => false,
     }
 }

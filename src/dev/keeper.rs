@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 
-/// The hidden command that a keeper is.
+/// The word by which a keeper is started; no command of users.
 pub const COMMAND: &str = "dev-keeper";
 
 /// How often it looks whether all that it has killed is gone.
