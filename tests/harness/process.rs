@@ -115,6 +115,11 @@ pub(crate) struct Census {
     pub(crate) children: usize,
 }
 
+/// Whether the process waits for something to happen.
+pub(crate) fn sleeps(pid: Pid) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] == "S")
+}
+
 /// Counts what `pid` holds now.
 pub(crate) fn census(pid: Pid) -> Census {
     let mut descriptors = BTreeMap::new();

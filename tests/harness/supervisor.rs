@@ -324,6 +324,8 @@ impl Supervisor {
     #[track_caller]
     pub(crate) fn census(&self) -> Census {
         super::eventually("its clients have been let go", || self.control_clients() == 0);
+        // Only then what they took from the reserve is put back; it does both before it waits again.
+        super::eventually("it waits", || process::sleeps(self.pid));
         process::census(self.pid)
     }
 

@@ -39,7 +39,10 @@ fn a_stream_of_events_is_resumed_where_it_was_cut() {
         assert!(events.retry.is_some());
         at = events.last_id;
     }
-    all.extend(follow(&stage, &session, at).output(20_000));
+    // An event may have brought more than was waited for.
+    if at < Some(20_000) {
+        all.extend(follow(&stage, &session, at).output(20_000));
+    }
     assert!(all == pattern(0, 20_000));
 }
 
