@@ -19,6 +19,9 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+/// So many paths of changed files are kept for the browsers.
+const MOST_PATHS: usize = 64;
+
 /// What of a generation is under way.
 #[derive(Debug)]
 enum Part {
@@ -46,7 +49,7 @@ pub(super) struct Driver {
     told: Option<Build>,
     /// The generation that was begun last.
     last: Generation,
-    /// Anything has run: what cannot be started from now on is a failed change.
+    /// A server has run: what cannot be started from now on is a failed change.
     has_run: bool,
     signal: Option<Signal>,
     fatal: Option<DevError>,
@@ -109,7 +112,12 @@ impl Driver {
         match event {
             Event::Changed(change, words, paths) => {
                 info!("reload: {words} changed");
-                self.paths = paths;
+                // Those of a change that nobody has been told of yet are part of this one. More than a few count as all.
+                for path in paths {
+                    if self.paths.len() < MOST_PATHS && !self.paths.contains(&path) {
+                        self.paths.push(path);
+                    }
+                }
                 self.input(Input::Changed(change));
             }
             Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
@@ -207,7 +215,8 @@ impl Driver {
             Part::Checking => None,
         });
         let keeper = self.nursery.keeper.lock().unwrap_or_else(PoisonError::into_inner).pid();
-        family::orphans(&leaders.chain(keeper).collect::<Vec<_>>(), &self.nursery.mark)
+        let foreign = self.nursery.foreign.iter().copied();
+        family::orphans(&leaders.chain(keeper).chain(foreign).collect::<Vec<_>>(), &self.nursery.mark)
     }
 
     fn input(&mut self, input: Input) {
@@ -244,7 +253,8 @@ impl Driver {
         let serving = self.gate.serving();
         let build = Build { generation: serving.unwrap_or(self.last), up: serving.is_some() };
         self.told = Some(build);
-        self.browsers.tell(&News::Reload { change, paths: self.paths.clone(), build });
+        let paths = std::mem::take(&mut self.paths);
+        self.browsers.tell(&News::Reload { change, paths, build });
     }
 
     fn reply(&mut self, request: Request, verdict: Verdict) {
@@ -266,7 +276,6 @@ impl Driver {
         let line = self.nursery.settings.build.clone().unwrap_or_default();
         match self.nursery.build(generation, &line) {
             Ok(running) => {
-                self.has_run = true;
                 self.parts.insert(generation, Part::Runs(running, None));
             }
             Err(error) => self.tell_cannot_run(generation, error),

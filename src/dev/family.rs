@@ -162,7 +162,7 @@ pub(super) fn orphans(known: &[Pid], mark: &Mark) -> Vec<Pid> {
 }
 
 /// The children of all our threads.
-fn children() -> Vec<Pid> {
+pub(super) fn children() -> Vec<Pid> {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     texts

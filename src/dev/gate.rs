@@ -386,7 +386,6 @@ impl Gate {
         match self.server {
             Some(server) => {
                 self.state = State::Up;
-                self.change = None;
                 actions.push(Action::Alert);
                 self.release(server, actions);
             }

@@ -6,7 +6,7 @@ use super::browsers::Browsers;
 use super::driver::Driver;
 use super::event::{Event, Inbox};
 use super::extensions::Extensions;
-use super::family::{Mark, orphans};
+use super::family::{Mark, children, orphans};
 use super::keeper::Keeper;
 use super::livereload;
 use super::proxy::hosts::Hosts;
@@ -42,6 +42,8 @@ pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<S
     stray::deal_with(Stray::CloseOnExec);
     let open_files = limits::raise_open_files().ok();
     let begin = |what| move |source| DevError::Begin { what, source };
+    // A shell that has become this program leaves us its children.
+    let foreign = children();
     // What loses its parent comes to us.
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| begin("adopt processes")(errno.into()))?;
     let listeners = listen(&settings.bind)?;
@@ -52,12 +54,20 @@ pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<S
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(begin("start the runtime"))?;
     let settings = Arc::new(settings);
-    let nursery = Nursery { settings, mark: mark.clone(), keeper: Arc::clone(&keeper), open_files, inbox };
+    let nursery = Nursery {
+        settings,
+        mark: mark.clone(),
+        keeper: Arc::clone(&keeper),
+        foreign: foreign.clone(),
+        open_files,
+        inbox,
+    };
     // This thread starts all processes, which get their parent-death signal when it ends.
     let ended = runtime.block_on(serve(nursery, root, listeners, &mut events));
     runtime.shutdown_background();
     let keeper_pid = keeper.lock().unwrap_or_else(PoisonError::into_inner).pid();
-    for pid in orphans(&keeper_pid.into_iter().collect::<Vec<_>>(), &mark) {
+    let known: Vec<_> = keeper_pid.into_iter().chain(foreign).collect();
+    for pid in orphans(&known, &mark) {
         let _ = kill(pid, Signal::SIGKILL);
     }
     ended

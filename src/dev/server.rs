@@ -69,6 +69,8 @@ pub(super) struct Nursery {
     pub(super) settings: Arc<Settings>,
     pub(super) mark: Mark,
     pub(super) keeper: Arc<Mutex<Keeper>>,
+    /// Children that this process had before it became this program: they are somebody else's.
+    pub(super) foreign: Vec<Pid>,
     /// The limits of open files that our caller had.
     pub(super) open_files: Option<(u64, u64)>,
     pub(super) inbox: Inbox,

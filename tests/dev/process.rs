@@ -63,6 +63,8 @@ fn a_command_that_cannot_run_ends_it_at_the_first_start() {
         assert_eq!(proxy.wait_exit(), Exit::Code(code));
         assert!(proxy.said().contains(words), "{}", proxy.said());
         proxy.nothing_left();
+        let mut built = Setup::new().with(&["--build", "true"]).command(&[command]).start();
+        assert_eq!(built.wait_exit(), Exit::Code(code), "a build is no start");
     }
 }
 

@@ -166,7 +166,11 @@ where
         }
         let frame = match std::task::ready!(Pin::new(&mut inner.body).poll_frame(context)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => {
+                // What is kept is not all of it.
+                inner.whole = false;
+                return Poll::Ready(Some(Err(error.into())));
+            }
             None => return Poll::Ready(None),
         };
         inner.keep(&frame);

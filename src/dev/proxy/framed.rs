@@ -283,6 +283,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
+        // A tunnel: its other direction may go on.
+        if self.framing.is_other() {
+            return Poll::Ready(Ok(()));
+        }
         let between = self.framing.in_head() && self.input.is_empty();
         if !between {
             ready!(self.linger(context));

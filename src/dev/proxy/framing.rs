@@ -86,6 +86,11 @@ impl Framing {
         matches!(self.place, Place::Head { .. })
     }
 
+    /// Whether what comes is another protocol.
+    pub fn is_other(&self) -> bool {
+        matches!(self.place, Place::Other)
+    }
+
     /// Whether it waits for [`Framing::decide`].
     pub fn is_undecided(&self) -> bool {
         matches!(self.place, Place::Undecided)

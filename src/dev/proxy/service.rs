@@ -13,9 +13,10 @@ use super::{tunnel, upstream};
 use crate::dev::event::{Refusal, Verdict};
 use crate::dev::gate::{Attempt, Request as Number, Why, may_replay};
 use crate::dev::livereload::Build;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, UPGRADE};
+use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
@@ -144,6 +145,11 @@ impl<'a> Passing<'a> {
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = self.parts.uri.clone();
         *request.headers_mut() = self.parts.headers.clone();
+        let body = request.body();
+        if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            // Without it the library sends no content of a GET.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         *request.extensions_mut() = self.parts.extensions.clone();
         let (asked, answered) = (Mutex::new(Some(asked)), Arc::clone(&self.answered));
         let line = (self.parts.version == Version::HTTP_11).then(|| Arc::clone(&self.client.line));

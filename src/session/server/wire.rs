@@ -87,10 +87,8 @@ impl Wire {
             };
         };
         match session.read(&mut &*self.stream, room, cipher).map_err(io::Error::other)? {
-            Got::Plain { length, more } => {
-                self.readable = more || self.closed;
-                Ok(Some(length))
-            }
+            // As above, whatever was in the session.
+            Got::Plain { length, .. } => Ok(Some(length)),
             Got::Closed => Ok(Some(0)),
             Got::Blocked => {
                 (self.readable, self.closed) = (false, false);

@@ -179,7 +179,9 @@ impl Gate {
             return false;
         };
         let own_scheme = if self.secure { "https" } else { "http" };
-        let own = scheme == own_scheme && self.is_own_name(named);
+        // Whoever has an address may have a page at our port of his own; only on this machine all names are one place.
+        let same = matches!(self.reach, Reach::Loopback(_)) || named == host.to_ascii_lowercase();
+        let own = scheme == own_scheme && same && self.is_own_name(named);
         // What is in front of us may speak TLS where we do not.
         let through = ["http", "https"].contains(&scheme) && named == host.to_ascii_lowercase();
         own || (through && self.is_allowed(named))

@@ -1,13 +1,14 @@
 //! Each line is one connection: what the Python program of old said of itself, line by line, and what it left open.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::place::{Chaos, Cut, Destination, Place, pattern, read};
 use crate::forward::peers::island::on_an_island;
 use crate::forward::tls::certificate;
 use crate::harness::process::census;
 use crate::harness::scene::binary;
-use crate::harness::{eventually, trials, trials_of_root};
+use crate::harness::{eventually, holds_for, trials, trials_of_root};
 
 trials![
     each_enter_is_one_connection_that_prints_what_is_there,
@@ -90,17 +91,21 @@ fn one_client_polls_many_times_and_holds_nothing_in_between() {
         stream.write_all(b"x").unwrap();
     };
     rounds(&mut client, &mut stream);
-    let mut before = None;
-    eventually("it is at rest", || {
-        client.say("\n");
-        before = Some(idle(&client));
-        client.out() == b"x"
-    });
+    let polls_until = |client: &mut super::place::Talk, out: &[u8]| {
+        eventually("it is printed", || {
+            client.say("\n");
+            holds_for(Duration::from_millis(100), || client.out() == out)
+        });
+    };
+    polls_until(&mut client, b"x");
+    let mut before = idle(&client);
+    // Its last poll is over some time.
+    while !holds_for(Duration::from_millis(300), || idle(&client) == before) {
+        before = idle(&client);
+    }
     rounds(&mut client, &mut stream);
-    eventually("it is at rest as before", || {
-        client.say("\n");
-        client.out() == b"xx" && Some(idle(&client)) == before
-    });
+    polls_until(&mut client, b"xx");
+    eventually("it is at rest as before", || idle(&client) == before);
     client.end().expect(0);
 }
 

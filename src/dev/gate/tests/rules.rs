@@ -122,6 +122,15 @@ fn with_overlap_a_version_that_fails_changes_nothing_but_is_told() {
 }
 
 #[test]
+fn what_has_failed_is_told_with_what_comes_after_it() {
+    let mut bench = Bench::after(OVERLAP, &UP);
+    bench.on(START);
+    assert!(bench.on(Input::CannotRun(SECOND_ONE)).contains(&Action::Alert));
+    bench.on(Input::Changed(Change::Styles));
+    assert_eq!(bench.on(Input::Answered(THIRD)), [Action::Reload(Change::Files), Action::End(FIRST)]);
+}
+
+#[test]
 fn a_server_that_never_answers_is_given_up() {
     let mut bench = Bench::after(PLAIN, &[START, Input::Came(ASKED)]);
     let began = bench.now;

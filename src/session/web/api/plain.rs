@@ -49,6 +49,7 @@ pub(super) async fn session(visit: &mut Visit<'_>, id: &str, body: Body) -> Resu
     visit.method(&[Method::GET, Method::POST], "GET, POST")?;
     let secret = cookie::find(cookies(&visit.parts.headers), id).map(str::to_owned);
     if visit.parts.method == Method::GET {
+        admit_look(visit)?;
         let Some(secret) = secret else {
             return show_start(visit, Some("This browser does not know that session."));
         };
@@ -61,6 +62,20 @@ pub(super) async fn session(visit: &mut Visit<'_>, id: &str, body: Body) -> Resu
     let form = form(visit, body).await?;
     check(visit, &form, &secret)?;
     act(visit, &Arc::new(pair(id, &secret)?), &form).await
+}
+
+/// Whether a page may be looked at: by its user, and by no page of somebody else, which may be on this host, too.
+fn admit_look(visit: &Visit<'_>) -> Result<(), Refusal> {
+    let hosts = hosts(visit.parts);
+    let heads = heads(&visit.parts.headers, &hosts, false);
+    if !heads.origins.is_empty() {
+        visit.gate.admit(&heads, true, Proof::Cookie)?;
+    }
+    let neighbour = heads.site.is_some_and(|site| site.eq_ignore_ascii_case("same-site"));
+    if neighbour && !visit.follows_link(visit.parts.uri.path()) {
+        return Err(Foreign::Site.into());
+    }
+    Ok(())
 }
 
 fn pair(id: &str, secret: &str) -> Result<Pair, Refusal> {

@@ -112,6 +112,19 @@ fn only_our_own_pages_and_what_is_no_page_may_ask() {
 }
 
 #[test]
+fn a_page_at_our_port_of_another_host_is_not_ours() {
+    for reach in [Reach::Addresses(8080), Reach::Named("term.example".into(), 8080)] {
+        let gate = Gate::new(reach, false, &[], &[]);
+        let ask = |host: &'static str, origin: &'static str| {
+            gate.admit(&Heads { origins: &[origin], ..from(&[host]) }, false, Proof::Cookie)
+        };
+        assert_eq!(ask("192.0.2.7:8080", "http://192.0.2.7:8080"), Ok(()));
+        assert_eq!(ask("192.0.2.7:8080", "http://198.51.100.6:8080"), Err(Foreign::Origin));
+        assert_eq!(ask("192.0.2.7:8080", "http://[2001:db8::6]:8080"), Err(Foreign::Origin));
+    }
+}
+
+#[test]
 fn a_cookie_alone_shows_nothing() {
     let gate = loopback();
     let heads = from(&["localhost:8080"]);
