@@ -6,50 +6,27 @@
 //! files. `browsers` tells those who show a page, by a `channel` each; `extensions` has the port of LiveReload.
 
 pub mod address;
-pub mod gate;
-
-#[cfg(feature = "http")]
 mod browsers;
-#[cfg(feature = "http")]
 pub mod certificate;
-#[cfg(feature = "http")]
 mod channel;
-#[cfg(feature = "http")]
 mod driver;
-#[cfg(feature = "http")]
 mod error;
-#[cfg(feature = "http")]
 pub mod error_page;
-#[cfg(feature = "http")]
 mod event;
-#[cfg(feature = "http")]
 mod extensions;
-#[cfg(feature = "http")]
 mod family;
-#[cfg(feature = "http")]
+pub mod gate;
 pub mod inject;
-#[cfg(feature = "http")]
 pub mod keeper;
-#[cfg(feature = "http")]
 pub mod livereload;
-#[cfg(feature = "http")]
 mod output;
-#[cfg(feature = "http")]
 mod proxy;
-#[cfg(feature = "http")]
 mod run;
-#[cfg(feature = "http")]
 mod server;
-#[cfg(feature = "http")]
 pub mod settings;
-#[cfg(feature = "http")]
 mod watch;
 
-#[cfg(feature = "http")]
 pub use error::DevError;
-#[cfg(feature = "http")]
 pub use event::{Failure, News, Refusal};
-#[cfg(feature = "http")]
 pub use proxy::hosts::Hosts;
-#[cfg(feature = "http")]
 pub use run::run;

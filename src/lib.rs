@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod control;
+#[cfg(feature = "http")]
 pub mod dev;
 pub mod forward;
 pub mod logging;
