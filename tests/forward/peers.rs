@@ -19,22 +19,14 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::harness::guest::{Guest, search_path};
 use crate::harness::process::send;
 use crate::harness::{PATIENCE, Scene, until};
-
-/// A trial that needs a program which is not everywhere.
-#[derive(Clone, Copy)]
-struct Guest {
-    name: &'static str,
-    /// A shell command that succeeds where the program is.
-    has: &'static str,
-    body: fn(),
-}
 
 /// Every trial with other people's programs.
 pub(super) fn trials() -> Vec<Trial> {
     let guests = [conformance::GUESTS, haproxy::GUESTS, postgres::GUESTS, secure::GUESTS].concat();
-    let mut trials: Vec<_> = guests.into_iter().map(Guest::trial).collect();
+    let mut trials: Vec<_> = guests.into_iter().map(|guest| guest.trial("forward::peers")).collect();
     trials.extend(names::trials_of_root());
     trials.extend(scarcity::trials());
     trials.extend(scarcity::trials_of_root());
@@ -61,28 +53,6 @@ fn the_trials_that_the_page_names_are_there() {
         assert!(missing.is_empty(), "there are no such trials: {missing:?}");
     }
     assert!(rows > 30, "{rows} rows");
-}
-
-impl Guest {
-    /// Ignored, loudly, where its program is missing; in CI it is not, and fails.
-    fn trial(self) -> Trial {
-        let found = Command::new("sh").args(["-c", self.has]).env("PATH", search_path()).output();
-        let missing = !found.is_ok_and(|output| output.status.success());
-        if missing {
-            eprintln!("\n*** NOT TESTED: {}, since this fails: {} ***\n", self.name, self.has);
-        }
-        let body = self.body;
-        let trial = Trial::test(format!("forward::peers::{}", self.name), move || {
-            body();
-            Ok(())
-        });
-        trial.with_ignored_flag(missing && std::env::var_os("CI").is_none())
-    }
-}
-
-/// With the places where Debian has its daemons.
-fn search_path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
 /// A program that runs until it is dropped. What it says is in a file of the scene.

@@ -4,6 +4,7 @@
 #[cfg(feature = "http")]
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod guest;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod ran;

@@ -7,61 +7,17 @@ mod inject;
 mod refused;
 mod socket;
 
-use std::process::Command;
-
 use libtest_mimic::Trial;
 
 use super::stage::{Proxy, Setup};
+use crate::harness::guest::{TOOLS, guests, search_path};
 use crate::harness::scene::suite;
-
-/// The folder of what CI installs for these trials alone.
-const TOOLS: &str = env!("CARGO_TARGET_TMPDIR");
-
-/// A trial that needs programs which are not everywhere.
-#[derive(Clone, Copy)]
-struct Guest {
-    name: &'static str,
-    /// A shell command that succeeds where the programs are.
-    has: &'static str,
-    body: fn(),
-}
 
 /// Every trial with browsers.
 pub(super) fn trials() -> Vec<Trial> {
     let alone = [channel::trials(), inject::trials(), refused::trials()];
     let guests = [chromium::GUESTS, frameworks::GUESTS].concat();
-    alone.into_iter().flatten().chain(guests.into_iter().map(Guest::trial)).collect()
-}
-
-impl Guest {
-    /// Ignored, loudly, where its program is missing; in CI it is not, and fails.
-    fn trial(self) -> Trial {
-        let found = Command::new("sh").args(["-c", self.has]).env("PATH", search_path()).env("TOOLS", TOOLS).output();
-        let missing = !found.is_ok_and(|output| output.status.success());
-        if missing {
-            eprintln!("\n*** NOT TESTED: {}, since this fails: {} ***\n", self.name, self.has);
-        }
-        let body = self.body;
-        let trial = Trial::test(format!("dev::browser::{}", self.name), move || {
-            body();
-            Ok(())
-        });
-        trial.with_ignored_flag(missing && std::env::var_os("CI").is_none())
-    }
-}
-
-/// The list of a module's trials, each with what it needs.
-macro_rules! guests {
-    ($($needs:expr => $name:ident),+ $(,)?) => {
-        pub(super) const GUESTS: &[super::Guest] =
-            &[$(super::Guest { name: stringify!($name), has: $needs, body: $name }),+];
-    };
-}
-use guests;
-
-/// The search path, with what CI installed for this alone in front.
-fn search_path() -> String {
-    format!("{TOOLS}/python/bin:{}", std::env::var("PATH").unwrap_or_default())
+    alone.into_iter().flatten().chain(guests.into_iter().map(|guest| guest.trial("dev::browser"))).collect()
 }
 
 /// A page that counts how often it was loaded in its tab.

@@ -3,6 +3,7 @@
 use super::http::{Client, Events};
 use super::socket::Socket;
 use super::stage::{Daemon, Destination, Session, Stage, pattern, read};
+use crate::harness::guest::guests;
 use crate::harness::process::send;
 use crate::harness::ran::Running;
 use crate::harness::{PATIENCE, Scene, until};
@@ -15,28 +16,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-/// Ignored, loudly, where what it needs is missing; in CI it is not, and fails.
-fn guest(name: &str, has: &str, body: fn()) -> Trial {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let found = Command::new("sh").args(["-c", has]).env("PATH", path).output();
-    let missing = !found.is_ok_and(|output| output.status.success());
-    if missing {
-        eprintln!("\n*** NOT TESTED: {name}, since this fails: {has} ***\n");
-    }
-    let trial = Trial::test(format!("session::web::guests::{name}"), move || {
-        body();
-        Ok(())
-    });
-    trial.with_ignored_flag(missing && std::env::var_os("CI").is_none())
-}
+const TELNETD: &str = "test -x /usr/sbin/telnetd && command -v python3 && [ \"$(id -u)\" = 0 ]";
+
+guests![
+    "command -v nginx" => all_ways_lead_through_nginx,
+    "command -v curl" => tls_is_spoken_on_both_sides,
+    TELNETD => the_example_with_telnetd_runs,
+];
 
 pub(super) fn trials() -> Vec<Trial> {
-    let telnetd = "test -x /usr/sbin/telnetd && command -v python3 && [ \"$(id -u)\" = 0 ]";
-    vec![
-        guest("all_ways_lead_through_nginx", "command -v nginx", all_ways_lead_through_nginx),
-        guest("tls_is_spoken_on_both_sides", "command -v curl", tls_is_spoken_on_both_sides),
-        guest("the_example_with_telnetd_runs", telnetd, the_example_with_telnetd_runs),
-    ]
+    GUESTS.iter().map(|guest| guest.trial("session::web::guests")).collect()
 }
 
 /// A program that is ended with the trial.
