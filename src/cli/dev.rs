@@ -12,6 +12,7 @@ use crate::process::spawn::SpawnError;
 use crate::reactor::Signals;
 use clap::Args;
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -156,6 +157,9 @@ fn failure(error: &DevError) -> Failure {
         DevError::Pattern { .. } => Failure::failed(error).code(2),
         DevError::PortTaken { .. } => {
             Failure::failed(error).hint("end that process, or use {port} as BACKEND for a port that is free")
+        }
+        DevError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            Failure::failed(error).hint("another process listens there; 'ss -ltnp' shows which")
         }
         DevError::Spawn(_)
         | DevError::Begin { .. }

@@ -149,6 +149,10 @@ fn a_port_that_is_taken_is_refused_with_the_holder() {
         "{said}"
     );
     assert!(said.contains("hint: "), "{said}");
+    let ours = Setup::new().front(&format!("127.0.0.1:{port}"));
+    assert_eq!(ours.spawn().wait().unwrap().code(), Some(1));
+    let said = ours.scene().read("dev.err");
+    assert!(said.contains("Address already in use") && said.contains("hint: "), "{said}");
 }
 
 fn the_server_gets_its_port_and_nothing_to_read() {

@@ -10,6 +10,7 @@ trials![
     a_secret_is_needed_and_a_wrong_one_looks_like_no_session,
     input_that_comes_twice_counts_once_and_a_gap_is_told,
     input_that_does_not_fit_is_told_how_much_did,
+    content_that_is_announced_and_does_not_come_keeps_nobody_waiting,
     what_is_malformed_is_refused,
     a_session_that_nobody_was_told_of_is_dropped,
     every_answer_has_the_headers_that_protect_it,
@@ -145,6 +146,35 @@ fn input_that_does_not_fit_is_told_how_much_did() {
     assert!(all.ends_with(b"\x07the end") && all.len() as u64 == next + 7);
     let too_much = stage.input(&session, next + 7, &vec![0; 1024 * 1024 + 1]);
     too_much.expect_error(413, "too_large");
+}
+
+/// As much as all requests together may have is announced, by anybody: no secret is looked at before content has come.
+fn content_that_is_announced_and_does_not_come_keeps_nobody_waiting() {
+    let stage = Stage::new();
+    let (session, mut destination) = stage.open();
+    let head = format!(
+        "POST /v1/sessions/{}/input HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer sks_{}\r\nStream-Offset: 0\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: 1048576\r\nExpect: 100-continue\r\n\r\n",
+        session.id,
+        stage.address,
+        "A".repeat(43)
+    );
+    let announcers: Vec<_> = (0..64)
+        .map(|_| {
+            let mut client = stage.client();
+            client.say(head.as_bytes());
+            assert_eq!(client.head().status, 100, "it is waited for");
+            client
+        })
+        .collect();
+    assert_eq!(stage.input(&session, 0, b"typed").json()["next"], 5);
+    assert_eq!(read(&mut destination, 5), b"typed");
+    // Not because their time was over: none of them has been answered yet.
+    for client in &announcers {
+        let stream = client.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        assert_eq!(stream.peek(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
 }
 
 fn what_is_malformed_is_refused() {

@@ -28,9 +28,8 @@ pub(super) async fn read<'a>(
         return Err(too_large());
     }
     let all = async {
-        let permits = u32::try_from(length).unwrap_or(u32::MAX);
-        let room = visit.gateway.room.acquire_many(permits).await;
-        let room = room.map_err(|_| Refusal::later("unavailable", "the gateway ends", 1))?;
+        // Room is taken by what has come: to announce content costs nothing, and keeps nobody waiting.
+        let mut room = room(visit, 0).await?;
         let mut body = pin!(body);
         let mut bytes = BytesMut::new();
         while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
@@ -39,11 +38,19 @@ pub(super) async fn read<'a>(
             if bytes.len() + part.len() > most {
                 return Err(too_large());
             }
+            room.merge(self::room(visit, part.len()).await?);
             bytes.extend_from_slice(&part);
         }
         Ok((bytes.freeze(), room))
     };
     tokio::time::timeout(PATIENCE, all).await.map_err(slow)?
+}
+
+/// Room for so many bytes of content; waits for it.
+async fn room<'a>(visit: &Visit<'a>, bytes: usize) -> Result<SemaphorePermit<'a>, Refusal> {
+    let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let room = visit.gateway.room.acquire_many(permits).await;
+    room.map_err(|_| Refusal::later("unavailable", "the gateway ends", 1))
 }
 
 /// The content, which has to be said to be JSON. `None` of it is like `{}`.
