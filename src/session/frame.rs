@@ -54,6 +54,7 @@ mod kind {
     pub const RESET: u8 = 0x13;
     pub const GAP: u8 = 0x14;
     pub const DESTINATION: u8 = 0x15;
+    pub const APPEND: u8 = 0x16;
     pub const CLOSE: u8 = 0x20;
     pub const CLOSED: u8 = 0x21;
     pub const DETACHED: u8 = 0x22;
@@ -93,6 +94,13 @@ pub enum Frame<'a> {
     },
     /// How far the other's stream has arrived.
     Ack(Ack),
+    /// Writer: bytes of the input, whose offset counts what everybody has sent.
+    Append {
+        /// Of the first of them, in the session's input.
+        offset: u64,
+        /// At least one, at most [`MAX_DATA`].
+        bytes: &'a [u8],
+    },
     /// The stream ends here, and ends well.
     Fin {
         /// How many bytes it has.

@@ -43,6 +43,7 @@ impl Client {
             | Frame::Confirm(_)
             | Frame::Accept(_)
             | Frame::Reject(_)
+            | Frame::Append { .. }
             | Frame::Close
             | Frame::Resize { .. }
             | Frame::Command(_) => Err(Breach::Order),

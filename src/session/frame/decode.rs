@@ -215,7 +215,7 @@ fn lengths(kind: u8) -> Option<(usize, usize)> {
         kind::CONFIRM => exactly(32),
         kind::ACCEPT => Some((ACCEPT, ACCEPT + SECRET)),
         kind::REJECT => Some((1, 256)),
-        kind::DATA => Some((DATA_OFFSET + 1, MAX_PAYLOAD)),
+        kind::DATA | kind::APPEND => Some((DATA_OFFSET + 1, MAX_PAYLOAD)),
         kind::ACK => Some((12, 20)),
         kind::FIN => exactly(8),
         kind::RESET => exactly(12),
@@ -310,7 +310,14 @@ fn payload(kind: u8, flags: u8, bytes: &[u8]) -> Result<Frame<'_>, DecodeError> 
         kind::RESIZE => Frame::Resize { columns: fields.u16()?, rows: fields.u16()? },
         kind::COMMAND => Frame::Command(command(fields.u8()?)),
         kind::INPUT => Frame::Input { next: fields.u64()?, writers: fields.u64()? },
-        kind::DATA => data(fields)?,
+        kind::DATA => {
+            let (offset, bytes) = stream(fields)?;
+            Frame::Data { offset, bytes }
+        }
+        kind::APPEND => {
+            let (offset, bytes) = stream(fields)?;
+            Frame::Append { offset, bytes }
+        }
         _ => return Err(DecodeError::Unknown(kind)),
     };
     if fields.rest.is_empty() { Ok(frame) } else { Err(DecodeError::Length { kind, length }) }
@@ -326,10 +333,11 @@ const DESTINATIONS: [Destination; 7] = [
     Destination::Unresolved,
 ];
 
-fn data<'a>(fields: &mut Fields<'a>) -> Result<Frame<'a>, DecodeError> {
+/// A part of a stream, and where it is.
+fn stream<'a>(fields: &mut Fields<'a>) -> Result<(u64, &'a [u8]), DecodeError> {
     let (offset, bytes) = (fields.u64()?, fields.all());
     match offset.checked_add(bytes.len() as u64) {
-        Some(_) => Ok(Frame::Data { offset, bytes }),
+        Some(_) => Ok((offset, bytes)),
         None => Err(DecodeError::Value { kind: fields.kind, value: offset }),
     }
 }

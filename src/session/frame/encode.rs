@@ -39,6 +39,7 @@ impl Frame<'_> {
             Frame::Accept(_) => kind::ACCEPT,
             Frame::Reject(_) => kind::REJECT,
             Frame::Data { .. } => kind::DATA,
+            Frame::Append { .. } => kind::APPEND,
             Frame::Ack(_) => kind::ACK,
             Frame::Fin { .. } => kind::FIN,
             Frame::Reset { .. } => kind::RESET,
@@ -75,7 +76,7 @@ impl Frame<'_> {
                 out.extend_from_slice(&accept.mac.0);
             }
             Frame::Reject(refusal) => refusal.payload(out),
-            Frame::Data { offset, bytes } => {
+            Frame::Data { offset, bytes } | Frame::Append { offset, bytes } => {
                 out.extend_from_slice(&offset.to_be_bytes());
                 out.extend_from_slice(&bytes[..bytes.len().min(MAX_DATA)]);
             }

@@ -67,6 +67,7 @@ fn samples() -> Vec<Frame<'static>> {
         Frame::Reset { offset: 4098, errno: 104 },
         Frame::Gap { from: 0, to: 4096 },
         Frame::Destination(Destination::Refused),
+        Frame::Append { offset: 7, bytes: b"ls" },
         Frame::Close,
         Frame::Closed(Closed::Complete),
         Frame::Detached(Detached::TakenOver),
@@ -187,7 +188,7 @@ fn the_newest_common_version_is_spoken() {
 fn a_type_that_is_not_known_is_skipped_from_0x80_and_refused_below() {
     for kind in 0..=255 {
         let frame = [kind, 0, 0, 2, 1, 2];
-        let known = (1..=6).contains(&kind) || (0x10..=0x15).contains(&kind) || (0x20..=0x25).contains(&kind);
+        let known = (1..=6).contains(&kind) || (0x10..=0x16).contains(&kind) || (0x20..=0x25).contains(&kind);
         match kind {
             _ if known => {}
             0x80..=0x83 => {}
@@ -217,7 +218,7 @@ fn a_flag_that_is_not_known_counts_like_a_type() {
 fn no_frame_is_shorter_or_longer_than_its_type() {
     for sample in samples() {
         let whole = bytes(&sample);
-        let may_grow = matches!(sample, Frame::Data { .. } | Frame::Event { .. });
+        let may_grow = matches!(sample, Frame::Data { .. } | Frame::Append { .. } | Frame::Event { .. });
         for length in 0..=400 {
             let mut other = whole.clone();
             other.resize(HEAD + length, 0);

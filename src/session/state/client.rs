@@ -33,6 +33,7 @@ impl Session {
         match frame {
             Frame::Ack(ack) => self.acknowledged(now, from, *ack, actions),
             Frame::Data { offset, bytes } => self.input_came(now, from, (*offset, bytes), actions),
+            Frame::Append { offset, bytes } => self.appended(now, from, (*offset, bytes), actions),
             Frame::Fin { offset } => self.input_ends(now, from, (*offset, false), actions),
             Frame::Reset { offset, .. } => self.input_ends(now, from, (*offset, true), actions),
             Frame::Ping(bytes) => {
@@ -141,7 +142,45 @@ impl Session {
             self.dismiss(now, from.connection, Detached::Conflict, actions);
             return Ok(());
         }
-        // Nobody takes any more: that does not count as arrived, and is told.
+        let taken = self.take_input(from, new, actions);
+        self.owe(from.connection, actions, |attachment| {
+            attachment.input_next += taken;
+            attachment.owed.ack = true;
+        });
+        Ok(())
+    }
+
+    /// Takes what is new of these bytes, whose offset counts the input of all. Where others have sent something else,
+    /// nothing of them is taken.
+    fn appended(
+        &mut self,
+        now: Instant,
+        from: &Attachment,
+        (offset, bytes): (u64, &[u8]),
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Breach> {
+        self.may_send(from)?;
+        let known = self.input.next().checked_sub(offset).filter(|_| from.role == Role::Writer).ok_or(Breach)?;
+        let (old, new) = bytes.split_at(usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len()));
+        if !self.input.has(offset, old) {
+            self.dismiss(now, from.connection, Detached::Conflict, actions);
+            return Ok(());
+        }
+        if !new.is_empty() && (from.input_ended || offset + bytes.len() as u64 > from.input_granted) {
+            return Err(Breach);
+        }
+        let taken = self.take_input(from, new, actions);
+        let arrived = offset + old.len() as u64 + taken;
+        self.owe(from.connection, actions, |attachment| {
+            attachment.input_next = attachment.input_next.max(arrived);
+            attachment.owed.ack = true;
+        });
+        Ok(())
+    }
+
+    /// Puts new input behind what there is; how much was taken. Where nobody takes any more nothing is: that does not count as
+    /// arrived, and is told.
+    fn take_input(&mut self, from: &Attachment, new: &[u8], actions: &mut Vec<Action>) -> u64 {
         let taken = if self.takes_input() { new } else { &[] };
         let idle = self.input.waiting() == 0;
         self.input.push(taken);
@@ -151,11 +190,7 @@ impl Session {
         if idle && !taken.is_empty() && self.is_open() {
             actions.push(Action::Write);
         }
-        self.owe(from.connection, actions, |attachment| {
-            attachment.input_next += taken.len() as u64;
-            attachment.owed.ack = true;
-        });
-        Ok(())
+        taken.len() as u64
     }
 
     /// How much of the input the destination was sent.

@@ -6,6 +6,7 @@
 use super::handshake::{Attached, Handshake, Step};
 use crate::session::client_state::Breach;
 use crate::session::frame::{Accept, Ack, Command, Destination, Detached, Frame, Refusal, encode_preface};
+use std::ops::Range;
 use std::sync::Arc;
 
 #[cfg(test)]
@@ -91,12 +92,18 @@ enum Stage {
         from: Start,
         longest: usize,
     },
-    /// It is sent; what is counted by this connection was there before, and is to come there.
+    /// It is sent, as far as it goes.
     Sent {
+        /// Where the input was before, as far as we know of it, and where it comes with what is sent.
         before: u64,
         until: u64,
         next: u64,
         ended: bool,
+        /// Of the bytes to append: those that follow, one part at a time. So it is known of each whether it was taken.
+        rest: Range<usize>,
+        longest: usize,
+        /// Barriers that are not answered.
+        barriers: u32,
     },
 }
 
@@ -158,7 +165,11 @@ impl Errand {
                 Task::Close => Outcome::Done,
                 _ => Outcome::Closed,
             })),
-            Frame::Detached(Detached::Conflict) => Ok(Some(Outcome::Conflict { next: self.total })),
+            Frame::Detached(Detached::Conflict) => Ok(Some(match self.stage {
+                // A part of it is there, before what others have sent.
+                Stage::Sent { before, next, .. } if next > before => Outcome::Appended { next },
+                Stage::Sent { .. } | Stage::Waiting { .. } | Stage::Coming(_) => Outcome::Conflict { next: self.total },
+            })),
             Frame::Detached(Detached::Broke) if self.could_be_overtaken() => Ok(Some(Outcome::Overtaken)),
             Frame::Detached(_) => Ok(Some(Outcome::Dismissed)),
             Frame::Hello(_) | Frame::New(_) | Frame::Resume(_) | Frame::Confirm(_) | Frame::Accept(_) => {
@@ -200,7 +211,7 @@ impl Errand {
             }
             Task::Close => Frame::Close.encode(out),
         }
-        self.stage = Stage::Sent { before: next, until: next, next, ended: accept.input_ended };
+        self.stage = sent(next, next, accept.input_ended);
         None
     }
 
@@ -212,10 +223,17 @@ impl Errand {
                 let (from, longest) = (Start { ended: from.ended || ack.end, ..*from }, *longest);
                 self.begin(from, ack.window, longest, out)
             }
-            Stage::Sent { until, next, ended, .. } => {
+            Stage::Sent { until, next, ended, rest, longest, barriers, .. } => {
                 (*next, *ended) = (ack.next.max(*next), *ended || ack.end);
-                match self.task {
-                    Task::Append { .. } if next >= until => Some(Outcome::Appended { next: self.total }),
+                match &self.task {
+                    Task::Append { bytes, .. } if next >= until && rest.start < rest.end => {
+                        let part = rest.start..rest.end.min(rest.start + *longest);
+                        Frame::Append { offset: *until, bytes: &bytes[part.clone()] }.encode(out);
+                        Frame::Ping(BARRIER).encode(out);
+                        (*until, rest.start, *barriers) = (*until + part.len() as u64, part.end, *barriers + 1);
+                        None
+                    }
+                    Task::Append { .. } if next >= until => Some(Outcome::Appended { next: *next }),
                     Task::Finish if *ended => Some(Outcome::Done),
                     _ => None,
                 }
@@ -238,17 +256,20 @@ impl Errand {
                     _ => {}
                 }
                 // What was sent before goes along: the server knows whether it is the same.
+                let first = known..known + fits.min(longest);
                 let mut at = *offset;
-                for part in bytes[..known].chunks(longest).chain(bytes[known..known + fits].chunks(longest)) {
-                    Frame::Data { offset: at, bytes: part }.encode(out);
+                for part in bytes[..known].chunks(longest).chain(bytes[first.clone()].chunks(longest)) {
+                    Frame::Append { offset: at, bytes: part }.encode(out);
                     at += part.len() as u64;
                 }
-                self.stage = Stage::Sent { before: next, until: next.max(at), next, ended };
+                let rest = first.end..known + fits;
+                let until = next.max(at);
+                self.stage = Stage::Sent { before: next, until, next, ended, rest, longest, barriers: 1 };
             }
             Task::Finish if ended => return Some(Outcome::Done),
             Task::Finish => {
                 Frame::Fin { offset: next }.encode(out);
-                self.stage = Stage::Sent { before: next, until: next, next, ended };
+                self.stage = sent(next, next, ended);
             }
             Task::Look | Task::Resize { .. } | Task::Command(_) | Task::Close => return None,
         }
@@ -256,16 +277,20 @@ impl Errand {
         None
     }
 
-    /// Everything that was sent has been dealt with.
+    /// What was sent before a barrier has been dealt with; behind the last one that is everything.
     fn answered(&mut self) -> Option<Outcome> {
-        let Stage::Sent { before, until, next, .. } = self.stage else {
+        let Stage::Sent { before, until, next, barriers, .. } = &mut self.stage else {
             return None;
         };
+        *barriers = barriers.saturating_sub(1);
+        if *barriers > 0 {
+            return None;
+        }
         match self.task {
             // All of it was there before, or some of it has arrived.
-            Task::Append { .. } if until == before || next > before => Some(Outcome::Appended { next: self.total }),
+            Task::Append { .. } if until == before || next > before => Some(Outcome::Appended { next: *next }),
             // It was taken by nobody: there is nobody to take it.
-            Task::Append { .. } | Task::Finish => Some(Outcome::Ended { next }),
+            Task::Append { .. } | Task::Finish => Some(Outcome::Ended { next: *next }),
             Task::Resize { .. } | Task::Command(_) => Some(Outcome::Done),
             Task::Look | Task::Close => None,
         }
@@ -275,4 +300,9 @@ impl Errand {
     fn could_be_overtaken(&self) -> bool {
         matches!((&self.task, &self.stage), (Task::Append { .. } | Task::Finish, Stage::Sent { .. }))
     }
+}
+
+/// What is no input is sent, with one barrier behind it.
+fn sent(before: u64, until: u64, ended: bool) -> Stage {
+    Stage::Sent { before, until, next: before, ended, rest: 0..0, longest: 1, barriers: 1 }
 }

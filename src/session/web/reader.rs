@@ -281,6 +281,7 @@ impl Reader {
             | Frame::Confirm(_)
             | Frame::Accept(_)
             | Frame::Reject(_)
+            | Frame::Append { .. }
             | Frame::Close
             | Frame::Resize { .. }
             | Frame::Command(_) => return Err(Breach::Order),

@@ -13,6 +13,7 @@ trials![
     whoever_is_fenced_off_says_nothing_more,
     refuse_does_not_disturb_whoever_is_attached,
     a_client_and_a_writer_both_get_their_bytes_through,
+    a_request_that_is_made_twice_at_once_counts_once,
     a_request_that_is_made_again_does_no_harm,
 ];
 
@@ -117,6 +118,26 @@ fn a_client_and_a_writer_both_get_their_bytes_through() {
     client.ask(&ticket, 16, Mode::Steal);
     assert!(matches!(client.hear(), Said::Accept(accept) if accept.input_next == 16));
     assert_eq!(client.hear(), Said::Input(16, 8), "eight of them were the client's");
+}
+
+/// Both are let in before either has said what it brings.
+fn a_request_that_is_made_twice_at_once_counts_once() {
+    let destination = Destination::echo();
+    let place = Place::to(&destination.endpoint());
+    let (mut client, ticket) = Client::create(place.address);
+    let mut both = [(); 2].map(|()| Client::come(place.address, &ticket, 0, Mode::Input));
+    let mut other = Client::come(place.address, &ticket, 0, Mode::Input);
+    for request in &mut both {
+        request.say(&Frame::Append { offset: 0, bytes: b"once" });
+        request.until("it has arrived", |said| {
+            matches!(said, Said::Ack(ack) if ack.next == 4) || matches!(said, Said::Input(4, 4))
+        });
+    }
+    other.say(&Frame::Append { offset: 0, bytes: b"other" });
+    other.until("that others were faster", |said| *said == Said::Detached(Detached::Conflict));
+    client.type_in(b"!");
+    client.expect("once!");
+    assert_eq!(client.output, b"once!");
 }
 
 fn a_request_that_is_made_again_does_no_harm() {

@@ -5,9 +5,14 @@ use crate::session::frame::{Detached, Frame, Mode};
 use crate::session::state::{Action, Connection, Farewell, Input};
 
 const THREE: Connection = Connection(3);
+const FOUR: Connection = Connection(4);
 
 fn data(offset: u64, bytes: &[u8]) -> Frame<'_> {
     Frame::Data { offset, bytes }
+}
+
+fn append(offset: u64, bytes: &[u8]) -> Frame<'_> {
+    Frame::Append { offset, bytes }
 }
 
 fn conflict(connection: Connection) -> Action {
@@ -191,4 +196,40 @@ fn output_that_a_client_has_from_elsewhere_is_not_sent_again_and_is_no_gap() {
     assert_eq!(bench.sent(TWO), ["ACK 0+200 0"], "there is nothing that it lacks");
     bench.output(1);
     assert_eq!(bench.sent(TWO), ["DATA 900+1"]);
+}
+
+#[test]
+fn two_who_append_the_same_at_once_have_it_taken_once() {
+    let mut bench = Bench::attached();
+    assert_eq!((bench.writer(TWO), bench.writer(THREE)), (0, 0));
+    bench.says(TWO, append(0, b"x\r\n"));
+    bench.says(THREE, append(0, b"x\r\n"));
+    assert_eq!(bench.all_input(), b"x\r\n");
+    for both in [TWO, THREE] {
+        assert_eq!(bench.sent(both).last().unwrap(), "ACK 3+197 0", "both have it");
+    }
+    // And who goes on behind it is told where that is.
+    bench.says(THREE, append(1, b"\r\nmore"));
+    assert_eq!(bench.all_input(), b"x\r\nmore");
+    assert_eq!(bench.sent(THREE).last().unwrap(), "ACK 7+193 0");
+}
+
+#[test]
+fn what_is_appended_where_others_have_sent_something_else_is_not_taken() {
+    let mut bench = Bench::attached();
+    bench.writer(TWO);
+    bench.writer(THREE);
+    bench.says(ONE, data(0, b"typed"));
+    assert_eq!(bench.says(TWO, append(0, b"ls\n")), [conflict(TWO)]);
+    assert_eq!(bench.all_input(), b"typed");
+    // The number that is answered is of what was appended, and not of what came behind it.
+    bench.says(THREE, append(5, b"ls\n"));
+    bench.says(ONE, data(5, b"more"));
+    assert_eq!(bench.sent(THREE).last().unwrap(), "ACK 8+188 0");
+    assert_eq!(bench.all_input(), b"typedls\nmore");
+    let broke = |connection| Action::Dismiss(connection, Farewell::Detached(Detached::Broke));
+    assert_eq!(bench.says(THREE, append(99, b"a gap")), [broke(THREE)]);
+    bench.writer(FOUR);
+    assert_eq!(bench.says(FOUR, append(12, &[b'x'; 201])), [broke(FOUR)], "beyond the window");
+    assert_eq!(bench.says(ONE, append(12, b"x")), [broke(ONE)], "a client numbers its own");
 }

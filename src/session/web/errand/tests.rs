@@ -28,7 +28,7 @@ fn said(bytes: &[u8]) -> Vec<String> {
     let mut all = Vec::new();
     while let Some(frame) = decoder.frame().unwrap() {
         all.push(match frame {
-            Frame::Data { offset, bytes } => format!("{offset}:{}", String::from_utf8_lossy(bytes)),
+            Frame::Append { offset, bytes } => format!("{offset}:{}", String::from_utf8_lossy(bytes)),
             Frame::Fin { offset } => format!("fin {offset}"),
             Frame::Ping(BARRIER) => "ping".into(),
             Frame::Pong(_) => "pong".into(),
@@ -58,8 +58,11 @@ fn appending(task: Task, next: u64, window: u32) -> (Errand, Option<Outcome>, Ve
 fn input_is_sent_in_frames_that_the_server_takes_and_told_once_it_arrived() {
     let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 10, 64);
     assert!(outcome.is_none());
-    assert_eq!(sent, ["10:abcd", "14:ef", "ping"]);
-    assert!(errand.hear(ack(14, 60, false), &mut Vec::new()).unwrap().is_none(), "half of it");
+    assert_eq!(sent, ["10:abcd", "ping"]);
+    let mut out = Vec::new();
+    assert!(errand.hear(ack(14, 60, false), &mut out).unwrap().is_none(), "the first part");
+    assert_eq!(said(&out), ["14:ef", "ping"]);
+    assert!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()).unwrap().is_none(), "that is for the first part");
     let outcome = errand.hear(ack(16, 58, false), &mut Vec::new()).unwrap();
     assert!(matches!(outcome, Some(Outcome::Appended { next: 16 })));
 }
@@ -80,10 +83,18 @@ fn repeated_bytes_go_along_to_be_compared() {
 }
 
 #[test]
-fn what_others_send_meanwhile_is_counted_along() {
+fn what_others_send_behind_it_is_not_counted_along() {
     let (mut errand, _, _) = appending(append(10, "abc"), 10, 64);
     errand.hear(Frame::Input { next: 20, writers: 20 }, &mut Vec::new()).unwrap();
-    assert!(matches!(errand.hear(ack(13, 54, false), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 20 }))));
+    assert!(matches!(errand.hear(ack(13, 54, false), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 13 }))));
+}
+
+#[test]
+fn who_is_overtaken_in_the_middle_has_the_first_part_taken() {
+    let (mut errand, _, _) = appending(append(10, "abcdef"), 10, 64);
+    errand.hear(ack(14, 60, false), &mut Vec::new()).unwrap();
+    let conflict = errand.hear(Frame::Detached(Detached::Conflict), &mut Vec::new());
+    assert!(matches!(conflict, Ok(Some(Outcome::Appended { next: 14 }))));
 }
 
 #[test]

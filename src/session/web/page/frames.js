@@ -34,6 +34,7 @@ const FRAMES = {
   reset: [0x13, 'length u8', 'error u4'],
   gap: [0x14, 'from u8', 'to u8'],
   destination: [0x15, 'destination u1'],
+  append: [0x16, 'offset u8', 'rest'],
   close: [0x20],
   closed: [0x21, 'reason u1'],
   detached: [0x22, 'reason u1'],
@@ -87,6 +88,10 @@ const REST = {
   },
   data(frame, rest) {
     if (rest.length === 0) wrong('DATA without bytes');
+    frame.bytes = rest.slice();
+  },
+  append(frame, rest) {
+    if (rest.length === 0) wrong('APPEND without bytes');
     frame.bytes = rest.slice();
   },
   ack(frame, rest, flags) {
@@ -162,7 +167,8 @@ export class Reader {
 function behind(frame) {
   switch (frame.type) {
     case 'accept': return join([frame.secret ?? new Uint8Array(0), frame.mac]);
-    case 'data': return frame.bytes;
+    case 'data':
+    case 'append':
     case 'event': return frame.bytes;
     case 'ack': return frame.written === undefined ? new Uint8Array(0) : bigEndian(frame.written, 8);
     case 'reject': {

@@ -82,7 +82,7 @@ test('frames come in pieces of any length', () => {
 test('every vector that is cut short or too long is no frame', () => {
   for (const { bytes: right, what } of vectors().slice(1)) {
     const shorter = right.slice(0, -1);
-    if (right.length === 4 || /^(DATA|EVENT|REJECT|ACK)/.test(what)) continue;
+    if (right.length === 4 || /^(DATA|APPEND|EVENT|REJECT|ACK)/.test(what)) continue;
     new DataView(shorter.buffer).setUint16(2, right.length - 5);
     assert.throws(() => only(shorter), ProtocolError, what);
     const longer = join([right, Uint8Array.of(0)]);
@@ -97,7 +97,7 @@ test('what is not known is passed over from 80 on, and an error below', () => {
     assert.equal(only(join([bytes(skipped), known])).type, 'ping', skipped);
   }
   for (const wrong of ['00 00 00 00', '26 00 00 00', '7f 00 00 00', '10 01 00 09 00*8 61', '11 02 00 0c 00*12',
-    '10 00 00 08 00*8', '15 00 00 01 07', '14 00 00 10 00*7 05 00*7 05', '80 00 00 0a 00*8 01 02', '12 00 00 08 ff*8',
+    '10 00 00 08 00*8', '16 00 00 08 00*8', '15 00 00 01 07', '14 00 00 10 00*7 05 00*7 05', '80 00 00 0a 00*8 01 02', '12 00 00 08 ff*8',
     '06 00 00 01 00', '06 00 00 01 04', '11 00 00 10 00*16', '05 00 00 40 00*64']) {
     assert.throws(() => only(bytes(wrong)), ProtocolError, wrong);
   }
