@@ -152,11 +152,7 @@ impl Relay {
         let kind = Kind::of(door.socket.as_fd())?;
         let socket = SockRef::from(&door.socket);
         socket.set_nonblocking(true)?;
-        if kind == Kind::Tcp {
-            // Accepted sockets inherit both, which saves system calls for each of them.
-            socket.set_tcp_nodelay(true)?;
-            socket.set_keepalive(true)?;
-        }
+        prepare(kind, &socket)?;
         let id = self.next_id()?;
         let Door { socket, route, proxied, tls } = door;
         let entrance = Arc::new(Entrance { id, kind, route, proxied, tls, returns: false });
@@ -179,10 +175,11 @@ impl Relay {
     /// A listener that somebody else accepts from, for the clients of [`Relay::carry`].
     ///
     /// # Errors
-    /// Those of getsockopt(2); `Unsupported` when it is no socket for connections over IP or within this host.
+    /// Those of getsockopt(2) and setsockopt(2); `Unsupported` when it is no socket for connections over IP or within this host.
     pub fn accepted_elsewhere(&self, listener: BorrowedFd<'_>) -> io::Result<ListenerId> {
-        let (kind, id) = (Kind::of(listener)?, self.next_id()?);
-        let route = Route::new(Vec::new());
+        let kind = Kind::of(listener)?;
+        prepare(kind, &SockRef::from(&listener))?;
+        let (id, route) = (self.next_id()?, Route::new(Vec::new()));
         let entrance = Arc::new(Entrance { id, kind, route, proxied: false, tls: None, returns: true });
         self.entrances().insert(id, entrance);
         Ok(id)
@@ -357,4 +354,13 @@ fn run(index: usize, ready: &Sender<io::Result<Waker>>, started: &Receiver<Arc<S
     if let Err(error) = EventLoop::new(index, shared, Own { reactor, inbox: requests, answers }).run() {
         error!("a relay loop ends: {error}");
     }
+}
+
+/// Accepted sockets inherit both, which saves system calls for each of them.
+fn prepare(kind: Kind, listener: &SockRef<'_>) -> io::Result<()> {
+    if kind == Kind::Tcp {
+        listener.set_tcp_nodelay(true)?;
+        listener.set_keepalive(true)?;
+    }
+    Ok(())
 }

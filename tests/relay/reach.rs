@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket_protector::net::relay::{News, Route, Settings};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use socket_protector::chain;
 use socket_protector::net::endpoint::{Connect, Peer, UnixAddress};
@@ -28,6 +29,7 @@ bodies![
     a_full_backlog_of_a_unix_destination_is_waited_for,
     a_route_to_nowhere_closes_its_clients,
     a_peer_that_is_gone_without_a_word_is_asked_for,
+    a_client_that_somebody_else_accepts_is_as_quick_and_asked_for_too,
 ];
 
 fn a_refused_client_is_closed_and_counted_no_more() {
@@ -240,6 +242,16 @@ fn a_peer_that_is_gone_without_a_word_is_asked_for() {
         eventually("it is asked for", || timer(own, peer).as_deref() == Some("02"));
     }
     assert_eq!(timer(with_client.1, with_client.0).as_deref(), Some("00"), "our ends alone");
+}
+
+fn a_client_that_somebody_else_accepts_is_as_quick_and_asked_for_too() {
+    let (relay, _news, _reactor) = relay(settings());
+    let listener = listening();
+    relay.accepted_elsewhere(listener.as_fd()).unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    assert!(accepted.nodelay().unwrap(), "small answers do not wait for acknowledgements");
+    assert!(SockRef::from(&accepted).keepalive().unwrap());
 }
 
 /// The kernel's timer of a connection by its two ports, proc_net_tcp(5).
