@@ -1,5 +1,6 @@
 //! The command line: what its words mean, and a file for each role's own.
 
+mod background;
 mod control;
 #[cfg(feature = "http")]
 mod dev;

@@ -3,16 +3,15 @@
 mod listeners;
 
 use super::value::{CountOrNever, DelayRange, DrainSignal, ProbePath, Time, TimeOrNever};
-use super::{Common, Failure};
+use super::{Common, Failure, background};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{NamedListen, ProxyVersion};
-use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
+use crate::process::daemon::{StartResult, StatusPipe};
 use crate::process::instance_name::InstanceName;
 use crate::process::limits::raise_open_files;
 use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::run_dir::RunDir;
-use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::supervise::probe::Question;
 use crate::supervise::state::{Policy, Readiness};
@@ -20,7 +19,7 @@ use crate::supervise::{
     ChildLog, Driver, EINHORN, Ending, Equipment, NOTIFY, Pass, Settings, wants_socket, without_managers,
 };
 use clap::{Args, ValueEnum};
-use log::{error, info};
+use log::info;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -197,35 +196,12 @@ pub(super) fn run(options: Options, common: &Common, signals: Signals) -> Result
         .and_then(|_| run_dir.child_socket_path(&name, LONGEST_SOCKET))
         .map_err(|error| Failure::failed(&error).code(2).hint("choose a shorter --run-dir or --name"))?;
     let verbosity = common.verbosity();
-    if options.foreground {
-        stray::deal_with(Stray::CloseOnExec);
-        return serve(options, inherited, &run_dir, verbosity, signals, None).map(|()| ExitCode::SUCCESS);
-    }
-    if options.log_file.is_none() && !logging::has_syslog() {
+    let foreground = options.foreground;
+    if !foreground && options.log_file.is_none() && !logging::has_syslog() {
         let _ = writeln!(io::stderr(), "socket-protector: no system log is there to log to; --log-file names a file");
     }
-    match daemonize().map_err(|error| Failure::failed(&error))? {
-        Side::Starter(wait) => {
-            signals.release();
-            let result = wait.result();
-            let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
-            let _ = to.write_all(result.text.as_bytes());
-            Ok(ExitCode::from(result.code))
-        }
-        Side::Daemon(pipe) => {
-            let starter = pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
-            let done = serve(options, inherited, &run_dir, verbosity, signals, Some(starter));
-            if let Err(failure) = &done {
-                error!("{}", failure.to_string().trim_end());
-                pipe.tell(&StartResult {
-                    code: failure.exit_code(),
-                    text: failure.to_string(),
-                    ..StartResult::default()
-                });
-            }
-            done.map(|()| ExitCode::SUCCESS)
-        }
-    }
+    let serve = |signals, starter| serve(options, inherited, &run_dir, verbosity, signals, starter);
+    if foreground { background::stay(signals, serve) } else { background::leave(signals, serve) }
 }
 
 fn check(options: &Options) -> Result<(), Failure> {

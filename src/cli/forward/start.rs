@@ -2,7 +2,7 @@
 
 use super::{Asked, PATIENCE_TO_LISTEN, destination, result, settled, source, warn as warn_of};
 use crate::cli::value::{Time, TimeOrNever};
-use crate::cli::{Common, Failure};
+use crate::cli::{Common, Failure, background};
 use crate::control::client::ask;
 use crate::forward::request::{Done, Request};
 use crate::forward::store::{SCHEMA, Saved, SavedOptions, SavedRule, Store};
@@ -10,17 +10,16 @@ use crate::forward::{Driver, DriverError, Equipment, PID_FILE, PID_FILE_MODE, Se
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::Listen;
-use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
+use crate::process::daemon::{StartResult, StatusPipe};
 use crate::process::limits::raise_open_files;
 use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::service;
-use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::takeover::program;
 use clap::Args;
-use log::{error, warn};
+use log::warn;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -122,38 +121,13 @@ impl Start {
             foreground: self.foreground,
             may_be_added: self.for_the_forwarder().is_empty(),
         };
+        let serve = |signals, starter| plan.serve(asked, signals, starter);
         if self.foreground {
-            stray::deal_with(Stray::CloseOnExec);
-            return plan.serve(asked, signals, None).map(|()| ExitCode::SUCCESS);
+            return background::stay(signals, serve);
         }
         // Where the log is to be.
         asked.dir.prepare().map_err(|error| Failure::failed(&error).hint("-d names another directory"))?;
-        match daemonize().map_err(|error| Failure::failed(&error))? {
-            Side::Starter(wait) => {
-                signals.release();
-                let result = wait.result();
-                let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
-                let _ = to.write_all(result.text.as_bytes());
-                if !result.warning.is_empty() {
-                    warn_of(&result.warning);
-                }
-                Ok(ExitCode::from(result.code))
-            }
-            Side::Daemon(pipe) => {
-                let starter =
-                    pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
-                let done = plan.serve(asked, signals, Some(starter));
-                if let Err(failure) = &done {
-                    error!("{}", failure.to_string().trim_end());
-                    pipe.tell(&StartResult {
-                        code: failure.exit_code(),
-                        text: failure.to_string(),
-                        ..StartResult::default()
-                    });
-                }
-                done.map(|()| ExitCode::SUCCESS)
-            }
-        }
+        background::leave(signals, serve)
     }
 
     /// Where to log.

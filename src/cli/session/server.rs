@@ -2,18 +2,17 @@
 
 use super::upgrade::successor;
 use crate::cli::value::{Size, Time, TimeOrNever};
-use crate::cli::{Common, Failure};
+use crate::cli::{Common, Failure, background};
 use crate::logging::{self, Destination};
 use crate::net::adopt::Inherited;
 use crate::net::endpoint::{Connect, ParseError};
 use crate::net::tls::ClientIdentity;
-use crate::process::daemon::{Side, StartResult, StatusPipe, daemonize};
+use crate::process::daemon::{StartResult, StatusPipe};
 use crate::process::instance_name::InstanceName;
 use crate::process::limits::raise_open_files;
 use crate::process::pid_file::{PidFile, PidFileError};
 use crate::process::run_dir::RunDir;
 use crate::process::service;
-use crate::process::stray::{self, Stray};
 use crate::reactor::Signals;
 use crate::session::proxy::Proxy;
 use crate::session::server::{self as session, Entrance, Equipment, LOCK_MODE, Locks, PID_FILE_MODE};
@@ -23,7 +22,7 @@ use crate::session::state::{Allowance, Policy};
 use crate::session::telnet::Mode;
 use crate::takeover::program;
 use clap::{Args, ValueEnum};
-use log::{error, info, warn};
+use log::{info, warn};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -120,34 +119,12 @@ impl Server {
         let (daemon, run_dir, verbosity) = (self.daemon, common.run_dir()?, common.verbosity());
         let has_log = self.log_file.is_some();
         let plan = Plan { options: self, destination, inherited, run_dir, verbosity };
-        if !daemon {
-            stray::deal_with(Stray::CloseOnExec);
-            return plan.serve(signals, None).map(|()| ExitCode::SUCCESS);
-        }
-        if !has_log && !logging::has_syslog() {
+        if daemon && !has_log && !logging::has_syslog() {
             let _ =
                 writeln!(io::stderr(), "socket-protector: no system log is there to log to; --log-file names a file");
         }
-        match daemonize().map_err(|error| Failure::failed(&error))? {
-            Side::Starter(wait) => {
-                signals.release();
-                let result = wait.result();
-                let to: &mut dyn Write = if result.code == 0 { &mut io::stdout() } else { &mut io::stderr() };
-                let _ = to.write_all(result.text.as_bytes());
-                Ok(ExitCode::from(result.code))
-            }
-            Side::Daemon(pipe) => {
-                let starter =
-                    pipe.try_clone().map_err(|error| Failure::of_io("cannot tell how the start went", &error))?;
-                let done = plan.serve(signals, Some(starter));
-                if let Err(failure) = &done {
-                    error!("{}", failure.to_string().trim_end());
-                    let (code, text) = (failure.exit_code(), failure.to_string());
-                    pipe.tell(&StartResult { code, text, ..StartResult::default() });
-                }
-                done.map(|()| ExitCode::SUCCESS)
-            }
-        }
+        let serve = |signals, starter| plan.serve(signals, starter);
+        if daemon { background::leave(signals, serve) } else { background::stay(signals, serve) }
     }
 
     /// DEST, with its paths being ours.
