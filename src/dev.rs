@@ -10,6 +10,7 @@ mod browsers;
 pub mod certificate;
 mod channel;
 mod driver;
+mod echo;
 mod error;
 pub mod error_page;
 mod event;

@@ -79,6 +79,7 @@ const PURE: &[&str] = &[
     "dev/address/",
     "dev/gate.rs",
     "dev/gate/",
+    "dev/echo.rs",
     "dev/error_page.rs",
     "dev/inject/policy.rs",
     "dev/proxy/framing.rs",

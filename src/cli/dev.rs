@@ -173,11 +173,11 @@ fn failure(error: &DevError) -> Failure {
     }
 }
 
-/// Is the process that outlives a proxy which is killed, if these are its words; it is no command for anybody else.
+/// Is the process that keeps what a proxy starts, if these are its words; it is no command for anybody else.
 pub(super) fn keep(arguments: &[OsString]) -> bool {
     match arguments {
-        [_, command, token] if command == keeper::COMMAND => {
-            keeper::run(&token.to_string_lossy());
+        [_, command, kind] if command == keeper::COMMAND => {
+            keeper::run(kind);
             true
         }
         _ => false,

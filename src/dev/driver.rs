@@ -2,6 +2,7 @@
 
 use super::DevError;
 use super::browsers::Browsers;
+use super::echo::{Echoes, Verdict as Echo};
 use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
 use super::family;
 use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
@@ -10,11 +11,11 @@ use super::server::ready::Question;
 use super::server::{Nursery, Order, Running, port};
 use crate::time::Time;
 use log::{error, info, warn};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,6 +32,23 @@ enum Part {
     Runs(Running, Option<JoinHandle<()>>),
 }
 
+impl Part {
+    /// Our child that keeps it.
+    fn keeper(&self) -> Option<Pid> {
+        match self {
+            Part::Checking => None,
+            Part::Runs(running, _) => Some(running.keeper()),
+        }
+    }
+}
+
+/// A change that waits.
+struct Delayed {
+    until: Instant,
+    change: Change,
+    words: String,
+}
+
 /// The driver.
 pub(super) struct Driver {
     gate: Gate,
@@ -44,6 +62,9 @@ pub(super) struct Driver {
     failure: Option<Arc<Failure>>,
     /// Files that have changed last.
     paths: Vec<String>,
+    echoes: Echoes,
+    /// A change that the server has made itself, it seems, and when it counts all the same.
+    delayed: Option<Delayed>,
     browsers: Arc<Browsers>,
     /// What browsers have been told last that they would get.
     told: Option<Build>,
@@ -67,6 +88,8 @@ impl Driver {
             waiting: HashMap::new(),
             failure: None,
             paths: Vec::new(),
+            echoes: Echoes::default(),
+            delayed: None,
             browsers,
             told: None,
             last: Generation(0),
@@ -87,7 +110,8 @@ impl Driver {
     ) -> Result<Option<Signal>, DevError> {
         self.input(Input::Changed(Change::Files));
         while !self.over {
-            let deadline = self.gate.deadline();
+            let delayed = self.delayed.as_ref().map(|delayed| delayed.until);
+            let deadline = self.gate.deadline().into_iter().chain(delayed).min();
             let due = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -110,16 +134,7 @@ impl Driver {
 
     fn on(&mut self, event: Event) {
         match event {
-            Event::Changed(change, words, paths) => {
-                info!("reload: {words} changed");
-                // Those of a change that nobody has been told of yet are part of this one. More than a few count as all.
-                for path in paths {
-                    if self.paths.len() < MOST_PATHS && !self.paths.contains(&path) {
-                        self.paths.push(path);
-                    }
-                }
-                self.input(Input::Changed(change));
-            }
+            Event::Changed(change, words, paths) => self.changed(change, words, paths),
             Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
             Event::CannotRun(generation, error) => self.cannot_run(generation, error),
             Event::Built(generation, Ok(())) => {
@@ -133,6 +148,7 @@ impl Driver {
             }
             Event::Answered(generation, address) => {
                 self.addresses.insert(generation, address);
+                self.echoes.came_up(Instant::now());
                 self.input(Input::Answered(generation));
                 if !self.gate.has_failed() {
                     self.failure = None;
@@ -155,7 +171,9 @@ impl Driver {
                 self.waiting.remove(&request);
                 self.input(Input::Done(request));
             }
-            Event::Signal(Signal::SIGCHLD) => drop(self.orphans()),
+            Event::Signal(Signal::SIGCHLD) => {
+                family::reap_others(&self.parts.values().filter_map(Part::keeper).collect::<Vec<_>>());
+            }
             Event::Signal(signal) => {
                 self.signal.get_or_insert(signal);
                 self.input(Input::Stop);
@@ -163,7 +181,42 @@ impl Driver {
         }
     }
 
+    fn changed(&mut self, change: Change, words: String, paths: Vec<String>) {
+        let now = Instant::now();
+        let verdict = self.echoes.changed(now, &paths);
+        let before = self.delayed.take();
+        let change = before.map_or(change, |before| before.change.max(change));
+        // Those of a change that nobody has been told of yet are part of this one. More than a few count as all.
+        for path in paths {
+            if self.paths.len() < MOST_PATHS && !self.paths.contains(&path) {
+                self.paths.push(path);
+            }
+        }
+        match verdict {
+            Echo::Start => self.restart(change, &words),
+            Echo::Wait(until, file) => {
+                if let Some(file) = file {
+                    warn!(
+                        "{file} changes whenever the server starts, so it is started less often: --exclude '{file}' helps"
+                    );
+                }
+                self.delayed = Some(Delayed { until, change, words });
+            }
+        }
+    }
+
+    fn restart(&mut self, change: Change, words: &str) {
+        info!("reload: {words} changed");
+        self.input(Input::Changed(change));
+    }
+
     fn on_deadline(&mut self) {
+        if let Some(delayed) = self.delayed.take_if(|delayed| delayed.until <= Instant::now()) {
+            self.restart(delayed.change, &delayed.words);
+        }
+        if self.gate.deadline().is_none_or(|deadline| deadline > Instant::now()) {
+            return;
+        }
         let starting = self.gate.phase() == Phase::Starting;
         let running = self.parts.last_key_value().map(|(generation, _)| *generation);
         if starting && let Some(generation) = running {
@@ -190,6 +243,7 @@ impl Driver {
     }
 
     fn fails(&mut self, failure: Failure) {
+        self.echoes.came_up(Instant::now());
         warn!("{}", failure.summary);
         self.failure = Some(Arc::new(failure));
     }
@@ -199,24 +253,7 @@ impl Driver {
             question.abort();
         }
         self.addresses.remove(&generation);
-        if self.parts.is_empty() {
-            // Whatever its parents were, nobody else can have started it.
-            for pid in self.orphans() {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-        }
         self.input(Input::Gone(generation));
-    }
-
-    /// Our children that are no leaders, those that a build has detached aside; dead ones are reaped.
-    fn orphans(&self) -> Vec<Pid> {
-        let leaders = self.parts.values().filter_map(|part| match part {
-            Part::Runs(running, _) => Some(running.family().leader()),
-            Part::Checking => None,
-        });
-        let keeper = self.nursery.keeper.lock().unwrap_or_else(PoisonError::into_inner).pid();
-        let foreign = self.nursery.foreign.iter().copied();
-        family::orphans(&leaders.chain(keeper).chain(foreign).collect::<Vec<_>>(), &self.nursery.mark)
     }
 
     fn input(&mut self, input: Input) {
@@ -233,6 +270,7 @@ impl Driver {
             Action::Start(generation) => self.start(generation),
             Action::End(generation) => self.order(generation, Order::End),
             Action::Kill(generation) => self.order(generation, Order::Kill),
+            Action::GiveUp(generation) => self.order(generation, Order::GiveUp),
             Action::Forward(request, generation) => self.forward(request, generation),
             Action::Refuse(request, why) => {
                 let refusal = Refusal { why, failure: self.failure.clone(), build: self.told };
@@ -273,6 +311,7 @@ impl Driver {
 
     fn build(&mut self, generation: Generation) {
         self.last = generation;
+        self.echoes.started(Instant::now());
         let line = self.nursery.settings.build.clone().unwrap_or_default();
         match self.nursery.build(generation, &line) {
             Ok(running) => {
@@ -284,6 +323,7 @@ impl Driver {
 
     fn start(&mut self, generation: Generation) {
         self.last = generation;
+        self.echoes.started(Instant::now());
         let backend = self.nursery.settings.backend.clone();
         match backend.port {
             None => match port::fresh(&backend) {

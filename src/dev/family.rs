@@ -1,15 +1,12 @@
-//! The processes of one generation: those of its group, and those that have left it and still carry its mark.
+//! The processes of one generation: all that are below its keeper, or, of a build, those of its group.
 //!
-//! A mark is a variable in the environment that everything below the first process inherits. One that wipes its environment
-//! and leaves the group as well, and whose parent has ended, comes to us, since we are the reaper of what is below us
-//! (prctl(2), PR_SET_CHILD_SUBREAPER).
+//! Each also carries a mark, a variable in its environment, by which it is found if somebody has killed the keeper.
 
 use super::gate::Generation;
 use crate::process::holder;
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -41,13 +38,10 @@ impl Mark {
         (NAME.into(), format!("{}.{}", self.token, part.suffix()).into())
     }
 
-    /// What the variable of each server begins with.
-    pub(super) fn of_servers(token: &str) -> Vec<u8> {
-        format!("{NAME}={token}.server.").into_bytes()
-    }
-
-    fn of_builds(&self) -> Vec<u8> {
-        format!("{NAME}={}.build.", self.token).into_bytes()
+    /// The whole variable, as it is in an environment.
+    fn text(&self, part: Part) -> Vec<u8> {
+        let (name, value) = self.variable(part);
+        [name.as_bytes(), b"=", value.as_bytes()].concat()
     }
 }
 
@@ -67,70 +61,70 @@ impl Part {
     }
 }
 
-/// The living processes whose environment has a variable that begins so.
-pub(super) fn carriers(prefix: &[u8]) -> Vec<Pid> {
-    let carries = |pid: &Pid| has_variable(*pid, |variable| variable.starts_with(prefix));
+/// The living processes that carry the mark of a part.
+pub(super) fn carriers(mark: &Mark, part: Part) -> Vec<Pid> {
+    let text = mark.text(part);
+    let carries = |pid: &Pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ"));
+        environment.is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == text))
+    };
     holder::all().filter(carries).filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.lives)).collect()
 }
 
-fn has_variable(pid: Pid, is_it: impl Fn(&[u8]) -> bool) -> bool {
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|text| text.split(|byte| *byte == 0).any(is_it))
-}
-
 /// The processes of one part.
-#[derive(Clone, Debug)]
-pub(super) struct Family {
-    leader: Pid,
-    /// The whole variable; a build has none: what it leaves outside of its group is meant to stay, as a compiler's cache is.
-    variable: Option<Vec<u8>>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// All that are below this one, which is not one of them.
+    Below(Pid),
+    /// Those of this group.
+    Group(Pid),
 }
 
 impl Family {
-    pub(super) fn new(leader: Pid, mark: &Mark, part: Part) -> Family {
-        let variable = match part {
-            Part::Build(_) => None,
-            Part::Server(_) => {
-                let (name, value) = mark.variable(part);
-                Some([name.as_bytes(), b"=", value.as_bytes()].concat())
-            }
-        };
-        Family { leader, variable }
+    pub(super) fn below(keeper: Pid) -> Family {
+        Family::Below(keeper)
     }
 
-    /// The first process, and the number of the group.
-    pub(super) fn leader(&self) -> Pid {
-        self.leader
+    pub(super) fn group(leader: Pid) -> Family {
+        Family::Group(leader)
     }
 
-    /// The living members. The leader must not have been reaped.
-    pub(super) fn members(&self) -> Vec<Pid> {
-        holder::all().filter(|pid| self.has(*pid)).collect()
-    }
-
-    fn has(&self, pid: Pid) -> bool {
-        Stat::of(pid).is_some_and(|stat| stat.lives && (stat.group == self.leader || self.marks(pid)))
-    }
-
-    fn marks(&self, pid: Pid) -> bool {
-        self.variable.as_ref().is_some_and(|ours| has_variable(pid, |variable| variable == ours.as_slice()))
-    }
-
-    /// Sends a signal to all of them.
-    pub(super) fn signal(&self, signal: Signal) {
-        // The group first and at once: one of its members may end the others in its own time.
-        let _ = killpg(self.leader, signal);
-        for pid in self.members() {
-            if nix::unistd::getpgid(Some(pid)) != Ok(self.leader) {
-                let _ = kill(pid, signal);
-            }
+    /// The living members. One that loses its parent while we look may be missed.
+    pub(super) fn members(self) -> Vec<Pid> {
+        let all = holder::all().filter_map(|pid| Some((pid, Stat::of(pid)?)));
+        let living = all.filter(|(_, stat)| stat.lives);
+        match self {
+            Family::Below(keeper) => below(keeper, &living.map(|(pid, stat)| (pid, stat.parent)).collect::<Vec<_>>()),
+            Family::Group(leader) => living.filter(|(_, stat)| stat.group == leader).map(|(pid, _)| pid).collect(),
         }
     }
+}
+
+/// Whoever is below `root`, of pairs of a process and its parent.
+fn below(root: Pid, parents: &[(Pid, Pid)]) -> Vec<Pid> {
+    let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+    for (pid, parent) in parents {
+        children.entry(*parent).or_default().push(*pid);
+    }
+    let (mut found, mut left) = (BTreeSet::new(), vec![root]);
+    while let Some(parent) = left.pop() {
+        // Numbers may have been given anew while we looked, so a circle is possible.
+        let inner = children.get(&parent).into_iter().flatten();
+        left.extend(inner.filter(|pid| **pid != root && found.insert(**pid)));
+    }
+    found.into_iter().collect()
+}
+
+/// Whether a process is in this group.
+pub(super) fn is_in_group(pid: Pid, group: Pid) -> bool {
+    nix::unistd::getpgid(Some(pid)) == Ok(group)
 }
 
 /// What the kernel tells of a process; see proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     lives: bool,
+    parent: Pid,
     group: Pid,
 }
 
@@ -144,25 +138,21 @@ impl Stat {
         let (_, fields) = text.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
         let lives = !matches!(fields.next()?, "Z" | "X");
-        let group = Pid::from_raw(fields.nth(1)?.parse().ok()?);
-        Some(Stat { lives, group })
+        let mut pid = || Some(Pid::from_raw(fields.next()?.parse().ok()?));
+        Some(Stat { lives, parent: pid()?, group: pid()? })
     }
 }
 
-/// Our living children that nobody knows: those whose parent has ended, but for what a build has detached. The dead ones are
-/// reaped.
-pub(super) fn orphans(known: &[Pid], mark: &Mark) -> Vec<Pid> {
-    let lives = |pid: &Pid| {
-        let waited = waitpid(*pid, Some(WaitPidFlag::WNOHANG));
-        matches!(waited, Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
-    };
-    let unknown = children().into_iter().filter(|pid| !known.contains(pid));
-    let detached = mark.of_builds();
-    unknown.filter(lives).filter(|pid| !has_variable(*pid, |variable| variable.starts_with(&detached))).collect()
+/// Reaps those of our children that have ended and that nobody waits for: what a shell that has become this program has left
+/// us, and, for the first process of a container, whatever has lost its parent there. The living ones are none of our business.
+pub(super) fn reap_others(known: &[Pid]) {
+    for pid in children().into_iter().filter(|pid| !known.contains(pid)) {
+        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+    }
 }
 
 /// The children of all our threads.
-pub(super) fn children() -> Vec<Pid> {
+fn children() -> Vec<Pid> {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     texts
@@ -173,26 +163,39 @@ pub(super) fn children() -> Vec<Pid> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mark, Part, Stat};
+    use super::{Mark, Part, Stat, below};
     use crate::dev::gate::Generation;
-    use nix::unistd::{Pid, getpgrp};
+    use nix::unistd::{Pid, getpgrp, getppid};
+
+    fn pid(number: i32) -> Pid {
+        Pid::from_raw(number)
+    }
 
     #[test]
     fn a_line_of_proc_is_read_whatever_the_name_is() {
-        let pid = Pid::from_raw;
-        assert_eq!(Stat::parse("12 (a) Z) b) S 3 77 1"), Some(Stat { lives: true, group: pid(77) }));
+        let stat = Stat { lives: true, parent: pid(3), group: pid(77) };
+        assert_eq!(Stat::parse("12 (a) Z) b) S 3 77 1"), Some(stat));
         assert!(!Stat::parse("12 (a) Z 3 77 1").unwrap().lives);
         assert_eq!(Stat::parse("garbage"), None);
-        assert_eq!(Stat::of(Pid::this()).unwrap().group, getpgrp());
+        let ours = Stat::of(Pid::this()).unwrap();
+        assert_eq!((ours.parent, ours.group), (getppid(), getpgrp()));
+    }
+
+    #[test]
+    fn a_family_is_all_that_is_below_and_nothing_beside() {
+        let parents = [(1, 0), (5, 1), (6, 5), (7, 6), (8, 1), (9, 8), (10, 0), (11, 10), (12, 7)];
+        let parents = parents.map(|(child, parent)| (pid(child), pid(parent)));
+        assert_eq!(below(pid(5), &parents), [6, 7, 12].map(pid));
+        assert_eq!(below(pid(12), &parents), []);
+        // Seen in a state that there never was.
+        assert_eq!(below(pid(2), &[(pid(2), pid(3)), (pid(3), pid(4)), (pid(4), pid(2))]), [3, 4].map(pid));
     }
 
     #[test]
     fn each_part_has_a_mark_of_its_own_under_the_same_token() {
         let mark = Mark::new();
         assert_ne!(mark.token(), Mark::new().token());
-        let [build, server] = [Part::Build(Generation(7)), Part::Server(Generation(7))].map(|part| mark.variable(part));
-        assert_ne!(build.1, server.1);
-        let whole = format!("{}={}", server.0.display(), server.1.display());
-        assert!(whole.as_bytes().starts_with(&Mark::of_servers(mark.token())));
+        let [build, server] = [Part::Build(Generation(7)), Part::Server(Generation(7))].map(|part| mark.text(part));
+        assert_ne!(build, server);
     }
 }

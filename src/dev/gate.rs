@@ -104,6 +104,8 @@ pub enum Action {
     End(Generation),
     /// Kill all processes of a generation.
     Kill(Generation),
+    /// A generation could not be killed; what waits for its end waits no longer. Its `Gone` may come yet.
+    GiveUp(Generation),
     /// This server answers the request.
     Forward(Request, Generation),
     /// We answer the request.
@@ -239,7 +241,7 @@ impl Gate {
             State::Starting { until, .. } => Some(until),
             State::Building { .. } | State::Up | State::Failed | State::Stopping { .. } | State::Ending { .. } => None,
         };
-        let leaving = self.leaving.values().filter_map(|leaving| leaving.until());
+        let leaving = self.leaving.values().map(Leaving::until);
         leaving.chain(starting).chain(self.requests.deadline()).min()
     }
 
@@ -407,7 +409,7 @@ impl Gate {
 
     fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match self.state {
-            State::Ending { .. } => self.kill_all(actions),
+            State::Ending { .. } => self.kill_all(now, actions),
             State::Building { next } | State::Starting { next, .. } => self.end(now, next, actions),
             State::Up | State::Failed | State::Stopping { .. } => {}
         }

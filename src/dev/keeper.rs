@@ -1,134 +1,158 @@
-//! Sees to it that nothing outlives us, however we end: a process of its own that waits for our end and kills what we had
-//! started. A parent-death signal reaches the leader of a group alone, and only a leader that has not asked for another.
+//! A process of its own between us and what a generation starts. It is the reaper of all that is below it
+//! (prctl(2), PR_SET_CHILD_SUBREAPER), so nothing can leave it: whatever group, session or environment a process has gone to,
+//! and whether or not its parents live, it is below its keeper and no other. It ends them when we ask, and when we are gone.
 //!
-//! It is told by its standard input which groups there are: `+PID` and `-PID`, a line each. End of file is our death; when we
-//! end well and have left nothing, we kill it first.
+//! Both speak over a socket, the keeper's standard input. It gets the command: how many words, and each with a NUL. Then, a
+//! line each, `signal N` and `kill`; end of file, our death, is `kill`. It says `started PID` or `failed STEP ERRNO`, then
+//! `exited …` when the first process has, and `gone` when nothing is left.
 
-use super::family::{self, Mark};
-use crate::process::spawn::{self, Launch, Process, SpawnError, null_device};
-use nix::sys::signal::{Signal, kill, killpg};
+mod process;
+mod word;
+
+use super::family::{Family, Part};
+use crate::process::spawn::{self, Launch, Process, SpawnError};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, BufRead, Write};
-use std::os::fd::AsFd;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+pub use process::run;
+pub(super) use word::Word;
 
 /// The word by which a keeper is started; no command of users.
 pub const COMMAND: &str = "dev-keeper";
+/// The second word: keep all that is below, or no more than the group.
+const ALL: &str = "all";
+const GROUP: &str = "group";
+/// More than any line of a keeper.
+const LONGEST_LINE: usize = 100;
 
-/// How often it looks whether all that it has killed is gone.
-const LOOKS: usize = 200;
-const BETWEEN: std::time::Duration = std::time::Duration::from_millis(10);
+/// What a keeper starts.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    pub(super) part: Part,
+    pub(super) command: &'a [OsString],
+    pub(super) environment: &'a [(OsString, OsString)],
+    /// Standard output and standard error; ours where there is none.
+    pub(super) output: Option<&'a OwnedFd>,
+    pub(super) error: &'a OwnedFd,
+    pub(super) open_files: Option<(u64, u64)>,
+}
 
-/// Our end of a keeper.
+/// Our end of a keeper. When it is dropped, the keeper kills what it has.
 #[derive(Debug)]
 pub(super) struct Keeper {
-    pipe: File,
-    process: Option<Process>,
+    words: Lines<BufReader<OwnedReadHalf>>,
+    orders: OwnedWriteHalf,
+    process: Process,
+    leader: Pid,
+    part: Part,
 }
 
 impl Keeper {
-    /// Starts one for what carries this mark.
+    /// Starts a command below a keeper of its own. Must be called within the runtime; blocks until the command runs.
     ///
     /// # Errors
-    /// What went wrong; nothing is left behind.
-    pub(super) fn start(mark: &Mark) -> Result<Keeper, SpawnError> {
-        let program = OsString::from("/proc/self/exe");
-        let failed = |source: io::Error| SpawnError::Process { program: program.clone().into(), source };
-        let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
-        let null = null_device().map_err(failed)?;
+    /// Why it cannot run; nothing is left behind.
+    pub(super) fn start(start: &Start<'_>) -> Result<Keeper, SpawnError> {
+        let program = start.command.first().map(OsString::as_os_str).unwrap_or_default();
+        let failed = |source: io::Error| SpawnError::Process { program: program.into(), source };
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let kind = match start.part {
+            Part::Server(_) => ALL,
+            // What a build leaves outside of its group is meant to stay, as a compiler's cache is.
+            Part::Build(_) => GROUP,
+        };
+        let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![(theirs.as_fd(), 0), (start.error.as_fd(), 2)];
+        descriptors.extend(start.output.map(|end| (end.as_fd(), 1)));
         let process = spawn::spawn(&Launch {
-            command: &[program.clone(), COMMAND.into(), mark.token().into()],
-            environment: &std::env::vars_os().collect::<Vec<_>>(),
+            command: &["/proc/self/exe".into(), COMMAND.into(), kind.into()],
+            environment: start.environment,
             listen_pid: false,
-            descriptors: &[(read.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)],
+            descriptors: &descriptors,
             directory: None,
-            open_files: None,
+            open_files: start.open_files,
             death_signal: None,
         })?;
-        Ok(Keeper { pipe: write.into(), process: Some(process) })
+        drop(theirs);
+        let started = tell_command(&ours, start.command).and_then(|()| first_word(&ours));
+        let leader = match started {
+            Ok(Word::Started(leader)) => leader,
+            other => {
+                drop(ours);
+                process.reap();
+                return Err(match other {
+                    Ok(Word::Failed(step, errno)) => step.error(program, errno),
+                    Ok(_) => failed(io::ErrorKind::InvalidData.into()),
+                    Err(error) => failed(error),
+                });
+            }
+        };
+        let stream = ours.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(ours));
+        // An end that is dropped here is the order to kill.
+        let (words, orders) = stream.map_err(failed)?.into_split();
+        Ok(Keeper { words: BufReader::new(words).lines(), orders, process, leader, part: start.part })
     }
 
     /// The process.
-    pub(super) fn pid(&self) -> Option<Pid> {
-        self.process.as_ref().map(Process::pid)
+    pub(super) fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
-    /// A group has begun.
-    pub(super) fn add(&mut self, group: Pid) {
-        self.tell(&format!("+{group}\n"));
-    }
-
-    /// A group is gone; its number is not anybody else's before this returns.
-    pub(super) fn remove(&mut self, group: Pid) {
-        self.tell(&format!("-{group}\n"));
-    }
-
-    fn tell(&mut self, line: &str) {
-        // A keeper that somebody has killed is missed when we are killed as well, and not before.
-        let _ = self.pipe.write_all(line.as_bytes());
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
-            spawn::signal_leader(&process, Signal::SIGKILL);
-            process.reap();
+    /// The processes that it keeps.
+    pub(super) fn family(&self) -> Family {
+        match self.part {
+            Part::Server(_) => Family::below(self.process.pid()),
+            Part::Build(_) => Family::group(self.leader),
         }
     }
+
+    /// What it says next; nothing more once it is gone.
+    pub(super) async fn next(&mut self) -> Option<Word> {
+        Word::parse(&self.words.next_line().await.ok()??)
+    }
+
+    /// Has a signal sent to all processes.
+    pub(super) async fn signal(&mut self, signal: Signal) {
+        // One that is gone has nothing left to send it to.
+        let _ = self.orders.write_all(format!("signal {}\n", signal as i32).as_bytes()).await;
+    }
+
+    /// Has all processes killed, until none is left.
+    pub(super) async fn kill(&mut self) {
+        let _ = self.orders.write_all(b"kill\n").await;
+    }
+
+    /// Frees its pid once it has ended.
+    pub(super) async fn reap(self) {
+        drop((self.words, self.orders));
+        let _ = tokio::task::spawn_blocking(move || self.process.reap()).await;
+    }
 }
 
-/// What a keeper knows.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Known {
-    groups: BTreeSet<i32>,
+fn tell_command(mut stream: &UnixStream, command: &[OsString]) -> io::Result<()> {
+    let mut bytes = format!("{}\n", command.len()).into_bytes();
+    for word in command {
+        bytes.extend_from_slice(OsStr::as_bytes(word));
+        bytes.push(0);
+    }
+    stream.write_all(&bytes)
 }
 
-impl Known {
-    fn hear(&mut self, line: &str) {
-        match line.split_at_checked(1) {
-            Some(("+", pid)) => self.groups.extend(pid.parse::<i32>().ok().filter(|pid| *pid > 1)),
-            Some(("-", pid)) => {
-                pid.parse().map(|pid: i32| self.groups.remove(&pid)).ok();
-            }
-            Some(_) | None => {}
+/// The first line, and not a byte more.
+fn first_word(mut stream: &UnixStream) -> io::Result<Word> {
+    let (mut line, mut byte) = (String::new(), [0]);
+    while line.len() < LONGEST_LINE {
+        stream.read_exact(&mut byte)?;
+        if byte == *b"\n" {
+            break;
         }
+        line.push(byte[0].into());
     }
-}
-
-/// Is a keeper for the mark with this token, until its standard input ends.
-pub fn run(token: &str) {
-    let mut known = Known::default();
-    for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { break };
-        known.hear(&line);
-    }
-    for group in known.groups {
-        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-    // What is forked while it is looked for is found the next time.
-    for _ in 0..LOOKS {
-        let left = family::carriers(&Mark::of_servers(token));
-        if left.is_empty() {
-            return;
-        }
-        for pid in left {
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-        std::thread::sleep(BETWEEN);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Known;
-
-    #[test]
-    fn groups_come_and_go() {
-        let mut known = Known::default();
-        ["+12", "+13", "-12", "", "+x", "-", "+1", "+-5", "\u{fc}"].iter().for_each(|line| known.hear(line));
-        assert_eq!(known, Known { groups: [13].into() });
-    }
+    Word::parse(&line).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

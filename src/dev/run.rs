@@ -6,8 +6,7 @@ use super::browsers::Browsers;
 use super::driver::Driver;
 use super::event::{Event, Inbox};
 use super::extensions::Extensions;
-use super::family::{Mark, children, orphans};
-use super::keeper::Keeper;
+use super::family::Mark;
 use super::livereload;
 use super::proxy::hosts::Hosts;
 use super::proxy::refused::Commands;
@@ -19,12 +18,12 @@ use crate::process::limits;
 use crate::process::stray::{self, Stray};
 use crate::reactor::{READABLE, Reactor, Signals};
 use log::{error, info, warn};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -42,34 +41,16 @@ pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<S
     stray::deal_with(Stray::CloseOnExec);
     let open_files = limits::raise_open_files().ok();
     let begin = |what| move |source| DevError::Begin { what, source };
-    // A shell that has become this program leaves us its children.
-    let foreign = children();
-    // What loses its parent comes to us.
-    nix::sys::prctl::set_child_subreaper(true).map_err(|errno| begin("adopt processes")(errno.into()))?;
     let listeners = listen(&settings.bind)?;
     let mark = Mark::new();
-    let keeper = Arc::new(Mutex::new(Keeper::start(&mark)?));
     let (inbox, mut events) = mpsc::unbounded_channel();
     hear_signals(signals, inbox.clone()).map_err(begin("hear signals"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(begin("start the runtime"))?;
     let settings = Arc::new(settings);
-    let nursery = Nursery {
-        settings,
-        mark: mark.clone(),
-        keeper: Arc::clone(&keeper),
-        foreign: foreign.clone(),
-        open_files,
-        inbox,
-    };
-    // This thread starts all processes, which get their parent-death signal when it ends.
+    let nursery = Nursery { settings, mark, open_files, inbox };
     let ended = runtime.block_on(serve(nursery, root, listeners, &mut events));
     runtime.shutdown_background();
-    let keeper_pid = keeper.lock().unwrap_or_else(PoisonError::into_inner).pid();
-    let known: Vec<_> = keeper_pid.into_iter().chain(foreign).collect();
-    for pid in orphans(&known, &mark) {
-        let _ = kill(pid, Signal::SIGKILL);
-    }
     ended
 }
 

@@ -1,6 +1,4 @@
-//! One process that a generation starts, its build or its server, from its start until nothing of it is left.
-//!
-//! It is started by the thread that lives as long as we do: its parent-death signal is sent when that thread ends.
+//! What a generation starts, its build or its server, from its start until nothing of it is left.
 
 pub(super) mod port;
 pub(super) mod ready;
@@ -8,34 +6,33 @@ pub(super) mod ready;
 use super::DevError;
 use super::address::PORT_WORD;
 use super::event::{Event, Failure, Inbox};
-use super::family::{Family, Mark, Part};
+use super::family::{self, Family, Mark, Part};
 use super::gate::Generation;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Start, Word};
 use super::output::{Kept, Stream, tee};
 use super::settings::Settings;
 use crate::process::output::pipe;
-use crate::process::spawn::{self, Exit, Launch, Process, SpawnError, null_device};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use crate::process::spawn::{Exit, SpawnError};
+use log::warn;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How often it is looked whether anything is left of processes that have been asked to end.
-const LOOK: Duration = Duration::from_millis(5);
-const LONGEST_LOOK: Duration = Duration::from_millis(50);
+/// How often it is looked whether those are gone whose keeper was killed.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What is asked of a running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     End,
     Kill,
+    /// It cannot be killed: say so. Nobody waits for it any more.
+    GiveUp,
 }
 
 /// A process that runs, as the driver knows it.
@@ -44,6 +41,7 @@ pub(super) struct Running {
     orders: mpsc::UnboundedSender<Order>,
     kept: Kept,
     family: Family,
+    keeper: Pid,
 }
 
 impl Running {
@@ -54,7 +52,12 @@ impl Running {
 
     /// Its processes.
     pub(super) fn family(&self) -> Family {
-        self.family.clone()
+        self.family
+    }
+
+    /// Our child that keeps them, for as long as they are there.
+    pub(super) fn keeper(&self) -> Pid {
+        self.keeper
     }
 
     /// What it has written last.
@@ -68,9 +71,6 @@ impl Running {
 pub(super) struct Nursery {
     pub(super) settings: Arc<Settings>,
     pub(super) mark: Mark,
-    pub(super) keeper: Arc<Mutex<Keeper>>,
-    /// Children that this process had before it became this program: they are somebody else's.
-    pub(super) foreign: Vec<Pid>,
     /// The limits of open files that our caller had.
     pub(super) open_files: Option<(u64, u64)>,
     pub(super) inbox: Inbox,
@@ -112,7 +112,6 @@ impl Nursery {
         environment: &[(OsString, OsString)],
     ) -> Result<Running, DevError> {
         let failed = |source: io::Error| SpawnError::Process { program: command[0].clone().into(), source };
-        let null = null_device().map_err(failed)?;
         let (tee, kept) = tee();
         let (error, error_end) = pipe().map_err(failed)?;
         tee.read(error, Stream::Stderr).map_err(failed)?;
@@ -126,52 +125,27 @@ impl Nursery {
             }
         };
         drop(tee);
-        let process = self.spawn(command, environment, &null, (output_end.as_ref(), &error_end))?;
-        let family = Family::new(process.pid(), &self.mark, part);
-        let (orders, ordered) = mpsc::unbounded_channel();
-        let attendant = Attendant {
+        let keeper = Keeper::start(&Start {
             part,
-            family: family.clone(),
-            ordered,
-            kept: kept.clone(),
-            stop_signal: self.settings.stop_signal,
-            keeper: Arc::clone(&self.keeper),
-            inbox: self.inbox.clone(),
-        };
-        match process.exit_descriptor() {
-            Ok(exit) => {
-                tokio::spawn(attendant.attend(process, exit));
-                Ok(Running { orders, kept, family })
-            }
-            Err(error) => {
-                spawn::signal_group(&process, Signal::SIGKILL);
-                self.keeper.lock().unwrap_or_else(PoisonError::into_inner).remove(process.pid());
-                process.reap();
-                Err(failed(error).into())
-            }
-        }
-    }
-
-    fn spawn(
-        &self,
-        command: &[OsString],
-        environment: &[(OsString, OsString)],
-        null: &OwnedFd,
-        (output, error): (Option<&OwnedFd>, &OwnedFd),
-    ) -> Result<Process, DevError> {
-        let mut descriptors: Vec<(BorrowedFd<'_>, i32)> = vec![(null.as_fd(), 0), (error.as_fd(), 2)];
-        descriptors.extend(output.map(|end| (end.as_fd(), 1)));
-        let process = spawn::spawn(&Launch {
             command,
             environment,
-            listen_pid: false,
-            descriptors: &descriptors,
-            directory: None,
+            output: output_end.as_ref(),
+            error: &error_end,
             open_files: self.open_files,
-            death_signal: Some(Signal::SIGKILL),
         })?;
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).add(process.pid());
-        Ok(process)
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let running = Running { orders, kept: kept.clone(), family: keeper.family(), keeper: keeper.pid() };
+        let attendant = Attendant {
+            part,
+            family: running.family,
+            ordered,
+            kept,
+            stop_signal: self.settings.stop_signal,
+            mark: self.mark.clone(),
+            inbox: self.inbox.clone(),
+        };
+        tokio::spawn(attendant.attend(keeper));
+        Ok(running)
     }
 }
 
@@ -197,29 +171,31 @@ fn set(environment: &mut Vec<(OsString, OsString)>, name: impl AsRef<OsStr>, val
     environment.push((name.to_owned(), value));
 }
 
-/// Looks after one process.
+/// Looks after one keeper and what it keeps.
 struct Attendant {
     part: Part,
     family: Family,
     ordered: mpsc::UnboundedReceiver<Order>,
     kept: Kept,
     stop_signal: Signal,
-    keeper: Arc<Mutex<Keeper>>,
+    mark: Mark,
     inbox: Inbox,
 }
 
 impl Attendant {
-    async fn attend(mut self, process: Process, exit: OwnedFd) {
+    async fn attend(mut self, mut keeper: Keeper) {
         let mut orders = Orders::default();
-        let mut exited = tokio::task::spawn_blocking(move || wait(&exit));
-        // Ordered or not, the leader comes to its end.
-        loop {
+        // Ordered or not, the first process comes to its end.
+        let word = loop {
             tokio::select! {
-                _ = &mut exited => break,
-                order = self.ordered.recv() => self.obey(order, &mut orders).await,
+                word = keeper.next() => break word,
+                order = self.ordered.recv() => self.obey(order, &mut orders, &mut keeper).await,
             }
-        }
-        let end = process.exit();
+        };
+        let end = match word {
+            Some(Word::Exited(exit)) => Some(exit),
+            Some(_) | None => None,
+        };
         let failure = (!orders.any()).then(|| describe(self.part, end));
         let failure = match failure {
             Some(summary) => {
@@ -233,15 +209,15 @@ impl Attendant {
                 if let Some(failure) = failure {
                     let _ = self.inbox.send(Event::Exited(generation, failure));
                 }
-                self.see_off(process, orders).await;
+                self.see_off(keeper, orders).await;
                 // Whoever hears that it is gone may end us, and its last words with us.
                 self.kept.last_lines().await;
                 let _ = self.inbox.send(Event::Gone(generation));
             }
             (Part::Build(generation), failure) => {
                 // What is left of a build in its group is of no use to anybody.
-                orders.kill = true;
-                self.see_off(process, orders).await;
+                keeper.kill().await;
+                self.see_off(keeper, orders).await;
                 let _ = self.inbox.send(match (end, failure) {
                     (Some(Exit::Status(0)), Some(_)) => Event::Built(generation, Ok(())),
                     (_, Some(failure)) => Event::Built(generation, Err(failure)),
@@ -251,59 +227,62 @@ impl Attendant {
         }
     }
 
-    async fn obey(&self, order: Option<Order>, orders: &mut Orders) {
-        let signal = match order {
+    async fn obey(&self, order: Option<Order>, orders: &mut Orders, keeper: &mut Keeper) {
+        match order {
             Some(Order::End) => {
                 orders.end = true;
-                self.stop_signal
+                keeper.signal(self.stop_signal).await;
             }
-            // The driver is gone, and we go with it.
-            Some(Order::Kill) | None => {
+            Some(Order::Kill) => {
                 orders.kill = true;
-                Signal::SIGKILL
+                keeper.kill().await;
+            }
+            Some(Order::GiveUp) => {
+                let family = self.family;
+                let left = tokio::task::spawn_blocking(move || family.members()).await.unwrap_or_default();
+                let left: Vec<_> = left.into_iter().map(port::describe).collect();
+                warn!("{}", given_up(self.part, &left));
+            }
+            // The driver is gone, and we go with it. It is not to be asked again and again.
+            None => {
+                keeper.kill().await;
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until nothing is left.
+    async fn see_off(&mut self, mut keeper: Keeper, mut orders: Orders) {
+        let well = loop {
+            tokio::select! {
+                word = keeper.next() => match word {
+                    Some(Word::Gone) => break true,
+                    Some(_) => {}
+                    None => break false,
+                },
+                order = self.ordered.recv() => self.obey(order, &mut orders, &mut keeper).await,
             }
         };
-        self.in_thread(move |family| family.signal(signal)).await;
-        if order.is_none() {
-            // It is not to be asked again and again.
-            std::future::pending::<()>().await;
+        keeper.reap().await;
+        if !well {
+            self.sweep().await;
         }
     }
 
-    /// Waits until nothing is left, and reaps the leader, whose number is the group's until then.
-    async fn see_off(&mut self, process: Process, mut orders: Orders) {
-        let mut pause = LOOK;
+    /// Kills what a keeper has left that somebody has killed.
+    async fn sweep(&self) {
         loop {
-            let kill = orders.kill;
-            let left = self.in_thread(move |family| {
-                if kill {
-                    family.signal(Signal::SIGKILL);
-                }
-                family.members()
-            });
-            if left.await.is_some_and(|left| left.is_empty()) {
-                break;
+            let (mark, part) = (self.mark.clone(), self.part);
+            let left = tokio::task::spawn_blocking(move || family::carriers(&mark, part)).await.unwrap_or_default();
+            if left.is_empty() {
+                return;
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_LOOK),
-                order = self.ordered.recv() => self.obey(order, &mut orders).await,
+            for pid in left {
+                let _ = kill(pid, Signal::SIGKILL);
             }
+            tokio::time::sleep(LOOK).await;
         }
-        let leader: Pid = process.pid();
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).remove(leader);
-        process.reap();
     }
-
-    /// `/proc` is looked through by a thread, since there may be thousands of processes.
-    async fn in_thread<T: Send + 'static>(&self, look: impl FnOnce(&Family) -> T + Send + 'static) -> Option<T> {
-        let family = self.family.clone();
-        tokio::task::spawn_blocking(move || look(&family)).await.ok()
-    }
-}
-
-/// Waits until a process exits, as its descriptor tells.
-fn wait(exit: &OwnedFd) {
-    while poll(&mut [PollFd::new(exit.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) == Err(Errno::EINTR) {}
 }
 
 /// What a process has been asked.
@@ -319,11 +298,24 @@ impl Orders {
     }
 }
 
-fn describe(part: Part, exit: Option<Exit>) -> String {
-    let what = match part {
+fn name(part: Part) -> &'static str {
+    match part {
         Part::Build(_) => "the build",
         Part::Server(_) => "the server",
+    }
+}
+
+/// That these processes of a part could not be killed.
+fn given_up(part: Part, left: &[String]) -> String {
+    let who = match left {
+        [] => "something".to_owned(),
+        left => left.join(", "),
     };
+    format!("{who} of {} cannot be killed, and is waited for no longer", name(part))
+}
+
+fn describe(part: Part, exit: Option<Exit>) -> String {
+    let what = name(part);
     match exit {
         Some(exit) => format!("{what} {exit}"),
         None => format!("{what} has ended"),
@@ -332,7 +324,7 @@ fn describe(part: Part, exit: Option<Exit>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{describe, set, with_port};
+    use super::{describe, given_up, set, with_port};
     use crate::dev::family::Part;
     use crate::dev::gate::Generation;
     use crate::process::spawn::Exit;
@@ -357,5 +349,13 @@ mod tests {
     fn an_end_is_told_in_words() {
         assert_eq!(describe(Part::Server(Generation(1)), Some(Exit::Status(3))), "the server exited with status 3");
         assert_eq!(describe(Part::Build(Generation(1)), None), "the build has ended");
+    }
+
+    #[test]
+    fn what_cannot_be_killed_is_named() {
+        let part = Part::Server(Generation(1));
+        let line = given_up(part, &["web (pid 12)".into(), "pid 13".into()]);
+        assert_eq!(line, "web (pid 12), pid 13 of the server cannot be killed, and is waited for no longer");
+        assert!(given_up(part, &[]).starts_with("something of the server cannot"));
     }
 }

@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::stage::{Proxy, Setup};
+use crate::harness::process::send;
 use crate::harness::{eventually, trials, until};
 
 trials![
@@ -19,6 +22,14 @@ trials![
     links_are_followed_and_loops_are_none,
     a_storm_of_changes_is_few_restarts,
     where_nothing_can_be_watched_it_is_looked_at,
+    where_it_is_looked_at_saves_and_directories_count_alike,
+    where_no_more_can_be_watched_nothing_is_lost,
+    more_events_than_the_kernel_keeps_are_one_look_at_all,
+    a_root_that_goes_and_comes_back_is_found_again,
+    a_directory_that_is_moved_away_is_a_change_and_watched_no_more,
+    what_links_lead_to_is_watched_wherever_it_is,
+    an_ignore_file_that_goes_or_comes_above_the_directory_counts,
+    a_server_that_writes_at_its_start_is_not_started_for_ever,
 ];
 
 /// Waits until a change of this file is told, and nothing else since the last one.
@@ -57,7 +68,11 @@ fn the_start_is_no_change() {
 }
 
 fn an_atomic_save_is_one_restart() {
-    let proxy = Setup::new().fixed().start();
+    save_in_every_way(Setup::new());
+}
+
+fn save_in_every_way(setup: Setup) {
+    let proxy = setup.fixed().start();
     proxy.wait_version("1");
     fs::write(proxy.site("app.py"), "old").unwrap();
     wait_reload(&proxy, 1, "app.py");
@@ -157,7 +172,11 @@ fn files_in_new_directories_count() {
 }
 
 fn directories_that_are_replaced_stay_watched() {
-    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    replace_directories(Setup::new());
+}
+
+fn replace_directories(setup: Setup) {
+    let setup = setup.fixed().with(&["--pattern", "*.py"]);
     fs::create_dir_all(setup.scene().path("site/src/in")).unwrap();
     let proxy = setup.start();
     proxy.wait_version("1");
@@ -169,7 +188,7 @@ fn directories_that_are_replaced_stay_watched() {
     proxy.touch("src/in/b.py");
     wait_reload(&proxy, 3, "src/in/b.py");
     fs::rename(proxy.site("src"), proxy.site("other")).unwrap();
-    wait_reload(&proxy, 4, "other/in/b.py");
+    wait_reload(&proxy, 4, "other/in/b.py and 1 more");
     proxy.touch("other/in/b.py");
     wait_reload(&proxy, 5, "other/in/b.py");
 }
@@ -204,15 +223,9 @@ fn a_storm_of_changes_is_few_restarts() {
 }
 
 fn where_nothing_can_be_watched_it_is_looked_at() {
-    // In a user namespace of its own, in which nobody may have an inotify instance.
-    let line = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
-    let wrap = ["unshare", "--user", "--map-root-user", "sh", "-c", line, "sh"];
-    let allowed = std::process::Command::new(wrap[0]).args(&wrap[1..6]).arg("sh").arg("true").status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "no user namespace can be made here");
-        eprintln!("no user namespace can be made here");
-        return;
-    }
+    // Nobody may have an inotify instance.
+    let Some(wrap) = limited("echo 0 > /proc/sys/user/max_inotify_instances") else { return };
+    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
     let proxy = Setup::new().fixed().wrap(&wrap).start();
     proxy.wait_said("they are looked at again and again");
     proxy.wait_version("1");
@@ -224,4 +237,193 @@ fn where_nothing_can_be_watched_it_is_looked_at() {
     fs::write(proxy.site("tmp~"), "x").unwrap();
     fs::rename(proxy.site("tmp~"), proxy.site("new/a.py")).unwrap();
     wait_reload(&proxy, 3, "new/a.py");
+}
+
+fn a_server_that_writes_at_its_start_is_not_started_for_ever() {
+    let proxy = Setup::new().fixed().shell("echo \"$$\" > made.log; exec $WEB").start();
+    let hint = "--exclude 'made.log' helps";
+    proxy.wait_said(hint);
+    // A save is heard all the same, and is what answers.
+    proxy.change("2");
+    proxy.wait_version("2");
+    until("it goes on, more slowly", Duration::from_secs(60), || {
+        let said = proxy.said();
+        let reloads = said.lines().filter(|line| line.contains("reload: made.log changed")).count();
+        if reloads >= 6 { Ok(()) } else { Err(said) }
+    });
+    assert_eq!(proxy.said().matches(hint).count(), 1, "{}", proxy.said());
+}
+
+fn a_directory_that_is_moved_away_is_a_change_and_watched_no_more() {
+    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    let site = setup.scene().path("site");
+    for file in ["src/in/a.py", "empty/a.txt"] {
+        fs::create_dir_all(site.join(file).parent().unwrap()).unwrap();
+        fs::write(site.join(file), "").unwrap();
+    }
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    let away = |name: &str| proxy.scene.path(name);
+    fs::rename(proxy.site("empty"), away("empty")).unwrap();
+    fs::rename(proxy.site("src"), away("src")).unwrap();
+    wait_reload(&proxy, 1, "src");
+    fs::write(away("src/in/a.py"), "elsewhere").unwrap();
+    proxy.touch("b.py");
+    wait_reload(&proxy, 2, "b.py");
+    fs::rename(away("src"), proxy.site("back")).unwrap();
+    wait_reload(&proxy, 3, "back/in/a.py");
+    proxy.touch("back/in/a.py");
+    wait_reload(&proxy, 4, "back/in/a.py");
+}
+
+fn what_links_lead_to_is_watched_wherever_it_is() {
+    let setup = Setup::new().fixed().with(&["--pattern", "conf.py", "current/*.py"]);
+    let (site, scene) = (setup.scene().path("site"), setup.scene().clone());
+    for folder in ["outside", "site/v1", "site/v2"] {
+        fs::create_dir_all(scene.path(folder)).unwrap();
+    }
+    scene.write("outside/real.py", "");
+    scene.write("site/v2/a.py", "");
+    symlink("../outside/real.py", site.join("conf.py")).unwrap();
+    symlink("v1", site.join("current")).unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    scene.write("outside/real.py", "1");
+    wait_reload(&proxy, 1, "conf.py");
+    // An atomic save of what it leads to.
+    scene.write("outside/new", "2");
+    scene.write("outside/beside.py", "is nobody's");
+    fs::rename(scene.path("outside/new"), scene.path("outside/real.py")).unwrap();
+    wait_reload(&proxy, 2, "conf.py");
+    proxy.touch("v1/a.py");
+    wait_reload(&proxy, 3, "current/a.py");
+    // The link leads elsewhere from now on.
+    symlink("v2", site.join("next")).unwrap();
+    fs::rename(site.join("next"), site.join("current")).unwrap();
+    wait_reload(&proxy, 4, "current/a.py");
+    proxy.touch("v2/b.py");
+    wait_reload(&proxy, 5, "current/b.py");
+}
+
+fn an_ignore_file_that_goes_or_comes_above_the_directory_counts() {
+    let setup = Setup::new().with(&["--pattern", "*.py"]);
+    let scene = setup.scene().clone();
+    fs::create_dir(scene.path(".git")).unwrap();
+    for folder in ["site/out", "site/lib"] {
+        fs::create_dir(scene.path(folder)).unwrap();
+    }
+    scene.write(".gitignore", "site/out\n");
+    scene.write("site/.gitignore", "lib\n");
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    // Both at once, as another program may do it.
+    fs::remove_file(proxy.site(".gitignore")).unwrap();
+    proxy.touch("lib/a.py");
+    wait_reload(&proxy, 1, "lib/a.py");
+    scene.write(".gitignore", "site/lib\n");
+    proxy.touch("out/a.py");
+    wait_reload(&proxy, 2, "out/a.py");
+    proxy.touch("lib/a.py");
+    proxy.touch("out/b.py");
+    wait_reload(&proxy, 3, "out/b.py");
+}
+
+/// Words that start a command in a user namespace of its own, after a line for the shell; none where that is not allowed.
+fn limited(line: &str) -> Option<Vec<String>> {
+    let line = format!("{line} && exec \"$@\"");
+    let wrap = ["unshare", "--user", "--map-root-user", "sh", "-c", &line, "sh"];
+    let allowed = std::process::Command::new(wrap[0]).args(&wrap[1..]).arg("true").status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "no user namespace can be made here");
+        eprintln!("no user namespace can be made here");
+        return None;
+    }
+    Some(wrap.map(str::to_owned).to_vec())
+}
+
+fn where_it_is_looked_at_saves_and_directories_count_alike() {
+    let Some(wrap) = limited("echo 0 > /proc/sys/user/max_inotify_instances") else { return };
+    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
+    save_in_every_way(Setup::new().wrap(&wrap));
+    replace_directories(Setup::new().wrap(&wrap));
+    let setup = Setup::new().wrap(&wrap).with(&["--pattern", "*.py"]);
+    fs::create_dir(setup.scene().path("site/out")).unwrap();
+    setup.scene().write("site/.gitignore", "out\n");
+    let proxy = setup.start();
+    proxy.wait_said("they are looked at again and again");
+    proxy.wait_version("1");
+    fs::remove_file(proxy.site(".gitignore")).unwrap();
+    proxy.touch("out/a.py");
+    wait_reload(&proxy, 1, "out/a.py");
+}
+
+fn where_no_more_can_be_watched_nothing_is_lost() {
+    // One watch is left when it begins.
+    let Some(wrap) = limited("echo 3 > /proc/sys/user/max_inotify_watches") else { return };
+    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    fs::create_dir(setup.scene().path("site/src")).unwrap();
+    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
+    let proxy = setup.wrap(&wrap).start();
+    proxy.wait_version("1");
+    proxy.touch("src/a.py");
+    wait_reload(&proxy, 1, "src/a.py");
+    // More directories than can be watched, with all that happens at the same time.
+    for number in 0..8 {
+        fs::create_dir(proxy.site(&format!("new{number}"))).unwrap();
+    }
+    proxy.touch("new7/b.py");
+    proxy.touch("src/c.py");
+    proxy.wait_said("they are looked at again and again");
+    until("both are told, at once or not", Duration::from_secs(20), || {
+        let said = proxy.said();
+        let told = |words: &str| said.contains(&format!("reload: {words} changed"));
+        let both = told("new7/b.py and 1 more") || (told("new7/b.py") && told("src/c.py"));
+        if both { Ok(()) } else { Err(said) }
+    });
+    let before = proxy.reloads();
+    proxy.touch("new3/d.py");
+    wait_reload(&proxy, before + 1, "new3/d.py");
+    fs::rename(proxy.site("src"), proxy.scene.path("src")).unwrap();
+    wait_reload(&proxy, before + 2, "src/a.py and 1 more");
+}
+
+fn more_events_than_the_kernel_keeps_are_one_look_at_all() {
+    // While it stands still, more happens than fits into the queue.
+    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    fs::create_dir(setup.scene().path("site/many")).unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    send(proxy.pid(), Signal::SIGSTOP);
+    for file in 0..8_000 {
+        fs::write(proxy.site(&format!("many/f{file}.txt")), "made, opened, written and closed").unwrap();
+    }
+    fs::create_dir(proxy.site("late")).unwrap();
+    proxy.version("2");
+    proxy.touch("late/a.py");
+    send(proxy.pid(), Signal::SIGCONT);
+    proxy.wait_version("2");
+    assert!(proxy.reloads() <= 2, "{}", proxy.said());
+    assert!(
+        proxy.said().contains("reload: more files than can be told changed")
+            || proxy.said().contains("and many more changed"),
+        "{}",
+        proxy.said()
+    );
+    proxy.version("3");
+    proxy.touch("late/b.py");
+    proxy.wait_version("3");
+}
+
+fn a_root_that_goes_and_comes_back_is_found_again() {
+    let setup = Setup::new().fixed();
+    fs::write(setup.scene().path("site/a.py"), "").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    let away = proxy.scene.path("away");
+    fs::rename(proxy.site(""), &away).unwrap();
+    proxy.wait_said("is gone: it is looked for again and again");
+    fs::rename(&away, proxy.site("")).unwrap();
+    proxy.version("2");
+    proxy.touch("b.py");
+    proxy.wait_version("2");
 }

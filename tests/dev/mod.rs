@@ -7,6 +7,7 @@ mod defects;
 mod files;
 mod hold;
 mod http;
+mod orphans;
 mod process;
 mod smuggling;
 mod stage;
@@ -25,6 +26,8 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         files::trials(),
         hold::trials(),
         http::trials(),
+        orphans::trials(),
+        orphans::trials_of_root(),
         process::trials(),
         smuggling::trials(),
         stream::trials(),

@@ -1,11 +1,11 @@
-//! The server's processes: how they start, what they get, and that none is left however we end.
+//! The server's processes: how they start, what they get, and how they are asked to end.
 
 use std::net::TcpListener;
 
 use nix::sys::signal::Signal;
 
 use super::stage::{Setup, free_port};
-use crate::harness::process::{Exit, send};
+use crate::harness::process::Exit;
 use crate::harness::{eventually, trials};
 
 trials![
@@ -16,12 +16,11 @@ trials![
     a_command_that_cannot_run_later_is_a_failed_change,
     one_that_ignores_its_signal_is_killed_in_time,
     the_stop_signal_is_as_asked,
-    processes_that_have_left_the_group_end_too,
-    when_we_are_killed_nothing_is_left,
     a_port_that_is_taken_is_refused_with_the_holder,
     the_server_gets_its_port_and_nothing_to_read,
     its_words_pass_byte_for_byte,
     the_ready_path_must_be_answered_well,
+    a_server_that_forgets_one_question_is_asked_again,
 ];
 
 fn each_signal_has_its_exit_code_and_leaves_nothing() {
@@ -105,38 +104,6 @@ fn the_stop_signal_is_as_asked() {
     assert!(proxy.said().contains("interrupted"), "{}", proxy.said());
 }
 
-fn processes_that_have_left_the_group_end_too() {
-    // Through a session of its own, whose parent ends at once; one of them wipes its environment as well.
-    let scattered = "setsid sh -c 'sleep 1000 & exit' ; env -i setsid sh -c 'sleep 2000 & exit'; exec $WEB";
-    let mut proxy = Setup::new().fixed().shell(scattered).start();
-    proxy.wait_version("1");
-    let sleepers = || {
-        let line = |pid: &nix::unistd::Pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let children = crate::harness::process::children(proxy.pid());
-        children.into_iter().filter(|pid| line(pid).starts_with(b"sleep\0")).collect::<Vec<_>>()
-    };
-    eventually("both have come to us", || sleepers().len() == 2);
-    let first = sleepers();
-    proxy.change("2");
-    proxy.wait_version("2");
-    eventually("there are two others", || sleepers().len() == 2 && sleepers().iter().all(|pid| !first.contains(pid)));
-    let second = sleepers();
-    assert_eq!(proxy.stop(Signal::SIGINT), Exit::Code(130));
-    let all = [first, second].concat();
-    eventually("all are gone", || !all.iter().any(|pid| crate::harness::process::alive(*pid)));
-}
-
-fn when_we_are_killed_nothing_is_left() {
-    for line in ["exec $WEB", "$WEB & sleep 1000 & wait", "setsid sh -c 'sleep 1000 & exit'; $WEB & wait"] {
-        let mut proxy = Setup::new().with(&["--overlap"]).shell(line).start();
-        proxy.wait_version("1");
-        assert!(!proxy.servers().is_empty());
-        send(proxy.pid(), Signal::SIGKILL);
-        assert_eq!(proxy.wait_exit(), Exit::Signal(Signal::SIGKILL));
-        proxy.nothing_left();
-    }
-}
-
 fn a_port_that_is_taken_is_refused_with_the_holder() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
@@ -192,5 +159,14 @@ fn the_ready_path_must_be_answered_well() {
     eventually("it was asked twice", || proxy.scene.read("web/heads").matches("GET /health?deep=1 ").count() >= 2);
     assert!(client.is_silent());
     proxy.scene.write("web/scripts/health", "send HTTP/1.1 302 Found\\r\\nContent-Length: 0\\r\\n\\r\\n");
+    assert_eq!(client.head().status, 200);
+}
+
+fn a_server_that_forgets_one_question_is_asked_again() {
+    let proxy = Setup::new().with(&["--ready-path", "/health"]).script("health", "until never").start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    eventually("it was asked", || proxy.scene.read("web/heads").contains("GET /health "));
+    proxy.scene.write("web/scripts/health", "send HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(client.head().status, 200);
 }

@@ -1,7 +1,11 @@
-//! Those that are to leave: their requests finish, they are asked to end, they are killed.
+//! Those that are to leave: their requests finish, they are asked to end, they are killed; and those that even this does not
+//! end, as what waits for a disk that is gone, are given up.
 
 use super::{Action, Gate, Generation, State, Then};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// So long a generation that was killed may take to be gone. A kill takes milliseconds, unless the kernel cannot end a process.
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How far it has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,14 +14,14 @@ pub(super) enum Leaving {
     Finishing(Instant),
     /// It has been asked to end, and has until this time.
     Asked(Instant),
-    Killed,
+    /// It has been killed, and is waited for until this time.
+    Killed(Instant),
 }
 
 impl Leaving {
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(super) fn until(&self) -> Instant {
         match self {
-            Leaving::Finishing(until) | Leaving::Asked(until) => Some(*until),
-            Leaving::Killed => None,
+            Leaving::Finishing(until) | Leaving::Asked(until) | Leaving::Killed(until) => *until,
         }
     }
 }
@@ -53,16 +57,17 @@ impl Gate {
         }
     }
 
-    pub(super) fn kill_all(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn kill_all(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for (generation, leaving) in &mut self.leaving {
-            if *leaving != Leaving::Killed {
-                *leaving = Leaving::Killed;
+            if !matches!(leaving, Leaving::Killed(_)) {
+                *leaving = Leaving::Killed(now + KILL_LIMIT);
                 actions.push(Action::Kill(*generation));
             }
         }
     }
 
     pub(super) fn leavers_in_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.give_up(now, actions);
         for (generation, leaving) in &mut self.leaving {
             match *leaving {
                 Leaving::Finishing(until) if until <= now => {
@@ -70,11 +75,25 @@ impl Gate {
                     actions.push(Action::End(*generation));
                 }
                 Leaving::Asked(until) if until <= now => {
-                    *leaving = Leaving::Killed;
+                    *leaving = Leaving::Killed(now + KILL_LIMIT);
                     actions.push(Action::Kill(*generation));
                 }
-                Leaving::Finishing(_) | Leaving::Asked(_) | Leaving::Killed => {}
+                Leaving::Finishing(_) | Leaving::Asked(_) | Leaving::Killed(_) => {}
             }
+        }
+    }
+
+    /// Waits no longer for what cannot be killed.
+    fn give_up(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let late = |leaving: &Leaving| matches!(leaving, Leaving::Killed(until) if *until <= now);
+        let given_up: Vec<_> =
+            self.leaving.iter().filter(|(_, leaving)| late(leaving)).map(|(generation, _)| *generation).collect();
+        for generation in &given_up {
+            self.leaving.remove(generation);
+            actions.push(Action::GiveUp(*generation));
+        }
+        if !given_up.is_empty() {
+            self.go_on(now, actions);
         }
     }
 

@@ -7,7 +7,7 @@ use super::port;
 use crate::dev::address::Backend;
 use crate::dev::family::Family;
 use crate::net::status_line::{Answer, StatusLine};
-use crate::process::holder::{self, Search};
+use crate::process::holder;
 use log::warn;
 use nix::unistd::Pid;
 use std::net::SocketAddr;
@@ -18,6 +18,9 @@ use tokio::net::TcpStream;
 /// From one try to the next.
 const PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// So long one try may take at first; twice as long each time that this was not enough. A server may have taken a connection
+/// that it then forgets, and another may be slow with its first answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -44,10 +47,14 @@ impl Question {
 
     /// Asks until there is a good answer, and gives the address that it came from.
     pub(in crate::dev) async fn until_answered(self, family: Family) -> SocketAddr {
-        let (mut pause, mut told) = (PAUSE, None);
+        let (mut pause, mut patience, mut told) = (PAUSE, PATIENCE, None);
         loop {
             for address in self.addresses().await {
-                match self.ask(address, &family).await {
+                let asked = tokio::time::timeout(patience, self.ask(address, family)).await;
+                if asked.is_err() {
+                    patience *= 2;
+                }
+                match asked.ok().flatten() {
                     Some(Who::Server) => return address,
                     Some(Who::Stranger(pid)) if told != Some(pid) => {
                         warn!("{address} is answered by {}, which is not our server", port::describe(pid));
@@ -68,7 +75,7 @@ impl Question {
     }
 
     /// Who has given a good answer, if anybody has.
-    async fn ask(&self, address: SocketAddr, family: &Family) -> Option<Who> {
+    async fn ask(&self, address: SocketAddr, family: Family) -> Option<Who> {
         let mut stream = TcpStream::connect(address).await.ok()?;
         // A socket may be connected to itself when nobody listens.
         if stream.local_addr().ok()? == address {
@@ -87,8 +94,7 @@ impl Question {
         if !self.is_good(status) {
             return None;
         }
-        let family = family.clone();
-        tokio::task::spawn_blocking(move || who(address, &family)).await.ok()
+        tokio::task::spawn_blocking(move || who(address, family)).await.ok()
     }
 }
 
@@ -99,20 +105,13 @@ enum Who {
     Stranger(Pid),
 }
 
-fn who(address: SocketAddr, family: &Family) -> Who {
+fn who(address: SocketAddr, family: Family) -> Who {
     let members = family.members();
     if port::listening(address, members.iter().copied()).is_some() {
         return Who::Server;
     }
     match port::listening(address, holder::all().filter(|pid| !members.contains(pid))) {
-        // One that is below the server, under another environment and in a group of its own.
-        Some(pid) if !is_below(pid, &members) => Who::Stranger(pid),
-        Some(_) | None => Who::Server,
+        Some(pid) => Who::Stranger(pid),
+        None => Who::Server,
     }
-}
-
-fn is_below(pid: Pid, members: &[Pid]) -> bool {
-    let mut search = Search::below(members.to_vec(), Vec::new());
-    search.go_on(|| false);
-    search.pids().contains(&pid)
 }

@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 /// The files, those that win last.
 const FILES: [&str; 2] = [".gitignore", ".ignore"];
 
+/// Whether a file of this name says what is ignored.
+pub(super) fn is_ignore_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| FILES.iter().any(|file| name == *file))
+}
+
 /// The ignore files of a tree, read when they are needed.
 pub(super) struct Ignored {
     root: PathBuf,
@@ -66,9 +71,15 @@ impl Ignored {
         })
     }
 
+    /// The directories above this one as far as its repository reaches.
+    pub(super) fn above(&self) -> Vec<PathBuf> {
+        let above = self.root.ancestors().skip(1).take_while(|directory| directory.starts_with(&self.top));
+        above.map(Path::to_owned).collect()
+    }
+
     /// A file has changed: if it is one that ignores, what it said is forgotten. Whether it is.
     pub(super) fn forget(&mut self, path: &Path) -> bool {
-        let ignores = path.file_name().is_some_and(|name| FILES.iter().any(|file| name == *file));
+        let ignores = is_ignore_file(path);
         if ignores {
             self.read.clear();
         }
@@ -114,6 +125,7 @@ mod tests {
             assert!(!has(path), "{path}");
         }
         assert!(ignored.has(Path::new("build"), true));
+        assert_eq!(ignored.above(), [folder.path()]);
         write("project/sub/.gitignore", "other\n");
         assert!(ignored.forget(Path::new("sub/.gitignore")) && !ignored.forget(Path::new("sub/x")));
         assert!(ignored.has(Path::new("sub/other"), false) && !ignored.has(Path::new("sub/local"), false));

@@ -1,11 +1,11 @@
 //! Which files matter: by the patterns of the command line, and by what the ignore files say.
 
-use super::ignored::Ignored;
+use super::ignored::{Ignored, is_ignore_file};
 use super::never::{is_of_editor, is_private};
 use crate::dev::DevError;
 use crate::dev::settings::Files;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What matters below one directory. Paths are relative to it.
 pub(super) struct Rules {
@@ -36,6 +36,16 @@ impl Rules {
     /// Whether anything in this directory may matter.
     pub(super) fn enter(&mut self, directory: &Path) -> bool {
         !has_private(directory) && !self.excludes.is_match(directory) && !self.is_ignored(directory, true)
+    }
+
+    /// Whether this file says what is ignored.
+    pub(super) fn is_ignore_file(&self, file: &Path) -> bool {
+        self.ignored.is_some() && is_ignore_file(file)
+    }
+
+    /// The directories above this one that may have ignore files.
+    pub(super) fn above(&self) -> Vec<PathBuf> {
+        self.ignored.as_ref().map(Ignored::above).unwrap_or_default()
     }
 
     /// A file has changed. Whether what matters may be something else from now on.

@@ -161,6 +161,28 @@ fn nothing_starts_before_the_last_process_of_the_last_one_is_gone() {
 }
 
 #[test]
+fn what_cannot_be_killed_is_given_up_and_the_next_one_starts() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(START);
+    assert_eq!(bench.in_time(), [Action::Kill(FIRST)]);
+    let killed = bench.now;
+    assert_eq!(bench.in_time(), [Action::GiveUp(FIRST), Action::Start(SECOND_ONE)]);
+    assert_eq!(bench.now - killed, 5 * SECOND);
+    bench.on(Input::Answered(SECOND_ONE));
+    assert_eq!(bench.on(Input::Gone(FIRST)), [], "it has ended after all");
+    assert_eq!(bench.gate.serving(), Some(SECOND_ONE));
+}
+
+#[test]
+fn what_cannot_be_killed_does_not_hold_our_end() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Stop);
+    assert_eq!(bench.on(Input::Stop), [Action::Kill(FIRST)]);
+    assert_eq!(bench.in_time(), [Action::GiveUp(FIRST), Action::Exit]);
+    assert_eq!(bench.on(Input::Gone(FIRST)), []);
+}
+
+#[test]
 fn so_many_wait_and_the_others_are_told_to_come_again() {
     let mut bench = Bench::after(PLAIN, &[START]);
     for number in 1..4 {

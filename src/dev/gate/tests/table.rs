@@ -100,6 +100,7 @@ fn word(action: &Action) -> String {
         Action::Start(generation) => format!("start {}", generation.0),
         Action::End(generation) => format!("end {}", generation.0),
         Action::Kill(generation) => format!("kill {}", generation.0),
+        Action::GiveUp(generation) => format!("give up {}", generation.0),
         Action::Forward(_, generation) => format!("forward to {}", generation.0),
         Action::Refuse(_, why) => format!("refuse: {}", reason(*why)),
         Action::Reload(Change::Files) => "reload pages".into(),

@@ -41,6 +41,7 @@ struct World {
     now: Instant,
     random: Random,
     lives: BTreeMap<Generation, Life>,
+    given_up: BTreeSet<Generation>,
     /// What has no answer: with the server that it is at.
     open: BTreeMap<Request, Option<Generation>>,
     requests: u64,
@@ -64,6 +65,7 @@ impl World {
             now: Instant::now(),
             random,
             lives: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             open: BTreeMap::new(),
             requests: 0,
             step: 0,
@@ -121,6 +123,12 @@ impl World {
             Action::Kill(generation) => {
                 assert!(self.lives.contains_key(&generation));
                 self.seen.insert("kill");
+            }
+            Action::GiveUp(generation) => {
+                // Whatever it is, nobody counts on it any more; its end may still come.
+                assert!(self.lives.remove(&generation).is_some());
+                self.given_up.insert(generation);
+                self.seen.insert("give up");
             }
             Action::Forward(request, generation) => {
                 let life = self.lives.get(&generation);
@@ -205,6 +213,11 @@ impl World {
 
     /// Something happens to somebody's processes.
     fn live(&mut self) {
+        if self.random.below(20) == 0
+            && let Some(generation) = self.given_up.pop_first()
+        {
+            return self.on(Input::Gone(generation));
+        }
         let Some(generation) = self.random.of(self.lives.keys().copied()) else { return };
         match self.lives[&generation] {
             Life::Builds => {
@@ -292,5 +305,5 @@ fn a_random_walk_keeps_the_invariants() {
         world.end();
         seen.extend(world.seen);
     }
-    assert_eq!(seen, BTreeSet::from(["alert", "kill", "refuse", "reload"]));
+    assert_eq!(seen, BTreeSet::from(["alert", "give up", "kill", "refuse", "reload"]));
 }

@@ -1,0 +1,113 @@
+//! Symbolic links: a change of what one leads to is a change of the link, wherever that is. So the directory that the target
+//! is in has to be watched, and its name there is remembered.
+
+use super::tree::{Identity, identity};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// So many are followed.
+const MOST: usize = 4096;
+
+/// Where something is: its directory, and its name there.
+type Place = (Identity, OsString);
+
+/// The links of a tree.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// The names of links by what they lead to.
+    to: HashMap<Place, Vec<PathBuf>>,
+    from: HashMap<PathBuf, Place>,
+    /// How many lead into a directory.
+    into: HashMap<Identity, usize>,
+}
+
+impl Links {
+    /// Remembers where a link leads to, whether or not it is there; gives the directory of that. One that leads to the root, or
+    /// above it, leads to nothing new.
+    pub(super) fn add(&mut self, root: &Path, name: &Path, path: &Path) -> Option<(PathBuf, Identity)> {
+        self.remove(name);
+        let target = fs::canonicalize(path).ok().or_else(|| missing_target(path))?;
+        if root.starts_with(&target) {
+            return None;
+        }
+        let (directory, last) = (target.parent()?, target.file_name()?);
+        let identity = identity(directory)?;
+        if self.from.len() >= MOST {
+            return None;
+        }
+        let place = (identity, last.to_owned());
+        self.to.entry(place.clone()).or_default().push(name.to_owned());
+        self.from.insert(name.to_owned(), place);
+        *self.into.entry(identity).or_default() += 1;
+        Some((directory.to_owned(), identity))
+    }
+
+    fn remove(&mut self, name: &Path) {
+        let Some(place) = self.from.remove(name) else { return };
+        if let Some(names) = self.to.get_mut(&place) {
+            names.retain(|other| other != name);
+            if names.is_empty() {
+                self.to.remove(&place);
+            }
+        }
+        if let Some(count) = self.into.get_mut(&place.0) {
+            *count -= 1;
+            if *count == 0 {
+                self.into.remove(&place.0);
+            }
+        }
+    }
+
+    /// The links that lead to this name in a directory.
+    pub(super) fn to(&self, directory: Identity, last: &OsStr) -> &[PathBuf] {
+        self.to.get(&(directory, last.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any leads into a directory.
+    pub(super) fn lead_into(&self, directory: Identity) -> bool {
+        self.into.contains_key(&directory)
+    }
+}
+
+/// Where a link leads to that leads nowhere yet, by its last step.
+fn missing_target(path: &Path) -> Option<PathBuf> {
+    let target = path.parent()?.join(fs::read_link(path).ok()?);
+    Some(fs::canonicalize(target.parent()?).ok()?.join(target.file_name()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Links;
+    use crate::dev::watch::tree::identity;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    #[test]
+    fn a_link_is_found_by_what_it_leads_to_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("out")).unwrap();
+        fs::write(path("out/a"), "").unwrap();
+        symlink("out/a", path("far")).unwrap();
+        symlink("far", path("link")).unwrap();
+        let (mut links, name) = (Links::default(), Path::new("link"));
+        let (directory, out) = links.add(&path("site"), name, &path("link")).unwrap();
+        assert_eq!(directory, fs::canonicalize(path("out")).unwrap());
+        assert_eq!(links.to(out, "a".as_ref()), [name]);
+        fs::remove_file(path("link")).unwrap();
+        symlink("out/none", path("link")).unwrap();
+        links.add(&path("site"), name, &path("link")).unwrap();
+        assert_eq!(links.to(out, "none".as_ref()), [name], "what is not there may come");
+        assert!(links.to(out, "a".as_ref()).is_empty() && links.lead_into(out));
+        fs::remove_file(path("link")).unwrap();
+        symlink("no/such/place", path("link")).unwrap();
+        let none = links.add(&path("site"), name, &path("link"));
+        assert!(none.is_none() && !links.lead_into(identity(&path("out")).unwrap()));
+        fs::remove_file(path("link")).unwrap();
+        symlink("out", path("link")).unwrap();
+        assert!(links.add(&fs::canonicalize(path("out")).unwrap(), name, &path("link")).is_none(), "it is a loop");
+    }
+}

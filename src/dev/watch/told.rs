@@ -1,0 +1,289 @@
+//! What follows from what the system tells.
+
+use super::ears::Ears;
+use super::poll::{JUST_NOW, Seen};
+use super::queue::{Next, Told};
+use super::settle::Touch;
+use super::tree::Lost;
+use super::{Watch, changed_since};
+use log::{debug, warn};
+use notify::event::{ModifyKind, RenameMode};
+use notify::{Event, EventKind};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+/// Why the system cannot tell any more.
+pub(super) struct Deaf {
+    error: io::Error,
+    /// The directory itself is gone.
+    root: Option<PathBuf>,
+    ears: Option<Ears>,
+    /// What was told last, and was more than could be followed.
+    unheard: Option<Told>,
+}
+
+impl Deaf {
+    /// The reason as a line, with the remedy.
+    pub(super) fn why(&self) -> String {
+        match &self.root {
+            Some(root) => format!("{} is gone: it is looked for again and again", root.display()),
+            None => format!(
+                "cannot watch so many directories ({}): they are looked at again and again; \
+                 a larger fs.inotify.max_user_watches or max_user_instances is the remedy",
+                self.error
+            ),
+        }
+    }
+}
+
+/// What has happened to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Made,
+    Moved,
+    Changed,
+    /// It is gone; and whether all that was in it went with it at once.
+    Gone {
+        whole: bool,
+    },
+}
+
+fn fate(event: &Event) -> Fate {
+    match event.kind {
+        EventKind::Remove(_) => Fate::Gone { whole: false },
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Fate::Gone { whole: true },
+        EventKind::Modify(ModifyKind::Name(_)) => Fate::Moved,
+        EventKind::Create(_) => Fate::Made,
+        EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Other => Fate::Changed,
+    }
+}
+
+impl Watch {
+    /// Lets the system tell, until nobody wants to know any more.
+    ///
+    /// # Errors
+    /// It cannot tell of everything.
+    pub(super) fn listen(&mut self) -> Result<(), Deaf> {
+        let deaf = |error, ears, unheard| Deaf { error, root: None, ears, unheard };
+        let mut ears = Ears::new().map_err(|error| deaf(error, None, None))?;
+        let mut unheard = None;
+        match self.follow(&mut ears, &mut unheard) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let root = self.tree.path(Path::new(""));
+                let root = Some(root).filter(|root| !root.exists());
+                Err(Deaf { root, ..deaf(error, Some(ears), unheard) })
+            }
+        }
+    }
+
+    fn follow(&mut self, ears: &mut Ears, unheard: &mut Option<Told>) -> io::Result<()> {
+        let found = self.tree.take_in(Path::new(""), |path| ears.watch(path))?;
+        self.tree.watch_above(|path| ears.watch(path))?;
+        self.touch_unwatched(found.files.iter());
+        debug!("{} directories are watched", self.tree.len());
+        while !self.inbox.is_closed() {
+            match ears.queue.next(self.settling.deadline()) {
+                Next::Told(told) => {
+                    if let Err(error) = self.hear(&told, ears) {
+                        *unheard = Some(told);
+                        return Err(error);
+                    }
+                }
+                Next::Overflow => self.look_anew(ears)?,
+                Next::Nothing => {}
+                Next::End => return Err(io::Error::other("nothing is told any more")),
+            }
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// These are all files, and they have changed if they were written before they were watched.
+    pub(super) fn touch_unwatched<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
+        if let Some(then) = self.unwatched_since.take() {
+            self.touch_since(then, files);
+        }
+    }
+
+    /// These files have changed if they were written since then.
+    fn touch_since<'a>(&mut self, then: SystemTime, files: impl Iterator<Item = &'a PathBuf>) {
+        for file in files.filter(|file| changed_since(&self.tree.path(file), then)) {
+            self.settling.touch(Instant::now(), file, Touch::Changed);
+        }
+    }
+
+    fn hear(&mut self, told: &Told, ears: &mut Ears) -> io::Result<()> {
+        let event = match told {
+            Ok(event) if event.need_rescan() => return self.look_anew(ears),
+            Ok(event) => event,
+            Err(error) => {
+                warn!("a change may have been missed: {error}");
+                return self.look_anew(ears);
+            }
+        };
+        for path in &event.paths {
+            let names = self.tree.names_at(path);
+            let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
+            match fate(event) {
+                Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
+                Fate::Made | Fate::Moved if is_directory => self.discover(&names, ears)?,
+                Fate::Changed if is_directory => {}
+                Fate::Made => self.touch(&names, Touch::Made),
+                Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
+            }
+            // What was ignored may not be any more, and what was not may be.
+            if self.tree.rules.learn(path) {
+                self.take_in_again(ears)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, names: &[PathBuf], touch: Touch) {
+        if let Some(name) = self.tree.counts(names) {
+            self.settling.touch(Instant::now(), name, touch);
+        }
+    }
+
+    /// A directory has come. Files may have been made in it before we have heard of it.
+    fn discover(&mut self, names: &[PathBuf], ears: &mut Ears) -> io::Result<()> {
+        for name in names {
+            let found = self.tree.take_in(name, |path| ears.watch(path))?;
+            for file in found.files {
+                self.settling.touch(Instant::now(), &file, Touch::Made);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut Ears) -> io::Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let lost = self.lose(path, names, whole);
+        ears.unwatch(&lost.unwatch);
+        let then = SystemTime::now() - JUST_NOW;
+        for name in lost.again {
+            let found = self.tree.take_in(&name, |path| ears.watch(path))?;
+            self.touch_since(then, found.files.iter());
+        }
+        let root_is_gone = names.iter().any(|name| name.as_os_str().is_empty());
+        if root_is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+    }
+
+    /// What was moved away has gone without a word about its files; of what is removed each is told.
+    fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool) -> Lost {
+        let lost = self.tree.forget(path, names);
+        self.touch(names, Touch::Changed);
+        if let Some(name) = names.first().filter(|_| whole && lost.counted) {
+            let name = if name.as_os_str().is_empty() { Path::new(".") } else { name };
+            self.settling.touch(Instant::now(), name, Touch::Changed);
+        }
+        lost
+    }
+
+    /// Something has been missed.
+    fn look_anew(&mut self, ears: &mut Ears) -> io::Result<()> {
+        self.settling.overflow(Instant::now());
+        self.take_in_again(ears)
+    }
+
+    fn take_in_again(&mut self, ears: &mut Ears) -> io::Result<()> {
+        let again = self.tree.take_in_again(|path| ears.watch(path))?;
+        ears.unwatch(&again.unwatch);
+        self.touch_since(SystemTime::now() - JUST_NOW, again.fresh.iter());
+        Ok(())
+    }
+
+    /// Takes account of what has been told and not been heard, and looks at all files; what happens from then on, the next look
+    /// shows.
+    pub(super) fn catch_up(&mut self, deaf: Deaf) -> Seen {
+        let (mut seen, mut come) = (Seen::default(), Vec::new());
+        let Some(mut ears) = deaf.ears else { return seen };
+        deaf.unheard.into_iter().chain(ears.rest()).for_each(|told| self.note(&told, &mut come));
+        seen.look(&mut self.tree);
+        ears.rest().iter().for_each(|told| self.note(told, &mut come));
+        for file in seen.files().filter(|file| come.iter().any(|directory| file.starts_with(directory))) {
+            self.settling.touch(Instant::now(), file, Touch::Made);
+        }
+        self.touch_unwatched(seen.files());
+        seen
+    }
+
+    /// The same as [`Self::hear`], without watching anything more. Directories that have come are added to `come`.
+    fn note(&mut self, told: &Told, come: &mut Vec<PathBuf>) {
+        let event = match told {
+            Ok(event) if !event.need_rescan() => event,
+            Ok(_) | Err(_) => return self.settling.overflow(Instant::now()),
+        };
+        for path in &event.paths {
+            let names = self.tree.names_at(path);
+            let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
+            match fate(event) {
+                Fate::Gone { whole } => drop(self.lose(path, &names, whole)),
+                Fate::Made | Fate::Moved if is_directory => come.extend(names),
+                Fate::Made => self.touch(&names, Touch::Made),
+                Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
+            }
+            self.tree.rules.learn(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Deaf, Fate, JUST_NOW, fate};
+    use crate::dev::settings::Files;
+    use crate::dev::watch::Watch;
+    use crate::dev::watch::rules::Rules;
+    use crate::dev::watch::settle::Settling;
+    use crate::dev::watch::tree::Tree;
+    use notify::event::{ModifyKind, RemoveKind, RenameMode};
+    use notify::{Event, EventKind};
+    use std::fs;
+    use std::io;
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    #[test]
+    fn moves_are_told_apart() {
+        let moved = |mode| fate(&Event::new(EventKind::Modify(ModifyKind::Name(mode))));
+        assert_eq!(moved(RenameMode::From), Fate::Gone { whole: true });
+        assert_eq!(moved(RenameMode::To), Fate::Moved);
+        assert_eq!(fate(&Event::new(EventKind::Remove(RemoveKind::Any))), Fate::Gone { whole: false });
+        assert_eq!(fate(&Event::new(EventKind::Modify(ModifyKind::Any))), Fate::Changed);
+    }
+
+    #[test]
+    fn what_is_written_before_it_is_watched_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::write(root.join("a.py"), "").unwrap();
+        let begin = |unwatched_since| {
+            let (inbox, _) = tokio::sync::mpsc::unbounded_channel();
+            let tree = Tree::new(root, Rules::new(root, &Files::default()).unwrap());
+            Watch { tree, settling: Settling::default(), inbox, unwatched_since: Some(unwatched_since) }
+        };
+        let touched = |watch: &mut Watch| {
+            watch.touch_unwatched([PathBuf::from("a.py")].iter());
+            watch.settling.deadline().is_some()
+        };
+        let before = SystemTime::now() - JUST_NOW;
+        assert!(touched(&mut begin(before)));
+        assert!(!touched(&mut begin(SystemTime::now() + JUST_NOW)));
+        let mut watch = begin(before);
+        watch.unwatched_since = None;
+        assert!(!touched(&mut watch), "all is watched");
+    }
+
+    #[test]
+    fn the_reason_names_the_remedy_or_what_is_gone() {
+        let deaf = |root| Deaf { error: io::Error::from_raw_os_error(libc::ENOSPC), root, ears: None, unheard: None };
+        let why = deaf(None).why();
+        assert!(why.contains("(No space left on device") && why.contains("max_user_watches"), "{why}");
+        assert!(deaf(Some("/a".into())).why().starts_with("/a is gone"));
+    }
+}
