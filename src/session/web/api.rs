@@ -200,7 +200,7 @@ impl Visit<'_> {
         };
         let mut response = done.unwrap_or_else(Refusal::response);
         // A secret that is good for nothing need not be sent again.
-        if gone && cookie::find(cookies(&self.parts.headers), id).is_some() {
+        if gone && cookie::sessions(cookies(&self.parts.headers)).contains(&id) {
             for secure in [false, true] {
                 set_cookie(response.headers_mut(), &cookie::forget(id, secure));
             }
@@ -212,7 +212,7 @@ impl Visit<'_> {
     fn pair(&self, id: &str, what: What) -> Result<Pair, Refusal> {
         let headers = &self.parts.headers;
         let bearer = bearer(headers);
-        let secret = bearer.or_else(|| cookie::find(cookies(headers), id));
+        let secret = bearer.or_else(|| cookie::find(cookies(headers), id, self.comes_by_tls()));
         let proof = match (bearer, secret) {
             (Some(_), _) => Proof::Header,
             (None, Some(_)) => Proof::Cookie,
@@ -235,6 +235,13 @@ impl Visit<'_> {
 
     fn method(&self, allowed: &[Method], names: &'static str) -> Result<(), Refusal> {
         if allowed.contains(&self.parts.method) { Ok(()) } else { Err(Refusal::method(names)) }
+    }
+
+    /// Whether the browser is known to have come by TLS, to us or to somebody in front, who says so. A browser says that of
+    /// itself for no page.
+    fn comes_by_tls(&self) -> bool {
+        let told = self.parts.headers.get("x-forwarded-proto");
+        self.gate.speaks_tls() || told.is_some_and(|told| told.as_bytes().eq_ignore_ascii_case(b"https"))
     }
 
     /// Whether a user follows a link to a page of ours.

@@ -29,7 +29,7 @@ pub(super) async fn start(visit: &mut Visit<'_>, body: Body) -> Result<Response<
         return show_start(visit, None);
     }
     let form = form(visit, body).await?;
-    let secret = cookie::plain(cookies(&visit.parts.headers)).unwrap_or_default();
+    let secret = cookie::plain(cookies(&visit.parts.headers), visit.comes_by_tls()).unwrap_or_default();
     check(visit, &form, secret)?;
     if form.action != Action::Open {
         return Err(Refusal::bad("there is no session here"));
@@ -47,7 +47,7 @@ pub(super) async fn start(visit: &mut Visit<'_>, body: Body) -> Result<Response<
 /// `/plain/ID`
 pub(super) async fn session(visit: &mut Visit<'_>, id: &str, body: Body) -> Result<Response<Body>, Refusal> {
     visit.method(&[Method::GET, Method::POST], "GET, POST")?;
-    let secret = cookie::find(cookies(&visit.parts.headers), id).map(str::to_owned);
+    let secret = cookie::find(cookies(&visit.parts.headers), id, visit.comes_by_tls()).map(str::to_owned);
     if visit.parts.method == Method::GET {
         admit_look(visit)?;
         let Some(secret) = secret else {
@@ -182,7 +182,7 @@ async fn show(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str) -> Result<Respo
 /// The page of somebody at no session, with a cookie that its form is believed by.
 fn show_start(visit: &Visit<'_>, notice: Option<&str>) -> Result<Response<Body>, Refusal> {
     let headers = &visit.parts.headers;
-    let known = cookie::plain(cookies(headers)).map(str::to_owned);
+    let known = cookie::plain(cookies(headers), visit.comes_by_tls()).map(str::to_owned);
     let value = match &known {
         Some(value) => value.clone(),
         None => random_text()?,
@@ -207,7 +207,7 @@ fn random_text() -> Result<String, Refusal> {
 /// Whether the browser has come by TLS, to us or to somebody in front.
 fn is_secure(visit: &Visit<'_>) -> bool {
     let origin = visit.parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    origin.map_or(visit.gate.speaks_tls(), Gate::is_secure)
+    origin.map_or(visit.comes_by_tls(), Gate::is_secure)
 }
 
 fn document(text: String) -> Response<Body> {
