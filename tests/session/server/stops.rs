@@ -142,34 +142,23 @@ fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Result<Vec<u
     (destination, go, heard)
 }
 
-/// A session of which the destination was told something. No output is acknowledged.
+/// A session of such a destination, which has got its input; what it says waits in the server's socket.
 fn told_something(place: &Place) -> (Client, Ticket) {
     let (mut client, ticket) = Client::create(place.address);
     client.type_in(WORDS);
-    loop {
-        match client.hear() {
-            Said::Ack(ack) if ack.written == Some(WORDS.len() as u64) => return (client, ticket),
-            Said::Data(_, bytes) => client.output.extend_from_slice(&bytes),
-            Said::End => panic!("nobody has written it"),
-            _ => {}
-        }
-    }
+    // No output is acknowledged.
+    let full = |session: &serde_json::Value| session["buffered"].as_u64() >= session["limit"].as_u64();
+    place.wait_session(&ticket, "no more is read", full);
+    (client, ticket)
 }
 
 const WORDS: &[u8] = b"the last words";
-
-/// Waits until the server reads no more of what the destination says, and that waits in its socket.
-fn wait_full(place: &Place, ticket: &Ticket) {
-    let full = |session: &serde_json::Value| session["buffered"].as_u64() >= session["limit"].as_u64();
-    place.wait_session(ticket, "no more is read", full);
-}
 
 fn output_that_nobody_reads_takes_no_input_along() {
     let (destination, go, heard) = speaks_before_it_listens();
     let mut place = Place::with(&destination.endpoint(), &["--buffer", "64KiB", "--telnet", "off"]);
     let (client, ticket) = told_something(&place);
     drop(client);
-    wait_full(&place, &ticket);
     place.signal(Signal::SIGTERM);
     place.wait_log("stopping");
     let mut client = Client::come(place.address, &ticket, 0, Mode::Steal);
@@ -182,14 +171,20 @@ fn output_that_nobody_reads_takes_no_input_along() {
 
 fn a_destination_that_does_not_end_holds_up_no_stop() {
     // It reads the end of its input and does not care.
-    let destination = Destination::new(|stream| {
+    let destination = Destination::new(|mut stream| {
+        let mut word = [0; 5];
+        if stream.read_exact(&mut word).is_ok() {
+            stream.write_all(&word).unwrap();
+        }
         read_all(&stream);
         loop {
             std::thread::park();
         }
     });
     let mut place = Place::with(&destination.endpoint(), &["--stop-timeout", "1s"]);
-    told_something(&place);
+    let (mut client, _ticket) = Client::create(place.address);
+    client.type_in(b"hello");
+    client.expect("hello");
     place.signal(Signal::SIGTERM);
     assert_eq!(place.wait_exit(), Exit::Code(0));
     // Where it got nothing there is nothing to wait for.
@@ -205,7 +200,6 @@ fn a_session_that_is_closed_takes_no_input_along_either() {
     let place = Place::with(&destination.endpoint(), &["--buffer", "64KiB", "--telnet", "off"]);
     let before = place.census();
     let (mut client, ticket) = told_something(&place);
-    wait_full(&place, &ticket);
     client.say(&Frame::Close);
     client.until("the end", |said| *said == Said::Closed(Closed::ByClient));
     assert_eq!(place.session(&ticket), None);
