@@ -90,6 +90,9 @@ enum What {
     Resize,
 }
 
+/// What the scripts of our page add to their requests.
+const OWN_PAGE: &str = "x-session-page";
+
 /// Answers a request.
 pub async fn answer(counted: Counted, gate: Arc<Gate>, mut request: Request<Body>) -> Response<Body> {
     let gateway = Arc::clone(counted.gateway());
@@ -259,6 +262,7 @@ fn heads<'a>(headers: &'a HeaderMap, (hosts, origins): &'a (Vec<&'a str>, Vec<&'
         origins,
         site: text(HeaderName::from_static("sec-fetch-site")),
         navigates,
+        marked: headers.contains_key(OWN_PAGE),
         content_type: text(header::CONTENT_TYPE),
     }
 }
