@@ -65,6 +65,7 @@ mod kind {
     pub const RESIZE: u8 = 0x81;
     pub const COMMAND: u8 = 0x82;
     pub const INPUT: u8 = 0x83;
+    pub const SEEN: u8 = 0x84;
 }
 
 /// The flag of an ACK that says: the stream's end has arrived, too.
@@ -161,6 +162,11 @@ pub enum Frame<'a> {
         next: u64,
         /// What writers have sent of it.
         writers: u64,
+    },
+    /// Observer: where the session has no client, what is before this offset of the output counts as arrived.
+    Seen {
+        /// The first byte that does not.
+        next: u64,
     },
 }
 

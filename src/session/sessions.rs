@@ -28,6 +28,8 @@ pub struct Limits {
     pub per_source: usize,
     /// Sessions that nobody has shown to know of.
     pub provisional: usize,
+    /// Those of them that one source has made, so that none takes the room of all others. As above for this machine.
+    pub provisional_per_source: usize,
     /// Bytes that all streams together have. Beyond, each session gets little and none is made; nothing is dropped that has
     /// not arrived.
     pub memory: usize,
@@ -35,7 +37,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { sessions: 10_000, per_source: 1_000, provisional: 100, memory: 512 * 1024 * 1024 }
+        Limits {
+            sessions: 10_000,
+            per_source: 1_000,
+            provisional: 100,
+            provisional_per_source: 10,
+            memory: 512 * 1024 * 1024,
+        }
     }
 }
 
@@ -137,11 +145,7 @@ impl<S: Clone + Ord> Sessions<S> {
         actions: &mut Actions,
     ) -> Result<Accept, Denial> {
         let Comer { connection, source, said } = comer;
-        let from_there = source.as_ref().and_then(|source| self.per_source.get(source)).copied().unwrap_or(0);
-        let full = self.entries.len() >= self.limits.sessions
-            || from_there >= self.limits.per_source
-            || self.provisional.len() >= self.limits.provisional;
-        if full || self.short || self.entries.contains_key(&fresh.id) {
+        if self.is_full(source.as_ref()) || self.short || self.entries.contains_key(&fresh.id) {
             return Err(Refusal::Busy { retry_after: RETRY }.into());
         }
         let ttl = [fresh.ttl, self.policy.ttl].into_iter().flatten().min();
@@ -159,6 +163,20 @@ impl<S: Clone + Ord> Sessions<S> {
         actions.push((fresh.id, Action::Send(connection)));
         self.settle(now, fresh.id, actions);
         Ok(accept)
+    }
+
+    /// Whether there is no room for a session that is made from there.
+    fn is_full(&self, source: Option<&S>) -> bool {
+        let limits = &self.limits;
+        let from_there = source.and_then(|source| self.per_source.get(source)).copied().unwrap_or(0);
+        let there = |id: &&SessionId| {
+            source.is_some() && self.entries.get(id).is_some_and(|entry| entry.source.as_ref() == source)
+        };
+        self.entries.len() >= limits.sessions
+            || from_there >= limits.per_source
+            || self.provisional.len() >= limits.provisional
+            // There are few.
+            || self.provisional.iter().filter(there).count() >= limits.provisional_per_source
     }
 
     /// Somebody wants to come to a session. ACCEPT is sent first, then what there is to [transmit](Self::transmit).

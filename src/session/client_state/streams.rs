@@ -46,7 +46,8 @@ impl Client {
             | Frame::Append { .. }
             | Frame::Close
             | Frame::Resize { .. }
-            | Frame::Command(_) => Err(Breach::Order),
+            | Frame::Command(_)
+            | Frame::Seen { .. } => Err(Breach::Order),
         }
     }
 

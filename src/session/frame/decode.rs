@@ -217,7 +217,7 @@ fn lengths(kind: u8) -> Option<(usize, usize)> {
         kind::REJECT => Some((1, 256)),
         kind::DATA | kind::APPEND => Some((DATA_OFFSET + 1, MAX_PAYLOAD)),
         kind::ACK => Some((12, 20)),
-        kind::FIN => exactly(8),
+        kind::FIN | kind::SEEN => exactly(8),
         kind::RESET => exactly(12),
         kind::GAP | kind::INPUT => exactly(16),
         kind::DESTINATION | kind::CLOSED | kind::DETACHED | kind::COMMAND => exactly(1),
@@ -310,6 +310,7 @@ fn payload(kind: u8, flags: u8, bytes: &[u8]) -> Result<Frame<'_>, DecodeError> 
         kind::RESIZE => Frame::Resize { columns: fields.u16()?, rows: fields.u16()? },
         kind::COMMAND => Frame::Command(command(fields.u8()?)),
         kind::INPUT => Frame::Input { next: fields.u64()?, writers: fields.u64()? },
+        kind::SEEN => Frame::Seen { next: fields.u64()? },
         kind::DATA => {
             let (offset, bytes) = stream(fields)?;
             Frame::Data { offset, bytes }

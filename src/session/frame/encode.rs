@@ -55,6 +55,7 @@ impl Frame<'_> {
             Frame::Resize { .. } => kind::RESIZE,
             Frame::Command(_) => kind::COMMAND,
             Frame::Input { .. } => kind::INPUT,
+            Frame::Seen { .. } => kind::SEEN,
         }
     }
 
@@ -114,6 +115,7 @@ impl Frame<'_> {
                 out.extend_from_slice(&next.to_be_bytes());
                 out.extend_from_slice(&writers.to_be_bytes());
             }
+            Frame::Seen { next } => out.extend_from_slice(&next.to_be_bytes()),
         }
     }
 }

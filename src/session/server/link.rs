@@ -19,7 +19,8 @@ pub(super) enum Stage {
     Securing(Wire, Instant),
     /// Bytes go both ways.
     Open(Wire),
-    /// Of no more use to the session; what is in its TLS session is still to be sent.
+    /// Of no more use to the session. What is in its TLS session is still to be sent, and a destination that may have
+    /// something of ours to read is heard to its end: to close before would reset the connection, and take that along.
     Closing(Wire),
     /// It is over, or there never was one.
     Closed,
@@ -68,6 +69,15 @@ impl Link {
             born: now,
             moved: now,
         }
+    }
+
+    /// Whether the connection can be closed without a loss: the destination has ended, takes nothing, or got nothing.
+    pub(super) fn is_heard_out(&self) -> bool {
+        let written = match &self.stage {
+            Stage::Open(wire) | Stage::Closing(wire) => wire.has_written(),
+            Stage::Waiting | Stage::Connecting(_) | Stage::Securing(..) | Stage::Closed => false,
+        };
+        self.ended || self.broken.is_some() || !written
     }
 
     /// The socket, while bytes go both ways.

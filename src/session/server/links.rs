@@ -1,7 +1,8 @@
 //! What happens on the connections to destinations once they are there: reading, writing, and their ends.
 
 use super::link::{Shutdown, Stage};
-use super::{Key, PORTION, Server, short};
+use super::wire::Wire;
+use super::{Key, PORTION, Server, Tools, short};
 use crate::reactor::Event;
 use crate::session::credential::SessionId;
 use crate::session::state::{Input, Session};
@@ -16,7 +17,7 @@ const ROUNDS: usize = 4;
 const ENCODED: usize = 4096;
 /// A destination that has so much to be sent that is no input is not read from.
 const MOST_ANSWERS: usize = 64 * 1024;
-/// How long what is in a TLS session has to be taken when nobody wants the connection any more.
+/// How long a destination has to take what was written to it, when nobody wants the connection any more.
 const CLOSING: Duration = Duration::from_secs(10);
 
 impl Server {
@@ -42,7 +43,10 @@ impl Server {
                 self.write_link(id);
                 self.read_link(id);
             }
-            Stage::Closing(_) => self.go_on_closing(id, event.due),
+            Stage::Closing(wire) => {
+                wire.on(event);
+                self.go_on_closing(id, event.due);
+            }
             Stage::Waiting | Stage::Closed => {}
         }
     }
@@ -254,18 +258,43 @@ impl Server {
             }
             stage => stage,
         };
-        if let Stage::Closing(_) = link.stage {
-            self.reactor.set_deadline(Key::Link(id), Some(Instant::now() + CLOSING));
+        self.begin_closing(id);
+    }
+
+    /// A connection that is closing has so long for it.
+    fn begin_closing(&mut self, id: SessionId) {
+        if let Some(Stage::Closing(_)) = self.links.get(&id).map(|link| &link.stage) {
+            let until = self.stop_limit().unwrap_or_else(|| Instant::now() + CLOSING);
+            self.reactor.set_deadline(Key::Link(id), Some(until));
             self.go_on_closing(id, false);
         }
     }
 
-    /// Sends what is left in the TLS session of a connection that nobody wants any more.
+    /// Goes on with a connection that nobody wants any more: what is left in its TLS session is sent, and what the
+    /// destination still says is thrown away, until it has ended.
     fn go_on_closing(&mut self, id: SessionId, late: bool) {
-        let Some(Stage::Closing(wire)) = self.links.get_mut(&id).map(|link| &mut link.stage) else {
+        let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        if late || !matches!(wire.flush(), Ok(false)) {
+        let heard_out = link.is_heard_out();
+        let Stage::Closing(wire) = &mut link.stage else {
+            return;
+        };
+        let done = late
+            || match wire.flush() {
+                Ok(false) => false,
+                Ok(true) if heard_out => true,
+                Ok(true) => match throw_away(wire, &mut self.tools) {
+                    Ok(Thrown::Nothing) => false,
+                    Ok(Thrown::Some) => {
+                        self.reactor.again(Key::Link(id));
+                        false
+                    }
+                    Ok(Thrown::All) | Err(_) => true,
+                },
+                Err(_) => true,
+            };
+        if done {
             self.close_link(id);
             if self.sessions.session(id).is_none() {
                 self.links.remove(&id);
@@ -290,20 +319,56 @@ impl Server {
         }
     }
 
-    /// A session is over, and with it its connection, but for what TLS has still to send.
+    /// A session is over, and with it its connection, but for what the destination has still to be sent, or to read.
     pub(super) fn forget_link(&mut self, id: SessionId) {
-        if let Some(Stage::Closing(_)) = self.links.get(&id).map(|link| &link.stage) {
+        let Some(mut link) = self.links.remove(&id) else {
             return;
-        }
-        self.reactor.set_deadline(Key::Link(id), None);
-        if let Some(link) = self.links.remove(&id)
-            && let Stage::Open(mut wire) = link.stage
-        {
-            // For TLS: that this is an end and no accident.
-            let _ = wire.shutdown();
-            wire.close();
+        };
+        let heard_out = link.is_heard_out();
+        match std::mem::replace(&mut link.stage, Stage::Closed) {
+            Stage::Closing(wire) => {
+                link.stage = Stage::Closing(wire);
+                self.links.insert(id, link);
+            }
+            Stage::Open(mut wire) => {
+                self.reactor.set_deadline(Key::Link(id), None);
+                // For TLS besides: that this is an end and no accident.
+                let told = wire.shutdown();
+                if heard_out || told.is_err() {
+                    return wire.close();
+                }
+                link.stage = Stage::Closing(wire);
+                self.links.insert(id, link);
+                self.begin_closing(id);
+            }
+            Stage::Waiting | Stage::Connecting(_) | Stage::Securing(..) | Stage::Closed => {
+                self.reactor.set_deadline(Key::Link(id), None);
+            }
         }
     }
+}
+
+/// What was thrown away of what a destination said.
+enum Thrown {
+    /// It says nothing at the moment.
+    Nothing,
+    /// There may be more.
+    Some,
+    /// It has come to its end.
+    All,
+}
+
+/// Reads what nobody wants.
+fn throw_away(wire: &mut Wire, tools: &mut Tools) -> io::Result<Thrown> {
+    for _ in 0..ROUNDS {
+        if !wire.readable {
+            return Ok(Thrown::Nothing);
+        }
+        if wire.read(&mut tools.plain, &mut tools.cipher)? == Some(0) {
+            return Ok(Thrown::All);
+        }
+    }
+    Ok(Thrown::Some)
 }
 
 fn errno(error: &io::Error) -> u32 {

@@ -22,6 +22,12 @@ pub enum Request {
     Drain,
     /// The same, as other roles call it.
     Stop,
+    /// A new generation, as of a supervisor. A server has none.
+    Reload {
+        /// The command that it would run.
+        #[serde(default)]
+        command: Option<Vec<String>>,
+    },
     /// Let the installed program take over; the answer comes when it serves or has failed.
     Upgrade,
 }
@@ -58,6 +64,7 @@ mod tests {
         assert_eq!(read(r#"{"request":"drain"}"#), Some(Request::Drain));
         assert_eq!(read(r#"{"request":"stop"}"#), Some(Request::Stop));
         assert_eq!(read(r#"{"request":"upgrade"}"#), Some(Request::Upgrade));
+        assert_eq!(read(r#"{"request":"reload"}"#), Some(Request::Reload { command: None }));
         for bad in ["", "{}", r#"{"request":"close"}"#, r#"{"request":"close","id":7}"#] {
             assert_eq!(read(bad), None, "{bad}");
         }

@@ -37,6 +37,11 @@ impl Server {
                 self.stop();
                 None
             }
+            Request::Reload { command: _ } => {
+                let hint = "'upgrade' lets the program that is installed now take over, with all sessions";
+                let failed = Reply::failed("a server of sessions has no generations");
+                Some(Reply { hint: Some(hint.into()), ..failed })
+            }
             Request::Upgrade => match self.upgrade(Some(asker)) {
                 Ok(()) => None,
                 Err(error) => {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Between two looks whether everything is out.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long clients have to hear that their sessions are over.
+/// How long clients have to hear that their sessions are over, and destinations to read what they were sent before.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How far a stop has come.
@@ -23,8 +23,9 @@ pub(super) enum Stopping {
     No,
     /// What there is goes out, until this time at the latest.
     Draining { until: Instant },
-    /// The sessions are over; clients hear of that, until this time at the latest.
-    Ending { until: Instant },
+    /// The sessions are over. Clients hear of that, and destinations read what they were sent, until these times at the
+    /// latest.
+    Ending { clients: Instant, destinations: Instant },
     /// Another process has taken over; who could not go along hears of that, until this time at the latest.
     Left { until: Instant },
     /// All is done.
@@ -88,6 +89,16 @@ impl Server {
         }
     }
 
+    /// How long destinations have for what they were sent once the server stops: the rest of its time, or a moment behind
+    /// that.
+    pub(super) fn stop_limit(&self) -> Option<Instant> {
+        match self.stopping {
+            Stopping::Draining { until } => Some(until.max(Instant::now() + LAST_WORDS)),
+            Stopping::Ending { destinations, .. } => Some(destinations),
+            Stopping::No | Stopping::Left { .. } | Stopping::Done => None,
+        }
+    }
+
     /// Whether another process has taken over.
     pub(super) fn has_left(&self) -> bool {
         matches!(self.stopping, Stopping::Left { .. })
@@ -112,13 +123,13 @@ impl Server {
                 }
                 self.end_sessions();
             }
-            Stopping::Ending { until } => {
+            Stopping::Ending { clients, destinations } => {
                 let told = self.clients.values().all(|client| client.told || self.is_unheard(client.stage));
                 let sent = self.links.is_empty();
-                if (told && sent) || now >= until {
+                if (told || now >= clients) && (sent || now >= destinations) {
                     self.stopping = Stopping::Done;
                 } else {
-                    self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
+                    self.reactor.set_deadline(Key::Stop, Some(now + LOOK));
                 }
             }
             Stopping::Left { until } => {
@@ -141,12 +152,13 @@ impl Server {
 
     fn end_sessions(&mut self) {
         let now = Instant::now();
+        let destinations = self.stop_limit().unwrap_or(now);
         self.sessions.on_all(now, Input::Stop, &mut self.actions);
         self.settle();
         for asker in std::mem::take(&mut self.waiting) {
             self.control.reply(&mut self.reactor, asker, &done(&Done::default()));
         }
-        self.stopping = Stopping::Ending { until: now + LAST_WORDS };
+        self.stopping = Stopping::Ending { clients: now + LAST_WORDS, destinations };
         self.go_on_stopping();
     }
 

@@ -17,17 +17,20 @@ pub(super) struct Wire {
     closed: bool,
     /// The end of our direction is on its way through the TLS session.
     ending: bool,
+    /// Something of ours may be with the peer.
+    written: bool,
 }
 
 impl Wire {
-    /// A socket of which nothing was told yet; it is watched.
+    /// A socket of which nothing was told yet; it is watched. Another process may have written to it.
     pub(super) fn new(stream: Registered<Stream>) -> Self {
-        Wire { stream, tls: None, readable: false, closed: false, ending: false }
+        Wire { stream, tls: None, readable: false, closed: false, ending: false, written: true }
     }
 
-    /// A socket of which everything may have been told, and to somebody else: no event tells of it again.
+    /// A socket that we have just connected: everything may have been told of it, and to somebody else, so no event tells
+    /// again.
     pub(super) fn of_told(stream: Registered<Stream>) -> Self {
-        Wire { readable: true, closed: true, ..Wire::new(stream) }
+        Wire { readable: true, closed: true, written: false, ..Wire::new(stream) }
     }
 
     /// Its socket.
@@ -43,6 +46,11 @@ impl Wire {
     /// Whether TLS is spoken.
     pub(super) fn is_secure(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether something of ours may be with the peer, who may not have read it yet.
+    pub(super) fn has_written(&self) -> bool {
+        self.written
     }
 
     /// Takes in what the reactor says.
@@ -111,6 +119,7 @@ impl Wire {
                 Err(error) => return Err(error),
             },
         };
+        self.written |= written > 0;
         if written < bytes.len() {
             // Room that has come meanwhile is told as well.
             self.stream.also_watch_for(WRITABLE)?;

@@ -190,6 +190,27 @@ fn sessions_are_limited_in_all_by_source_and_while_provisional() {
 }
 
 #[test]
+fn provisional_sessions_of_one_source_leave_room_for_others() {
+    let busy = Refusal::Busy { retry_after: 10 }.into();
+    let mut server = Server::new(policy(), Limits { provisional: 5, provisional_per_source: 2, ..Limits::default() });
+    let (_, first) = server.create(1, 1).unwrap();
+    server.create(2, 1).unwrap();
+    assert_eq!(server.create(3, 1).err(), Some(busy), "two are from there");
+    server.create(3, 2).unwrap();
+    // Whoever keeps sessions may make more.
+    server.confirm(1, &first);
+    server.create(4, 1).unwrap();
+    assert_eq!(server.create(5, 1).err(), Some(busy));
+    // From this machine as many come as there may be in all.
+    for number in 5..=7 {
+        let comer = Comer { source: None, ..server.comer(1) };
+        let fresh = Fresh { id: id(number), secret: secret(number), ttl: None };
+        let made = server.sessions.create(server.now, comer, fresh, &mut Vec::new());
+        assert_eq!(made.err(), (number == 7).then_some(busy), "{number}");
+    }
+}
+
+#[test]
 fn one_gateway_on_this_machine_may_come_for_all() {
     let mut server = Server::new(policy(), Limits { sessions: 5, per_source: 2, ..Limits::default() });
     for number in 1..=5 {

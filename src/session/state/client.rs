@@ -33,6 +33,7 @@ impl Session {
         match frame {
             Frame::Ack(ack) => self.acknowledged(now, from, *ack, actions),
             Frame::Data { offset, bytes } => self.input_came(now, from, (*offset, bytes), actions),
+            Frame::Seen { next } => self.seen(now, from, *next, actions),
             Frame::Append { offset, bytes } => self.appended(now, from, (*offset, bytes), actions),
             Frame::Fin { offset } => self.input_ends(now, from, (*offset, false), actions),
             Frame::Reset { offset, .. } => self.input_ends(now, from, (*offset, true), actions),
@@ -114,6 +115,18 @@ impl Session {
             if let Some(end) = &mut self.end {
                 end.arrived |= ack.end;
             }
+            self.throttle(now, actions);
+        }
+        Ok(())
+    }
+
+    /// An observer has dealt with output. That counts where nobody else's business it is: the client's, if there is one.
+    fn seen(&mut self, now: Instant, from: &Attachment, next: u64, actions: &mut Vec<Action>) -> Result<(), Breach> {
+        if from.role != Role::Observer || next > self.output.next() {
+            return Err(Breach);
+        }
+        if self.client().is_none() {
+            self.output.acknowledge(next);
             self.throttle(now, actions);
         }
         Ok(())

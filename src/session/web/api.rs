@@ -90,6 +90,9 @@ enum What {
     Resize,
 }
 
+/// What the scripts of our page add to their requests.
+const OWN_PAGE: &str = "x-session-page";
+
 /// Answers a request.
 pub async fn answer(counted: Counted, gate: Arc<Gate>, mut request: Request<Body>) -> Response<Body> {
     let gateway = Arc::clone(counted.gateway());
@@ -200,7 +203,7 @@ impl Visit<'_> {
         };
         let mut response = done.unwrap_or_else(Refusal::response);
         // A secret that is good for nothing need not be sent again.
-        if gone && cookie::find(cookies(&self.parts.headers), id).is_some() {
+        if gone && cookie::sessions(cookies(&self.parts.headers)).contains(&id) {
             for secure in [false, true] {
                 set_cookie(response.headers_mut(), &cookie::forget(id, secure));
             }
@@ -212,7 +215,7 @@ impl Visit<'_> {
     fn pair(&self, id: &str, what: What) -> Result<Pair, Refusal> {
         let headers = &self.parts.headers;
         let bearer = bearer(headers);
-        let secret = bearer.or_else(|| cookie::find(cookies(headers), id));
+        let secret = bearer.or_else(|| cookie::find(cookies(headers), id, self.comes_by_tls()));
         let proof = match (bearer, secret) {
             (Some(_), _) => Proof::Header,
             (None, Some(_)) => Proof::Cookie,
@@ -237,6 +240,13 @@ impl Visit<'_> {
         if allowed.contains(&self.parts.method) { Ok(()) } else { Err(Refusal::method(names)) }
     }
 
+    /// Whether the browser is known to have come by TLS, to us or to somebody in front, who says so. A browser says that of
+    /// itself for no page.
+    fn comes_by_tls(&self) -> bool {
+        let told = self.parts.headers.get("x-forwarded-proto");
+        self.gate.speaks_tls() || told.is_some_and(|told| told.as_bytes().eq_ignore_ascii_case(b"https"))
+    }
+
     /// Whether a user follows a link to a page of ours.
     fn follows_link(&self, path: &str) -> bool {
         let is = |name: &str, value: &str| self.parts.headers.get(name).is_some_and(|given| given == value);
@@ -252,6 +262,7 @@ fn heads<'a>(headers: &'a HeaderMap, (hosts, origins): &'a (Vec<&'a str>, Vec<&'
         origins,
         site: text(HeaderName::from_static("sec-fetch-site")),
         navigates,
+        marked: headers.contains_key(OWN_PAGE),
         content_type: text(header::CONTENT_TYPE),
     }
 }

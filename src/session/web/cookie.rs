@@ -11,18 +11,9 @@ const PLAIN: &str = "plain";
 /// A page has no more sessions than so many: the heads of its requests shall not grow without end.
 const MOST: usize = 32;
 
-/// The secret's text for this session, of all cookies that a request brings.
-pub fn find<'a>(cookies: impl Iterator<Item = &'a str>, id: &str) -> Option<&'a str> {
-    let mut plain = None;
-    for (name, value) in cookies.flat_map(pairs) {
-        if name.strip_prefix(HOST).and_then(|name| name.strip_prefix(NAME)) == Some(id) {
-            return Some(value);
-        }
-        if name.strip_prefix(NAME) == Some(id) {
-            plain = plain.or(Some(value));
-        }
-    }
-    plain
+/// The secret's text for this session, of all cookies that a request brings; `secure` as for [`plain`].
+pub fn find<'a>(cookies: impl Iterator<Item = &'a str>, id: &str, secure: bool) -> Option<&'a str> {
+    only(cookies, secure, |name| name.strip_prefix(NAME) == Some(id))
 }
 
 /// Makes a browser keep the secret of a session.
@@ -42,16 +33,35 @@ pub fn surplus<'a>(cookies: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     all.into_iter().take(many).collect()
 }
 
-/// The sessions that there are cookies of.
+/// The sessions that there are cookies of, whichever way those were set.
 pub fn sessions<'a>(cookies: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let session = |(name, _): (&'a str, &'a str)| name.strip_prefix(HOST).unwrap_or(name).strip_prefix(NAME);
     cookies.flat_map(pairs).filter_map(session).collect()
 }
 
-/// What the plain page has before there is a session.
-pub fn plain<'a>(cookies: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let mut all = cookies.flat_map(pairs);
-    all.find(|(name, _)| name.strip_prefix(HOST).unwrap_or(name) == PLAIN).map(|(_, value)| value)
+/// What the plain page has before there is a session. `secure`: the browser is known to have come by TLS, and then only what
+/// it got by TLS counts, since a cookie of the other name can be given to it by a neighbour: another port, or another name of
+/// the same site. Where there are two of one name nobody can tell which is ours, so none is.
+pub fn plain<'a>(cookies: impl Iterator<Item = &'a str>, secure: bool) -> Option<&'a str> {
+    only(cookies, secure, |name| name == PLAIN)
+}
+
+/// The value of the one cookie of such a name, of those that only we can have set, or else of the others.
+fn only<'a>(
+    cookies: impl Iterator<Item = &'a str>,
+    secure: bool,
+    is_it: impl Fn(&str) -> bool,
+) -> Option<&'a str> {
+    let (mut ours, mut anyones) = (Vec::new(), Vec::new());
+    for (name, value) in cookies.flat_map(pairs) {
+        match name.strip_prefix(HOST) {
+            Some(name) if is_it(name) => ours.push(value),
+            None if is_it(name) && !secure => anyones.push(value),
+            Some(_) | None => {}
+        }
+    }
+    let all = if ours.is_empty() { anyones } else { ours };
+    if let [value] = all[..] { Some(value) } else { None }
 }
 
 /// Gives the plain page that.
@@ -77,19 +87,32 @@ mod tests {
 
     #[test]
     fn each_session_has_its_own() {
-        let header = "a=b; session-01=sks_one;session-02=sks_two ; session-01=sks_late";
-        assert_eq!(find([header].into_iter(), "01"), Some("sks_one"));
-        assert_eq!(find(["x=y", header].into_iter(), "02"), Some("sks_two"));
+        let header = "a=b; session-01=sks_one;session-02=sks_two ; session-3=x";
+        assert_eq!(find([header].into_iter(), "01", false), Some("sks_one"));
+        assert_eq!(find(["x=y", header].into_iter(), "02", false), Some("sks_two"));
         for id in ["03", "", "0"] {
-            assert_eq!(find([header].into_iter(), id), None, "{id}");
+            assert_eq!(find([header].into_iter(), id, false), None, "{id}");
         }
-        assert_eq!(find(["session-; =; session-01"].into_iter(), "01"), None);
+        assert_eq!(find(["session-; =; session-01"].into_iter(), "01", false), None);
     }
 
     #[test]
-    fn one_that_only_we_can_have_set_goes_before_one_that_others_can() {
-        let header = "session-01=sks_tossed; __Host-session-01=sks_ours";
-        assert_eq!(find([header].into_iter(), "01"), Some("sks_ours"));
+    fn only_what_nobody_else_can_have_set_counts() {
+        for (header, clear, secure) in [
+            ("a=1; {}=x", Some("x"), None),
+            ("a=1; __Host-{}=y", Some("y"), Some("y")),
+            ("{}=tossed; __Host-{}=y", Some("y"), Some("y")),
+            ("{}=x; {}=tossed", None, None),
+            ("__Host-{}=y; __Host-{}=z; {}=x", None, None),
+            ("a=1; {}er=y; __Host-={}", None, None),
+        ] {
+            let (page, session) = (header.replace("{}", "plain"), header.replace("{}", "session-01"));
+            for (secure, value) in [(false, clear), (true, secure)] {
+                assert_eq!(plain([page.as_str()].into_iter(), secure), value, "{page}, {secure}");
+                assert_eq!(find([session.as_str()].into_iter(), "01", secure), value, "{session}, {secure}");
+            }
+        }
+        assert_eq!(plain(["plain=x", "plain=y"].into_iter(), false), None, "in two headers");
     }
 
     #[test]
@@ -101,9 +124,6 @@ mod tests {
 
     #[test]
     fn the_plain_page_has_one_of_its_own() {
-        assert_eq!(plain(["a=1; plain=x"].into_iter()), Some("x"));
-        assert_eq!(plain(["a=1; __Host-plain=y"].into_iter()), Some("y"));
-        assert_eq!(plain(["a=1; plainer=y"].into_iter()), None);
         assert_eq!(set_plain("x", false), "plain=x; Path=/; HttpOnly; SameSite=Strict");
         assert_eq!(sessions(["session-1=a; x=y", "__Host-session-2=b"].into_iter()), ["1", "2"]);
     }

@@ -21,6 +21,9 @@ pub struct Heads<'a> {
     pub site: Option<&'a str>,
     /// Whether a page that the user follows a link to is asked for: `Sec-Fetch-Mode: navigate` for a whole document.
     pub navigates: bool,
+    /// Whether our own page's script says that it asks: a header that a page of another origin cannot send without being
+    /// allowed to, which nobody is.
+    pub marked: bool,
     /// `Content-Type`.
     pub content_type: Option<&'a str>,
 }
@@ -104,7 +107,8 @@ impl Gate {
 
     /// Whether what asks is a page of ours, or no page. `safe`: it changes nothing, as GET.
     ///
-    /// A browser does not say the origin of its own page's GET; it says then that the site is the same.
+    /// A browser does not say the origin of its own page's GET; it says then that the site is the same. One that is old, or
+    /// has the page without TLS from another machine, does not say that either: there the page says it.
     ///
     /// # Errors
     /// It is a page of somebody else, or nobody can tell.
@@ -114,7 +118,7 @@ impl Gate {
             [origin] if self.is_own_origin(origin, heads.hosts.first().copied().unwrap_or_default()) => return Ok(()),
             _ => return Err(Foreign::Origin),
         }
-        let same = heads.site.is_some_and(|site| site.eq_ignore_ascii_case("same-origin"));
+        let same = heads.site.map_or(heads.marked, |site| site.eq_ignore_ascii_case("same-origin"));
         match proof {
             Proof::Header | Proof::None => Ok(()),
             Proof::Cookie if safe && same => Ok(()),

@@ -23,6 +23,13 @@ pub const PATH: &str = "/plain";
 /// How often a page that loads itself does so, in seconds.
 pub const REFRESH_SECONDS: u16 = 5;
 
+/// What is told of a form whose line, or the end of it, is in the field again.
+pub const NOT_ALL: &str =
+    "Not all of your line was sent: what was not is in the field again, unless it is typed hidden.";
+/// What is told of a form whose line was not sent.
+pub const NOTHING: &str = "The destination does not take its input: your line was not sent.";
+/// What is told of a form for an input that is over.
+pub const NO_MORE: &str = "The input has ended: your line was not sent.";
 /// What is told of a form whose line is in the place of others.
 const CONFLICT: &str = "Others have typed meanwhile: your line was not sent. Here is what there is now.";
 
@@ -45,6 +52,8 @@ pub struct View<'a> {
     pub query: Query,
     /// Something to be told once, as that a form was too old.
     pub notice: Option<&'a str>,
+    /// What is in the field: what could not be sent. What is typed hidden is not shown by its being there.
+    pub line: &'a str,
 }
 
 /// The destination echoes or hides what is typed, or does not.
@@ -103,6 +112,7 @@ pub fn session(view: &View<'_>, token: &str) -> String {
             ("offset", &view.input_next.to_string()),
             ("kept", &form::kept(&view.query)),
             ("type", if hidden { "password" } else { "text" }),
+            ("line", &if hidden { String::new() } else { text::escape(view.line) }),
             ("disabled", if over { " disabled" } else { "" }),
             ("reload", &address(view.query)),
             ("refresh_label", refresh_label),
@@ -119,6 +129,13 @@ pub fn line(typed: &str) -> Vec<u8> {
     bytes.extend_from_slice(typed.as_bytes());
     bytes.extend_from_slice(b"\r\n");
     bytes
+}
+
+/// What is left of a line of which the first so many bytes were sent, with what ends it. A letter of which a part was
+/// sent cannot be typed any more.
+pub fn rest(typed: &str, sent: u64) -> &str {
+    let sent = usize::try_from(sent).unwrap_or(usize::MAX);
+    (sent..typed.len()).find_map(|at| typed.get(at..)).unwrap_or_default()
 }
 
 /// The command that a button stands for.

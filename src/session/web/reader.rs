@@ -284,7 +284,8 @@ impl Reader {
             | Frame::Append { .. }
             | Frame::Close
             | Frame::Resize { .. }
-            | Frame::Command(_) => return Err(Breach::Order),
+            | Frame::Command(_)
+            | Frame::Seen { .. } => return Err(Breach::Order),
         }
         Ok(())
     }

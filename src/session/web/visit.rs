@@ -113,19 +113,7 @@ impl Made {
         if let Some((_, mac)) = &self.attached.new {
             Frame::Confirm(*mac).encode(&mut self.upstream.bytes.out);
         }
-        Frame::Ping(HEARD).encode(&mut self.upstream.bytes.out);
-        let all = async {
-            let mut heard = false;
-            while !heard {
-                let length = self.upstream.turn().await?;
-                self.upstream.frames(length, |frame, _| {
-                    heard |= matches!(frame, Frame::Pong(HEARD) | Frame::Closed(_) | Frame::Detached(_));
-                    Ok(true)
-                })?;
-            }
-            Ok(())
-        };
-        tokio::time::timeout(PATIENCE, all).await.unwrap_or(Err(UpstreamError::Silent))
+        tokio::time::timeout(PATIENCE, heard(self.upstream)).await.unwrap_or(Err(UpstreamError::Silent))
     }
 }
 
@@ -140,7 +128,8 @@ pub async fn is_attached(server: &Arc<Server>, pair: &Arc<Pair>) -> Result<bool,
     Ok(matches!(came, Err(Refusal::InUse { .. })))
 }
 
-/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`.
+/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`. What was seen
+/// counts as arrived, unless the session has a client, whose business that is; nobody is disturbed.
 ///
 /// # Errors
 /// The server cannot be reached, or is not understood.
@@ -175,14 +164,33 @@ pub async fn glance(
             Ok(came)
         })?;
     }
-    Ok(refused.map_or(Ok(()), Err))
+    match refused {
+        Some(refusal) => Ok(Err(refusal)),
+        None => match tokio::time::timeout(PATIENCE, seen(upstream, glance.next())).await {
+            // The session may be over by now.
+            Ok(Ok(()) | Err(UpstreamError::Lost { .. })) => Ok(Ok(())),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(UpstreamError::Silent),
+        },
+    }
 }
 
-/// Acknowledges output, unless the session has a client, whose business that is.
-///
-/// # Errors
-/// The server cannot be reached, or is not understood.
-pub async fn acknowledge(server: &Arc<Server>, pair: &Arc<Pair>, next: u64) -> Result<(), UpstreamError> {
-    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Refuse, next };
-    come(server, want).await.map(drop)
+/// Tells what was seen, and leaves once that was heard.
+async fn seen(mut upstream: Upstream, next: u64) -> Result<(), UpstreamError> {
+    Frame::Seen { next }.encode(&mut upstream.bytes.out);
+    heard(upstream).await
+}
+
+/// Waits until the server has heard all that it was sent, or hears nothing any more.
+async fn heard(mut upstream: Upstream) -> Result<(), UpstreamError> {
+    Frame::Ping(HEARD).encode(&mut upstream.bytes.out);
+    let mut heard = false;
+    while !heard {
+        let length = upstream.turn().await?;
+        upstream.frames(length, |frame, _| {
+            heard |= matches!(frame, Frame::Pong(HEARD) | Frame::Closed(_) | Frame::Detached(_));
+            Ok(true)
+        })?;
+    }
+    Ok(())
 }

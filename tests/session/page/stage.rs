@@ -1,7 +1,7 @@
 //! Everything between a destination and a browser: a session server, a gateway, and the browser with the page in it.
 
 use std::fs::{File, OpenOptions};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -37,10 +37,10 @@ struct Place {
 
 impl Place {
     /// Bound and not listening, the socket keeps others away, and not those who are told to listen just there.
-    fn new() -> Place {
+    fn new(at: Ipv4Addr) -> Place {
         let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         held.set_reuse_address(true).unwrap();
-        held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        held.bind(&SocketAddr::from((at, 0)).into()).unwrap();
         Place { address: held.local_addr().unwrap().as_socket().unwrap(), _held: held }
     }
 }
@@ -79,8 +79,13 @@ impl Stage {
 
     /// The same with options for the session server.
     pub(super) fn with(destination: SocketAddr, options: &[&str]) -> Stage {
+        Stage::at(Ipv4Addr::LOCALHOST, destination, options)
+    }
+
+    /// The same with the gateway at this address of the host.
+    pub(super) fn at(gateway: Ipv4Addr, destination: SocketAddr, options: &[&str]) -> Stage {
         let scene = Scene::new();
-        let (server_place, gateway_place) = (Place::new(), Place::new());
+        let (server_place, gateway_place) = (Place::new(Ipv4Addr::LOCALHOST), Place::new(gateway));
         let (proxy, destination) = (format!("--proxy={}", server_place.address), destination.to_string());
         let arguments = [&["session", "server", &proxy], options, &[&destination]].concat();
         let mut server = Daemon::start(&scene, "server", &arguments);
@@ -95,7 +100,9 @@ impl Stage {
     pub(super) fn start_gateway(&mut self) {
         let address = self.gateway_place.address;
         let (proxy, listen) = (format!("--proxy={}", self.server_place.address), format!("--listen={address}"));
-        let mut gateway = Daemon::start(&self.scene, "gateway", &["session", "web", &proxy, &listen]);
+        let clear: &[&str] = if address.ip().is_loopback() { &[] } else { &["--insecure"] };
+        let arguments = [&["session", "web", &proxy, &listen], clear].concat();
+        let mut gateway = Daemon::start(&self.scene, "gateway", &arguments);
         gateway.wait_listening(address);
         self.gateway = Some(gateway);
     }

@@ -1,13 +1,17 @@
 //! The ways from the page to its session: chosen, or found where a WebSocket does not get through.
 
+use std::net::Ipv4Addr;
+
 use serde_json::json;
 
 use super::stage::Stage;
 use super::{destinations, guests};
+use crate::forward::peers::island::{on_an_island, shell};
 use crate::harness::browser::{NEEDS, key};
 
 guests![NEEDS;
     a_session_goes_on_over_every_way,
+    every_way_leads_to_another_machine_without_tls,
     a_page_whose_websockets_do_not_get_through_takes_events,
     a_page_whose_events_do_not_get_through_either_polls,
     the_gateway_may_be_killed_on_every_way,
@@ -36,6 +40,20 @@ fn a_session_goes_on_over_every_way() {
         assert_eq!(stage.is("#break", "disabled"), way != "ws", "only a WebSocket carries telnet's commands");
     }
     stage.expect_quiet_console();
+}
+
+fn every_way_leads_to_another_machine_without_tls() {
+    on_an_island(|| {
+        shell("ip address add 192.0.2.1/32 dev lo");
+        let stage = Stage::at(Ipv4Addr::new(192, 0, 2, 1), destinations::lines(), &[]);
+        for way in ["poll", "sse", "ws"] {
+            stage.open(&format!("/?transport={way}"));
+            assert_eq!(stage.browser.run("return isSecureContext"), false, "so the browser says nothing of sites");
+            say(&stage, &format!("by {way}"));
+            assert_eq!(stage.browser.run(WAY), way);
+        }
+        stage.expect_quiet_console();
+    });
 }
 
 /// Lets requests fail before the page's own scripts run.

@@ -19,6 +19,7 @@ trials![
     a_client_is_detached_and_may_come_again,
     a_server_is_found_by_any_of_its_addresses,
     status_is_shown_again_until_the_server_ends,
+    a_reload_is_refused_and_told_what_to_use_instead,
     nonsense_on_the_control_socket_harms_nobody,
 ];
 
@@ -157,6 +158,18 @@ fn status_is_shown_again_until_the_server_ends() {
     place.run("drain", &[]).expect(0);
     lines.for_each(drop);
     assert!(watch.wait().unwrap().success());
+}
+
+fn a_reload_is_refused_and_told_what_to_use_instead() {
+    let destination = Destination::echo();
+    let place = Place::with(&destination.endpoint(), &["--name", "chat"]);
+    let (mut client, _ticket) = Client::create(place.address);
+    for more in [&[][..], &["--timeout", "30s", "--", "true"]] {
+        let ran = place.scene.cli(&[&["reload", "chat"], more].concat()).expect(1);
+        ran.complains().says("cannot reload chat").says("has no generations").says("hint: 'upgrade'");
+    }
+    client.type_in(b"hello");
+    client.expect("hello");
 }
 
 fn nonsense_on_the_control_socket_harms_nobody() {

@@ -3,11 +3,14 @@
 use super::client::{Client, Said, dial};
 use super::destination::Destination;
 use super::place::Place;
+use crate::forward::peers::island::{on_an_island, shell};
 use crate::harness::scene::binary;
 use crate::harness::{PATIENCE, Scene, process, trials, until};
 use nix::sys::signal::Signal;
 use socket_protector::session::frame::{Frame, New, Refusal};
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,7 @@ trials![
     clients_that_say_nothing_or_little_keep_nobody_out,
     a_client_that_is_too_slow_is_told,
     a_crowd_of_provisional_sessions_is_bounded,
+    provisional_sessions_of_one_host_leave_room_for_others,
     without_a_free_descriptor_it_waits_and_does_not_spin,
     thousands_of_sessions_cost_little,
 ];
@@ -85,6 +89,46 @@ fn a_crowd_of_provisional_sessions_is_bounded() {
     }
     assert_eq!(refused(&place), Refusal::Busy { retry_after: 10 });
     assert_eq!(destination.accepted(), 0);
+}
+
+/// Makes a session from this address, and shows not that it knows of it.
+#[track_caller]
+fn half_made(place: &Place, from: &str) -> (Client, Said) {
+    let socket = Socket::new(Domain::for_address(place.address), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&place.address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Client::over(stream);
+    client.say(&Frame::New(New { nonce: client.said.client, ttl: 0 }));
+    let said = client.hear();
+    (client, said)
+}
+
+fn provisional_sessions_of_one_host_leave_room_for_others() {
+    on_an_island(|| {
+        // Of the network fd00:0:0:1 two addresses, and of another one, one.
+        for address in ["192.0.2.1/32", "192.0.2.2/32", "fd00:0:0:1::1/128", "fd00:0:0:1::2/128", "fd00:0:0:2::1/128"] {
+            shell(&format!("ip address add {address} dev lo nodad"));
+        }
+        let destination = Destination::echo();
+        let busy = Said::Reject(Refusal::Busy { retry_after: 10 });
+        for (host, [first, neighbour, other]) in [
+            ("192.0.2.1", ["192.0.2.1", "192.0.2.1", "192.0.2.2"]),
+            ("[fd00:0:0:1::1]", ["fd00:0:0:1::1", "fd00:0:0:1::2", "fd00:0:0:2::1"]),
+        ] {
+            let place = Place::at(&format!("{host}:0"), &destination.endpoint(), &["--insecure"]);
+            let mut crowd = Vec::new();
+            for _ in 0..10 {
+                let (client, said) = half_made(&place, first);
+                assert!(matches!(said, Said::Accept(_)), "{said:?}");
+                crowd.push(client);
+            }
+            assert_eq!(half_made(&place, neighbour).1, busy, "{neighbour}");
+            let (_other, said) = half_made(&place, other);
+            assert!(matches!(said, Said::Accept(_)), "{other}: {said:?}");
+        }
+    });
 }
 
 /// A server that may have so many files open.

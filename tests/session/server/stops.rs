@@ -1,13 +1,14 @@
 //! How a server ends, and signals.
 
-use super::client::{Client, Said};
+use super::client::{Client, Said, Ticket};
 use super::destination::{Destination, pattern, read_all};
 use super::place::Place;
 use crate::harness::process::Exit;
 use crate::harness::{PATIENCE, trials, until};
 use nix::sys::signal::Signal;
 use socket_protector::session::frame::{Closed, Frame, Mode, New, Refusal};
-use std::sync::mpsc::channel;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 trials![
     term_tells_clients_and_lets_them_have_what_there_is,
@@ -15,6 +16,9 @@ trials![
     a_stop_takes_no_longer_than_it_may,
     a_second_signal_ends_it_now,
     input_is_with_its_destination_before_the_end,
+    output_that_nobody_reads_takes_no_input_along,
+    a_destination_that_does_not_end_holds_up_no_stop,
+    a_session_that_is_closed_takes_no_input_along_either,
     drain_is_the_same_and_waits_for_the_end,
     stop_is_as_good,
     hang_up_does_no_harm_and_the_log_is_opened_afresh,
@@ -119,6 +123,90 @@ fn input_is_with_its_destination_before_the_end() {
     go.send(()).unwrap();
     assert_eq!(place.wait_exit(), Exit::Code(0));
     assert!(heard.recv_timeout(PATIENCE).unwrap() == sent);
+}
+
+/// Says more than a session with a buffer of 64 KiB takes, reads nothing before it is asked to, and tells then what it was
+/// sent, if it was.
+fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Result<Vec<u8>, ErrorKind>>) {
+    let (told, heard) = channel();
+    let (go, gone) = channel::<()>();
+    let gone = std::sync::Mutex::new(gone);
+    let destination = Destination::new(move |mut stream| {
+        stream.peek(&mut [0]).unwrap();
+        stream.write_all(&pattern(0, 200 * 1024)).unwrap();
+        gone.lock().unwrap().recv().unwrap();
+        let mut bytes = Vec::new();
+        let read = stream.read_to_end(&mut bytes).map_err(|error| error.kind());
+        told.send(read.map(|_| bytes)).unwrap();
+    });
+    (destination, go, heard)
+}
+
+/// A session of such a destination, which has got its input; what it says waits in the server's socket.
+fn told_something(place: &Place) -> (Client, Ticket) {
+    let (mut client, ticket) = Client::create(place.address);
+    client.type_in(WORDS);
+    // No output is acknowledged.
+    let full = |session: &serde_json::Value| session["buffered"].as_u64() >= session["limit"].as_u64();
+    place.wait_session(&ticket, "no more is read", full);
+    (client, ticket)
+}
+
+const WORDS: &[u8] = b"the last words";
+
+fn output_that_nobody_reads_takes_no_input_along() {
+    let (destination, go, heard) = speaks_before_it_listens();
+    let mut place = Place::with(&destination.endpoint(), &["--buffer", "64KiB", "--telnet", "off"]);
+    let (client, ticket) = told_something(&place);
+    drop(client);
+    place.signal(Signal::SIGTERM);
+    place.wait_log("stopping");
+    let mut client = Client::come(place.address, &ticket, 0, Mode::Steal);
+    client.until("the end", |said| *said == Said::Closed(Closed::Stopped));
+    assert!(client.output.len() < 200 * 1024, "the rest waits in the server's socket");
+    go.send(()).unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(WORDS.to_vec()));
+    assert_eq!(place.wait_exit(), Exit::Code(0));
+}
+
+fn a_destination_that_does_not_end_holds_up_no_stop() {
+    // It reads the end of its input and does not care.
+    let destination = Destination::new(|mut stream| {
+        let mut word = [0; 5];
+        if stream.read_exact(&mut word).is_ok() {
+            stream.write_all(&word).unwrap();
+        }
+        read_all(&stream);
+        loop {
+            std::thread::park();
+        }
+    });
+    let mut place = Place::with(&destination.endpoint(), &["--stop-timeout", "1s"]);
+    let (mut client, _ticket) = Client::create(place.address);
+    client.type_in(b"hello");
+    client.expect("hello");
+    place.signal(Signal::SIGTERM);
+    assert_eq!(place.wait_exit(), Exit::Code(0));
+    // Where it got nothing there is nothing to wait for.
+    let mut place = Place::with(&destination.endpoint(), &["--stop-timeout", "1h"]);
+    let (mut client, _ticket) = Client::create(place.address);
+    client.until("the destination", |said| matches!(said, Said::Destination(_)));
+    place.signal(Signal::SIGTERM);
+    assert_eq!(place.wait_exit(), Exit::Code(0));
+}
+
+fn a_session_that_is_closed_takes_no_input_along_either() {
+    let (destination, go, heard) = speaks_before_it_listens();
+    let place = Place::with(&destination.endpoint(), &["--buffer", "64KiB", "--telnet", "off"]);
+    let before = place.census();
+    let (mut client, ticket) = told_something(&place);
+    client.say(&Frame::Close);
+    client.until("the end", |said| *said == Said::Closed(Closed::ByClient));
+    assert_eq!(place.session(&ticket), None);
+    go.send(()).unwrap();
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(WORDS.to_vec()));
+    drop(client);
+    place.wait_census(&before);
 }
 
 fn drain_is_the_same_and_waits_for_the_end() {

@@ -82,6 +82,17 @@ fn a_page_of_ours_gets_a_cookie_and_others_get_nothing() {
         204,
         "as a browser says of its own page"
     );
+    let own = [("Cookie", cookie.as_str()), ("X-Session-Page", "1")];
+    assert_eq!(stage.ask("GET", &session.path(""), &own, b"").status, 200, "as our page says where no browser does");
+    stage.ask("POST", &session.path("/fin"), &own, b"").expect_error(403, "no_origin");
+    // Whoever wants to send that from elsewhere has to ask, and is not allowed to.
+    let asks = [
+        ("Origin", "http://evil.example"),
+        ("Access-Control-Request-Method", "GET"),
+        ("Access-Control-Request-Headers", "x-session-page"),
+    ];
+    let answer = stage.ask("OPTIONS", &session.path("/output"), &asks, b"");
+    assert!(answer.status >= 400 && answer.header("access-control-allow-origin").is_none(), "{answer:?}");
     let own = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
     assert_eq!(stage.ask("POST", &session.path("/fin"), &own, b"").status, 204);
     stage.destination.expect_no_more();

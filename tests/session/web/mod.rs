@@ -5,6 +5,7 @@ mod change;
 mod foreign;
 mod guests;
 mod http;
+mod plain;
 mod poll;
 mod restart;
 mod socket;
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         change::trials(),
         foreign::trials(),
         guests::trials(),
+        plain::trials(),
         poll::trials(),
         restart::trials(),
         stream::trials(),

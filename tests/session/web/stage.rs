@@ -146,10 +146,19 @@ impl Stage {
 
     /// With options for the server and for the gateway.
     pub(super) fn with(server: &[&str], web: &[&str]) -> Stage {
-        let scene = Scene::new();
         let destination = Destination::new();
+        Stage::leading_to(destination.address, destination, (server, web))
+    }
+
+    /// The same with sessions that lead to this address, and not to a destination of the trial.
+    pub(super) fn to(address: SocketAddr, server: &[&str], web: &[&str]) -> Stage {
+        Stage::leading_to(address, Destination::new(), (server, web))
+    }
+
+    fn leading_to(to: SocketAddr, destination: Destination, (server, web): (&[&str], &[&str])) -> Stage {
+        let scene = Scene::new();
         let proxy = format!("--proxy=unix:{}", scene.path("server.sessions").display());
-        let address = destination.address.to_string();
+        let address = to.to_string();
         // The pattern has telnet's commands in it.
         let arguments = [&["session", "server", "--telnet=off", &proxy, &address], server].concat();
         let server = Daemon::start(&scene, "server", &arguments);

@@ -80,6 +80,24 @@ fn observers_and_writers_displace_nobody_and_are_few() {
 }
 
 #[test]
+fn what_an_observer_has_seen_counts_where_there_is_no_client() {
+    let mut bench = Bench::attached();
+    bench.output(1000);
+    bench.attach(TWO, Mode::Observe, 0).0.unwrap();
+    bench.says(TWO, Frame::Seen { next: 800 });
+    assert_eq!(bench.session.buffered(), 1000, "that is the client's business");
+    bench.on(Input::Left(ONE));
+    assert!(bench.says(TWO, Frame::Seen { next: 800 }).contains(&Action::ReadOn));
+    assert_eq!((bench.session.buffered(), bench.session.client(), bench.session.epoch()), (200, None, 1));
+    bench.says(TWO, Frame::Seen { next: 700 });
+    assert_eq!(bench.session.buffered(), 200, "nothing is taken back");
+    // Whoever has been the client comes as the next one.
+    assert_eq!(bench.attach(ONE, Mode::Steal, 900).0.unwrap().epoch, 2);
+    assert_eq!(bench.says(TWO, Frame::Seen { next: 1001 }), [dismissed(TWO, BROKE)]);
+    assert_eq!(bench.says(ONE, Frame::Seen { next: 900 }), [dismissed(ONE, BROKE)]);
+}
+
+#[test]
 fn a_slow_observer_gets_a_gap_and_holds_nobody_up() {
     let mut bench = Bench::attached();
     bench.attach(TWO, Mode::Observe, 0).0.unwrap();

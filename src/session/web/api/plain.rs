@@ -26,10 +26,11 @@ const WAITS: Duration = Duration::from_secs(1);
 pub(super) async fn start(visit: &mut Visit<'_>, body: Body) -> Result<Response<Body>, Refusal> {
     visit.method(&[Method::GET, Method::POST], "GET, POST")?;
     if visit.parts.method == Method::GET {
+        admit_look(visit)?;
         return show_start(visit, None);
     }
     let form = form(visit, body).await?;
-    let secret = cookie::plain(cookies(&visit.parts.headers)).unwrap_or_default();
+    let secret = cookie::plain(cookies(&visit.parts.headers), visit.comes_by_tls()).unwrap_or_default();
     check(visit, &form, secret)?;
     if form.action != Action::Open {
         return Err(Refusal::bad("there is no session here"));
@@ -47,21 +48,24 @@ pub(super) async fn start(visit: &mut Visit<'_>, body: Body) -> Result<Response<
 /// `/plain/ID`
 pub(super) async fn session(visit: &mut Visit<'_>, id: &str, body: Body) -> Result<Response<Body>, Refusal> {
     visit.method(&[Method::GET, Method::POST], "GET, POST")?;
-    let secret = cookie::find(cookies(&visit.parts.headers), id).map(str::to_owned);
+    let secret = cookie::find(cookies(&visit.parts.headers), id, visit.comes_by_tls()).map(str::to_owned);
     if visit.parts.method == Method::GET {
         admit_look(visit)?;
         let Some(secret) = secret else {
             return show_start(visit, Some("This browser does not know that session."));
         };
         return match pair(id, &secret) {
-            Ok(pair) => show(visit, &Arc::new(pair), &secret).await,
+            Ok(pair) => {
+                let query = Query::parse(visit.parts.uri.query().unwrap_or_default());
+                show(visit, &Arc::new(pair), &secret, query, None).await
+            }
             Err(_) => show_start(visit, Some("There is no such session any more.")),
         };
     }
     let secret = secret.ok_or_else(Refusal::unauthorized)?;
     let form = form(visit, body).await?;
     check(visit, &form, &secret)?;
-    act(visit, &Arc::new(pair(id, &secret)?), &form).await
+    act(visit, &Arc::new(pair(id, &secret)?), &secret, &form).await
 }
 
 /// Whether a page may be looked at: by its user, and by no page of somebody else, which may be on this host, too.
@@ -113,17 +117,9 @@ fn no_token() -> Refusal {
 }
 
 /// Does what the form says, and shows the session again.
-async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, form: &Form) -> Result<Response<Body>, Refusal> {
+async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str, form: &Form) -> Result<Response<Body>, Refusal> {
     let server = &visit.gateway.server;
-    let task = match form.action {
-        Action::Open => return Err(Refusal::bad("there is a session already")),
-        Action::Send => Task::Append { offset: form.offset, bytes: plain::line(&form.line).into() },
-        Action::End => Task::Close,
-        Action::Interrupt | Action::Break | Action::AreYouThere => match plain::command(form.action) {
-            Some(command) => Task::Command(command),
-            None => return Err(Refusal::bad("there is no such command")),
-        },
-    };
+    let task = task(form)?;
     let after = match visit::run(server, pair, Task::Look).await? {
         Outcome::Looks(accept) => Some(accept.output_next),
         _ => None,
@@ -138,15 +134,57 @@ async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, form: &Form) -> Result<Respons
             let query = Query { conflict: true, ..form.query };
             Ok(see_other(&query.location(&pair.id.to_string(), None)))
         }
-        Outcome::Appended { .. } | Outcome::Done | Outcome::Gap { .. } | Outcome::Ended { .. } => {
-            Ok(see_other(&form.query.location(&pair.id.to_string(), after)))
-        }
-        Outcome::Full { .. } => Err(Refusal::later("full", "the destination does not take its input", 1)),
-        outcome => Err(super::session::refuse(outcome)),
+        outcome => match left(form, &outcome) {
+            Some(left) => show(visit, pair, secret, form.query, Some(left)).await,
+            None if matches!(outcome, Outcome::Appended { .. } | Outcome::Done) => {
+                Ok(see_other(&form.query.location(&pair.id.to_string(), after)))
+            }
+            None => Err(super::session::refuse(outcome)),
+        },
     }
 }
 
-async fn show(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str) -> Result<Response<Body>, Refusal> {
+/// What a form wants done.
+fn task(form: &Form) -> Result<Task, Refusal> {
+    Ok(match form.action {
+        Action::Open => return Err(Refusal::bad("there is a session already")),
+        Action::Send => Task::Append { offset: form.offset, bytes: plain::line(&form.line).into() },
+        Action::End => Task::Close,
+        Action::Interrupt | Action::Break | Action::AreYouThere => match plain::command(form.action) {
+            Some(command) => Task::Command(command),
+            None => return Err(Refusal::bad("there is no such command")),
+        },
+    })
+}
+
+/// What is left of a line that was not sent as a whole. It is told with the page itself, since only that has room for it.
+struct Left<'a> {
+    status: StatusCode,
+    notice: &'static str,
+    line: &'a str,
+}
+
+fn left<'a>(form: &'a Form, outcome: &Outcome) -> Option<Left<'a>> {
+    let all = plain::line(&form.line).len() as u64;
+    let (status, notice, sent) = match outcome {
+        Outcome::Appended { next } if *next < form.offset.saturating_add(all) => {
+            (StatusCode::CONFLICT, plain::NOT_ALL, next.saturating_sub(form.offset))
+        }
+        Outcome::Gap { .. } => (StatusCode::CONFLICT, plain::NOT_ALL, 0),
+        Outcome::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, plain::NOTHING, 0),
+        Outcome::Ended { .. } if form.action == Action::Send => (StatusCode::CONFLICT, plain::NO_MORE, 0),
+        _ => return None,
+    };
+    Some(Left { status, notice, line: plain::rest(&form.line, sent) })
+}
+
+async fn show(
+    visit: &Visit<'_>,
+    pair: &Arc<Pair>,
+    secret: &str,
+    query: Query,
+    left: Option<Left<'_>>,
+) -> Result<Response<Body>, Refusal> {
     let server = &visit.gateway.server;
     let accept = match visit::run(server, pair, Task::Look).await? {
         Outcome::Looks(accept) => accept,
@@ -159,12 +197,10 @@ async fn show(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str) -> Result<Respo
         }
         outcome => return Err(super::session::refuse(outcome)),
     };
-    let query = Query::parse(visit.parts.uri.query().unwrap_or_default());
     let base = accept.output_base.max(accept.output_next.saturating_sub(glance::MOST));
     let after = query.after.filter(|_| !accept.output_ended);
     let mut seen = Glance::new(base, accept.output_next, after);
     visit::glance(server, pair, &mut seen, WAITS).await??;
-    visit::acknowledge(server, pair, seen.next()).await?;
     let id = pair.id.to_string();
     let view = View {
         id: &id,
@@ -174,15 +210,20 @@ async fn show(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str) -> Result<Respo
         echo: seen.echo,
         destination: accept.destination,
         query: Query { after: None, ..query },
-        notice: None,
+        notice: left.as_ref().map(|left| left.notice),
+        line: left.as_ref().map_or("", |left| left.line),
     };
-    Ok(document(plain::session(&view, &token::make(secret.as_bytes()))))
+    let mut response = document(plain::session(&view, &token::make(secret.as_bytes())));
+    if let Some(left) = left {
+        *response.status_mut() = left.status;
+    }
+    Ok(response)
 }
 
 /// The page of somebody at no session, with a cookie that its form is believed by.
 fn show_start(visit: &Visit<'_>, notice: Option<&str>) -> Result<Response<Body>, Refusal> {
     let headers = &visit.parts.headers;
-    let known = cookie::plain(cookies(headers)).map(str::to_owned);
+    let known = cookie::plain(cookies(headers), visit.comes_by_tls()).map(str::to_owned);
     let value = match &known {
         Some(value) => value.clone(),
         None => random_text()?,
@@ -207,7 +248,7 @@ fn random_text() -> Result<String, Refusal> {
 /// Whether the browser has come by TLS, to us or to somebody in front.
 fn is_secure(visit: &Visit<'_>) -> bool {
     let origin = visit.parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    origin.map_or(visit.gate.speaks_tls(), Gate::is_secure)
+    origin.map_or(visit.comes_by_tls(), Gate::is_secure)
 }
 
 fn document(text: String) -> Response<Body> {

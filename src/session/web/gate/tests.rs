@@ -134,6 +134,11 @@ fn a_cookie_alone_shows_nothing() {
     let same = Heads { site: Some("same-origin"), ..heads };
     assert_eq!(gate.admit(&same, true, Proof::Cookie), Ok(()), "what a browser says of a GET of its own page");
     assert_eq!(gate.admit(&same, false, Proof::Cookie), Err(Foreign::NoOrigin));
+    let marked = Heads { marked: true, ..heads };
+    assert_eq!(gate.admit(&marked, true, Proof::Cookie), Ok(()), "what our page says where no browser does");
+    assert_eq!(gate.admit(&marked, false, Proof::Cookie), Err(Foreign::NoOrigin));
+    let elsewhere = Heads { site: Some("same-site"), ..marked };
+    assert_eq!(gate.admit(&elsewhere, true, Proof::Cookie), Err(Foreign::NoOrigin), "the browser knows better");
     for site in ["same-site", "none"] {
         assert_eq!(gate.admit(&Heads { site: Some(site), ..heads }, true, Proof::Cookie), Err(Foreign::NoOrigin));
     }

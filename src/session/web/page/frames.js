@@ -45,6 +45,7 @@ const FRAMES = {
   resize: [0x81, 'columns u2', 'rows u2'],
   command: [0x82, 'command u1'],
   input: [0x83, 'total u8', 'writers u8'],
+  seen: [0x84, 'offset u8'],
 };
 
 const BY_TYPE = new Map();

@@ -32,10 +32,13 @@ export function transport(name, context, ended) {
   }
 }
 
+/** That it is this page that asks: without TLS a browser does not say so. Others cannot send it without being allowed to. */
+const OWN = { 'X-Session-Page': '1' };
+
 /** What the gateway says of a session: an answer of fetch, or null if it cannot be reached. */
 export async function look(id) {
   try {
-    return await fetch(`/v1/sessions/${id}`, { cache: 'no-store' });
+    return await fetch(`/v1/sessions/${id}`, { cache: 'no-store', headers: OWN });
   } catch {
     return null;
   }
@@ -212,8 +215,9 @@ class Requests {
   }
 
   /** A request of this connection. */
-  ask(path, options = {}) {
-    return fetch(`/v1/sessions/${this.#id}${path}`, { cache: 'no-store', signal: this.#abort.signal, ...options });
+  ask(path, { headers, ...options } = {}) {
+    const [address, signal] = [`/v1/sessions/${this.#id}${path}`, this.#abort.signal];
+    return fetch(address, { cache: 'no-store', signal, headers: { ...OWN, ...headers }, ...options });
   }
 
   async #state() {

@@ -10,6 +10,7 @@ fn view(output: &[u8]) -> View<'_> {
         destination: Destination::Open,
         query: Query::default(),
         notice: None,
+        line: "",
     }
 }
 
@@ -52,6 +53,18 @@ fn the_sessions_of_a_browser_are_found_again() {
 fn a_notice_is_told_as_text() {
     for page in [start("t", &[], Some("a <b>")), session(&View { notice: Some("a <b>"), ..view(b"") }, "t")] {
         assert!(page.contains("role=\"alert\">a &lt;b&gt;</p>"), "{page}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_line_is_in_the_field_unless_it_is_hidden() {
+    let left = View { line: "a \"b\" <c>", ..view(b"") };
+    assert!(session(&left, "t").contains("name=\"line\" value=\"a &quot;b&quot; &lt;c&gt;\""));
+    let hidden = View { query: Query { hidden: Some(true), ..Query::default() }, ..left };
+    assert!(session(&hidden, "t").contains("name=\"line\" value=\"\""));
+    for (sent, left) in [(0, "größe"), (1, "röße"), (2, "öße"), (3, "ße"), (4, "ße"), (6, "e"), (7, ""), (9, "")]
+    {
+        assert_eq!(rest("größe", sent), left, "{sent}");
     }
 }
 
