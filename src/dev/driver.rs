@@ -2,7 +2,8 @@
 
 use super::DevError;
 use super::browsers::Browsers;
-use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
+use super::control::Answers;
+use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Standing, Verdict};
 use super::family;
 use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
 use super::livereload::Build;
@@ -19,6 +20,11 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+mod asked;
+
+use asked::Chronicle;
+pub(super) use asked::Title;
+
 /// So many paths of changed files are kept for the browsers.
 const MOST_PATHS: usize = 64;
 
@@ -33,12 +39,19 @@ enum Part {
 
 /// The driver.
 pub(super) struct Driver {
+    title: Title,
+    answers: Arc<Answers>,
+    /// The last restart that was asked for and has come to nothing yet.
+    reload: Option<u64>,
+    chronicle: Chronicle,
     gate: Gate,
     nursery: Nursery,
     inbox: Inbox,
     parts: BTreeMap<Generation, Part>,
     /// The servers that have answered, and where.
     addresses: BTreeMap<Generation, SocketAddr>,
+    /// How the requests stand that have no answer, or none that is over.
+    standings: HashMap<Request, Arc<Standing>>,
     /// Requests that wait for a word.
     waiting: HashMap<Request, Reply>,
     failure: Option<Arc<Failure>>,
@@ -57,13 +70,18 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>) -> Driver {
+    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>, title: Title, answers: Arc<Answers>) -> Driver {
         Driver {
+            title,
+            answers,
+            reload: None,
+            chronicle: Chronicle::default(),
             gate: Gate::new(nursery.settings.policy),
             inbox: nursery.inbox.clone(),
             nursery,
             parts: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            standings: HashMap::new(),
             waiting: HashMap::new(),
             failure: None,
             paths: Vec::new(),
@@ -109,9 +127,14 @@ impl Driver {
     }
 
     fn on(&mut self, event: Event) {
+        // A server may be about to end, or wait for its requests to do so.
+        if matches!(event, Event::Changed(..) | Event::Asked(_) | Event::Built(..)) || self.gate.finishes() {
+            self.tell_standings();
+        }
         match event {
             Event::Changed(change, words, paths) => {
                 info!("reload: {words} changed");
+                self.chronicle.last_change = Some(words);
                 // Those of a change that nobody has been told of yet are part of this one. More than a few count as all.
                 for path in paths {
                     if self.paths.len() < MOST_PATHS && !self.paths.contains(&path) {
@@ -143,7 +166,8 @@ impl Driver {
                 self.input(Input::Exited(generation));
             }
             Event::Gone(generation) => self.gone(generation),
-            Event::Came(request, reply) => {
+            Event::Came(request, standing, reply) => {
+                self.standings.insert(request, standing);
                 self.waiting.insert(request, reply);
                 self.input(Input::Came(request));
             }
@@ -153,6 +177,7 @@ impl Driver {
             }
             Event::Done(request) => {
                 self.waiting.remove(&request);
+                self.standings.remove(&request);
                 self.input(Input::Done(request));
             }
             Event::Signal(Signal::SIGCHLD) => drop(self.orphans()),
@@ -160,6 +185,15 @@ impl Driver {
                 self.signal.get_or_insert(signal);
                 self.input(Input::Stop);
             }
+            Event::Asked(asked) => self.asked(asked),
+        }
+        self.settle_reload();
+    }
+
+    fn tell_standings(&mut self) {
+        let bound = self.standings.iter().map(|(request, standing)| Input::Bound(*request, standing.is_bound()));
+        for input in bound.collect::<Vec<_>>() {
+            self.input(input);
         }
     }
 
@@ -176,10 +210,12 @@ impl Driver {
                 self.failure = before;
             } else if let Some(failure) = &self.failure {
                 warn!("{}", failure.summary);
+                self.chronicle.failed(failure);
             }
         } else {
             self.input(Input::Deadline);
         }
+        self.settle_reload();
     }
 
     fn lines(&self, generation: Generation) -> Vec<Vec<u8>> {
@@ -191,7 +227,9 @@ impl Driver {
 
     fn fails(&mut self, failure: Failure) {
         warn!("{}", failure.summary);
-        self.failure = Some(Arc::new(failure));
+        let failure = Arc::new(failure);
+        self.chronicle.failed(&failure);
+        self.failure = Some(failure);
     }
 
     fn gone(&mut self, generation: Generation) {
@@ -315,6 +353,7 @@ impl Driver {
         match self.nursery.serve(generation, port) {
             Ok(running) => {
                 self.has_run = true;
+                self.chronicle.starts += 1;
                 let settings = &self.nursery.settings;
                 let question = Question { backend: settings.backend.clone(), port, path: settings.ready_path.clone() };
                 let (family, inbox) = (running.family(), self.inbox.clone());

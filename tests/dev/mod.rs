@@ -7,6 +7,7 @@ mod defects;
 mod files;
 mod hold;
 mod http;
+mod instance;
 mod process;
 mod smuggling;
 mod stage;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         files::trials(),
         hold::trials(),
         http::trials(),
+        instance::trials(),
         process::trials(),
         smuggling::trials(),
         stream::trials(),
