@@ -3,12 +3,13 @@
 //! `gate` decides: it is told what happens to the files, to the server's processes and to the requests of browsers, and says
 //! who waits, who is answered by whom, and what is started and ended. `docs/dev.md` prints its table. `driver` turns events
 //! into its inputs and performs its actions: `server` and `keeper` have the processes, `proxy` the connections, `watch` the
-//! files. `browsers` tells those who show a page, by a `channel` each; `extensions` has the port of LiveReload.
+//! files. `control` hears signals and those who ask. `browsers` tells those who show a page, by a `channel` each; `extensions` has the port of LiveReload.
 
 pub mod address;
 mod browsers;
 pub mod certificate;
 mod channel;
+mod control;
 mod driver;
 mod echo;
 mod error;
@@ -18,6 +19,7 @@ mod extensions;
 mod family;
 pub mod gate;
 pub mod inject;
+mod instance;
 pub mod keeper;
 pub mod livereload;
 mod output;
@@ -25,6 +27,7 @@ mod proxy;
 mod run;
 mod server;
 pub mod settings;
+pub mod status;
 mod watch;
 
 pub use error::DevError;

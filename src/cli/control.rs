@@ -1,7 +1,7 @@
 //! Asking running instances: status, reload, stop.
 
 use super::failure::Failure;
-use super::print::print;
+use super::print::{is_left, print};
 use super::table::table;
 use super::value::Time;
 use crate::control::client::{AskError, ask, ask_last};
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -26,7 +26,12 @@ use std::time::Duration;
 /// An instance that does not answer for so long is taken for stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `status [NAME] [--json]`
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Clears a terminal and begins at its top.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// `status [NAME] [--json] [--watch]`
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// Which instance, 'forward' for the forwarder; without it, all of the run directory
@@ -34,6 +39,9 @@ pub(super) struct Status {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Show it again every second, until the instance ends
+    #[arg(short, long)]
+    watch: bool,
 }
 
 /// An instance by its name; the forwarder has one that no other can have.
@@ -85,20 +93,33 @@ pub(super) struct Stop {
 
 impl Status {
     pub(super) fn run(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
-        match &self.name {
-            Some(name) => {
-                let path = match name {
-                    Which::Forwarder => run_dir.forwarder_socket(),
-                    Which::Named(name) => run_dir.socket_path(name),
-                };
-                let path = path.map_err(|error| Failure::failed(&error).code(2))?;
-                let reply =
-                    ask(&path, &Request::Status, Some(PATIENCE)).map_err(|error| no_answer(run_dir, name, &error))?;
-                let status = result::<Value>(reply)?;
-                if self.json { print_json(&status) } else { print(&in_words(status)?) }
+        let shown = self.once(run_dir)?;
+        while self.watch && !is_left() {
+            std::thread::sleep(EVERY);
+            // One that was named and has gone is the end; among all, others may come.
+            if self.once(run_dir).is_err() && self.name.is_some() {
+                break;
             }
-            None => self.all(run_dir),
         }
+        Ok(shown)
+    }
+
+    fn once(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
+        let Some(name) = &self.name else { return self.all(run_dir) };
+        let path = match name {
+            Which::Forwarder => run_dir.forwarder_socket(),
+            Which::Named(name) => run_dir.socket_path(name),
+        };
+        let path = path.map_err(|error| Failure::failed(&error).code(2))?;
+        let reply = ask(&path, &Request::Status, Some(PATIENCE)).map_err(|error| no_answer(run_dir, name, &error))?;
+        let status = result::<Value>(reply)?;
+        if self.json { print_json(&status) } else { self.show(&in_words(status)?) }
+    }
+
+    /// Prints for people: on a terminal in place of what was shown before.
+    fn show(&self, text: &str) -> Result<ExitCode, Failure> {
+        let clear = if self.watch && io::stdout().is_terminal() { CLEAR } else { "" };
+        print(&format!("{clear}{text}"))
     }
 
     fn all(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
@@ -128,10 +149,12 @@ impl Status {
                 Role::Session => super::session::row(&read(status)?),
                 #[cfg(feature = "http")]
                 Role::Web => super::session::web::row(&read(status)?),
+                #[cfg(feature = "http")]
+                Role::Dev => super::dev::row(&read(status)?),
                 Role::Supervise => row(&read(status)?),
             });
         }
-        print(&table(&rows))
+        self.show(&table(&rows))
     }
 }
 
@@ -237,6 +260,8 @@ enum Role {
     Session,
     #[cfg(feature = "http")]
     Web,
+    #[cfg(feature = "http")]
+    Dev,
     Supervise,
 }
 
@@ -246,6 +271,8 @@ fn role(status: &Value) -> Role {
         Some(session::server::ROLE) => Role::Session,
         #[cfg(feature = "http")]
         Some(session::web::ROLE) => Role::Web,
+        #[cfg(feature = "http")]
+        Some(crate::dev::status::ROLE) => Role::Dev,
         _ => Role::Supervise,
     }
 }
@@ -256,6 +283,8 @@ fn in_words(status: Value) -> Result<String, Failure> {
         Role::Session => super::session::describe(&read(status)?),
         #[cfg(feature = "http")]
         Role::Web => super::session::web::describe(&read(status)?),
+        #[cfg(feature = "http")]
+        Role::Dev => super::dev::describe(&read(status)?),
         Role::Supervise => describe(&read(status)?),
     })
 }

@@ -8,6 +8,8 @@ use crate::dev::gate::Policy;
 use crate::dev::settings::{Files, Settings};
 use crate::dev::{DevError, keeper, run};
 use crate::logging::{self, Destination};
+use crate::process::instance_name::InstanceName;
+use crate::process::run_dir::{RunDir, RunDirError};
 use crate::process::spawn::SpawnError;
 use crate::reactor::Signals;
 use clap::Args;
@@ -15,6 +17,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+mod status;
+
+pub(super) use status::{describe, row};
 
 /// Added to the number of the signal that ends a command, as shells do.
 const SIGNALLED: u8 = 128;
@@ -84,6 +90,9 @@ pub(super) struct Dev {
     /// Its key (PEM), if it is in a file of its own
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// The name of this instance [default: dev-PORT]
+    #[arg(long)]
+    name: Option<InstanceName>,
     /// The command of the server, and its arguments: all that follows; {port} in them is the server's port
     #[arg(long, value_name = "COMMAND", num_args = 1.., required = true, allow_hyphen_values = true)]
     exec: Vec<OsString>,
@@ -100,12 +109,14 @@ Example:
 Signals:
   INT, TERM, HUP, QUIT          end the server and then us; a second one kills it
 
+'socket-protector status NAME', 'reload NAME' and 'stop NAME' show it, start the server anew, and end it.
+
 Exit codes:
   1 failed, 2 wrong use, 126 the command cannot be executed, 127 it is not found, 129, 130, 131, 143 ended by a signal";
 
 impl Dev {
     pub(super) fn run(self, common: &Common, signals: Signals) -> Result<ExitCode, Failure> {
-        let settings = self.settings()?;
+        let settings = self.settings(common.run_dir()?)?;
         logging::start(logging::level(common.verbosity()), &Destination::Stderr)
             .map_err(|error| Failure::failed(&error))?;
         let root =
@@ -117,7 +128,7 @@ impl Dev {
         }
     }
 
-    fn settings(self) -> Result<Settings, Failure> {
+    fn settings(self, run_dir: RunDir) -> Result<Settings, Failure> {
         if self.overlap && self.backend.port.is_some() {
             let failure = Failure::usage("--overlap needs a port for each server");
             return Err(failure.hint("use {port} as BACKEND, and {port} or $PORT in the command"));
@@ -131,6 +142,8 @@ impl Dev {
             hold_timeout: self.hold_timeout.duration(),
         };
         Ok(Settings {
+            name: self.name,
+            run_dir,
             bind: self.bind,
             backend: self.backend,
             command: self.exec,
@@ -154,7 +167,9 @@ fn failure(error: &DevError) -> Failure {
     match error {
         DevError::Spawn(SpawnError::NotFound { .. }) => Failure::failed(error).code(127),
         DevError::Spawn(SpawnError::NotExecutable { .. }) => Failure::failed(error).code(126),
-        DevError::Pattern { .. } => Failure::failed(error).code(2),
+        DevError::Pattern { .. } | DevError::RunDir(RunDirError::TooLong { .. }) => Failure::failed(error).code(2),
+        DevError::Name { .. } => Failure::failed(error).hint("--name gives this one another name"),
+        DevError::RunDir(_) => Failure::failed(error).hint("--run-dir names another"),
         DevError::PortTaken { .. } => {
             Failure::failed(error).hint("end that process, or use {port} as BACKEND for a port that is free")
         }
@@ -163,6 +178,8 @@ fn failure(error: &DevError) -> Failure {
         }
         DevError::Spawn(_)
         | DevError::Begin { .. }
+        | DevError::Lock(_)
+        | DevError::Control(_)
         | DevError::Resolve { .. }
         | DevError::Listen { .. }
         | DevError::NoPort { .. }

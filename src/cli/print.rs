@@ -1,7 +1,9 @@
 //! Standard output, which may be closed: whoever does not read on has got what he wanted.
 
 use super::failure::Failure;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 /// Writes text to standard output.
@@ -13,4 +15,12 @@ pub(super) fn print(text: &str) -> Result<ExitCode, Failure> {
         }
         Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Whether nobody reads standard output any more: the reader of a pipe has gone.
+pub(super) fn is_left() -> bool {
+    let stdout = io::stdout();
+    let mut asked = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    poll(&mut asked, PollTimeout::ZERO).is_ok() && asked[0].revents().is_some_and(|events| events.intersects(gone))
 }

@@ -6,9 +6,10 @@ use crate::reactor::{BOTH, READABLE, Reactor, Registered};
 use log::{debug, warn};
 use mio::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::Uid;
 use serde::de::DeserializeOwned;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{self, Read, Write};
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 const MOST_CLIENTS: usize = 64;
 /// So many may wait for their answers besides, which may take as long as connections do.
 const MOST_WAITING: usize = 512;
+/// So many clients may wait for being accepted.
+const BACKLOG: i32 = 1024;
 /// How much of a request is read before others have their turn.
 const BUDGET: usize = 64 * 1024;
 /// A client that has not said its whole request, or not read its whole answer, by then is turned away.
@@ -359,11 +362,15 @@ fn bind(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // From birth, not by a chmod that comes too late.
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(path);
-    umask(before);
-    Ok((listener?, file_of(path)))
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // From birth, not by a chmod that comes too late: Linux gives the file the mode of its socket, see unix(7). The umask
+    // is the whole process', in which other threads may make files.
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    let listener = UnixListener::from_std(socket.into());
+    Ok((listener, file_of(path)))
 }
 
 impl Client {

@@ -2,8 +2,9 @@
 
 use super::DevError;
 use super::browsers::Browsers;
+use super::control::Answers;
 use super::echo::{Echoes, Verdict as Echo};
-use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
+use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Standing, Verdict};
 use super::family;
 use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
 use super::livereload::Build;
@@ -19,6 +20,11 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+mod asked;
+
+use asked::Chronicle;
+pub(super) use asked::Title;
 
 /// So many paths of changed files are kept for the browsers.
 const MOST_PATHS: usize = 64;
@@ -51,12 +57,19 @@ struct Delayed {
 
 /// The driver.
 pub(super) struct Driver {
+    title: Title,
+    answers: Arc<Answers>,
+    /// The last restart that was asked for and has come to nothing yet.
+    reload: Option<u64>,
+    chronicle: Chronicle,
     gate: Gate,
     nursery: Nursery,
     inbox: Inbox,
     parts: BTreeMap<Generation, Part>,
     /// The servers that have answered, and where.
     addresses: BTreeMap<Generation, SocketAddr>,
+    /// How the requests stand that have no answer, or none that is over.
+    standings: HashMap<Request, Arc<Standing>>,
     /// Requests that wait for a word.
     waiting: HashMap<Request, Reply>,
     failure: Option<Arc<Failure>>,
@@ -78,13 +91,18 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>) -> Driver {
+    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>, title: Title, answers: Arc<Answers>) -> Driver {
         Driver {
+            title,
+            answers,
+            reload: None,
+            chronicle: Chronicle::default(),
             gate: Gate::new(nursery.settings.policy),
             inbox: nursery.inbox.clone(),
             nursery,
             parts: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            standings: HashMap::new(),
             waiting: HashMap::new(),
             failure: None,
             paths: Vec::new(),
@@ -133,6 +151,10 @@ impl Driver {
     }
 
     fn on(&mut self, event: Event) {
+        // A server may be about to end, or wait for its requests to do so.
+        if matches!(event, Event::Changed(..) | Event::Asked(_) | Event::Built(..)) || self.gate.finishes() {
+            self.tell_standings();
+        }
         match event {
             Event::Changed(change, words, paths) => self.changed(change, words, paths),
             Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
@@ -159,7 +181,8 @@ impl Driver {
                 self.input(Input::Exited(generation));
             }
             Event::Gone(generation) => self.gone(generation),
-            Event::Came(request, reply) => {
+            Event::Came(request, standing, reply) => {
+                self.standings.insert(request, standing);
                 self.waiting.insert(request, reply);
                 self.input(Input::Came(request));
             }
@@ -169,6 +192,7 @@ impl Driver {
             }
             Event::Done(request) => {
                 self.waiting.remove(&request);
+                self.standings.remove(&request);
                 self.input(Input::Done(request));
             }
             Event::Signal(Signal::SIGCHLD) => {
@@ -178,6 +202,15 @@ impl Driver {
                 self.signal.get_or_insert(signal);
                 self.input(Input::Stop);
             }
+            Event::Asked(asked) => self.asked(asked),
+        }
+        self.settle_reload();
+    }
+
+    fn tell_standings(&mut self) {
+        let bound = self.standings.iter().map(|(request, standing)| Input::Bound(*request, standing.is_bound()));
+        for input in bound.collect::<Vec<_>>() {
+            self.input(input);
         }
     }
 
@@ -207,6 +240,7 @@ impl Driver {
 
     fn restart(&mut self, change: Change, words: &str) {
         info!("reload: {words} changed");
+        self.chronicle.last_change = Some(words.to_owned());
         self.input(Input::Changed(change));
     }
 
@@ -229,10 +263,12 @@ impl Driver {
                 self.failure = before;
             } else if let Some(failure) = &self.failure {
                 warn!("{}", failure.summary);
+                self.chronicle.failed(failure);
             }
         } else {
             self.input(Input::Deadline);
         }
+        self.settle_reload();
     }
 
     fn lines(&self, generation: Generation) -> Vec<Vec<u8>> {
@@ -245,7 +281,9 @@ impl Driver {
     fn fails(&mut self, failure: Failure) {
         self.echoes.came_up(Instant::now());
         warn!("{}", failure.summary);
-        self.failure = Some(Arc::new(failure));
+        let failure = Arc::new(failure);
+        self.chronicle.failed(&failure);
+        self.failure = Some(failure);
     }
 
     fn gone(&mut self, generation: Generation) {
@@ -355,6 +393,7 @@ impl Driver {
         match self.nursery.serve(generation, port) {
             Ok(running) => {
                 self.has_run = true;
+                self.chronicle.starts += 1;
                 let settings = &self.nursery.settings;
                 let question = Question { backend: settings.backend.clone(), port, path: settings.ready_path.clone() };
                 let (family, inbox) = (running.family(), self.inbox.clone());

@@ -1,7 +1,11 @@
 //! Why there is no proxy for development.
 
 use super::address::{Backend, Bind};
+use crate::control::server::ControlError;
 use crate::net::tls::LoadError;
+use crate::process::instance_name::InstanceName;
+use crate::process::pid_file::PidFileError;
+use crate::process::run_dir::RunDirError;
 use crate::process::spawn::SpawnError;
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +21,23 @@ pub enum DevError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another instance has the name.
+    #[error("an instance named {name} is already running{}", .pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
+    Name {
+        /// The name.
+        name: InstanceName,
+        /// Its process, if that is known.
+        pid: Option<i32>,
+    },
+    /// The directory of control sockets cannot be used.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The name cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] PidFileError),
+    /// There is no control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The host has no address.
     #[error("cannot find the host of {bind}")]
     Resolve {

@@ -2,9 +2,11 @@
 
 use super::gate::{Change, Generation, Request, Why};
 use super::livereload::Build;
+use crate::control::server::ClientId;
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// The driver's inbox. What is in it is bounded by connections and processes.
@@ -28,13 +30,41 @@ pub(super) enum Event {
     /// Nothing is left of a generation.
     Gone(Generation),
     /// A client asks.
-    Came(Request, Reply),
+    Came(Request, Arc<Standing>, Reply),
     /// It has its answer, or has gone.
     Done(Request),
     /// Its server has not answered; whether it may go to another.
     Lost(Request, bool, Reply),
     /// We have got a signal.
     Signal(Signal),
+    /// Somebody asks by the control socket.
+    Asked(Asked),
+}
+
+/// What somebody asks by the control socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    /// How it is.
+    Status(ClientId),
+    /// That the server be started anew; they are counted from 1.
+    Reload(u64),
+    /// That we end.
+    Stop,
+}
+
+/// How a request stands with the server that has it. It is looked at when that server is to end, and not before.
+#[derive(Debug, Default)]
+pub(super) struct Standing(AtomicBool);
+
+impl Standing {
+    /// Whether only this server can answer it, in a time that can be waited for.
+    pub(super) fn is_bound(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bind(&self, bound: bool) {
+        self.0.store(bound, Ordering::Relaxed);
+    }
 }
 
 /// Where a request goes is said there.

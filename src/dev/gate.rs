@@ -14,6 +14,7 @@ mod replay;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use processes::Leaving;
 pub use replay::{Attempt, may_replay};
@@ -36,7 +37,8 @@ pub struct Policy {
     pub overlap: bool,
     /// So long a server may take to answer for the first time.
     pub ready_timeout: Duration,
-    /// So long a process may take to end when it is asked to; also what requests in progress get before that.
+    /// So long a process may take to end when it is asked to; also what requests in progress get before that: with overlap
+    /// all of them, else those that are bound to their server.
     pub stop_timeout: Duration,
     /// So many requests wait at a time.
     pub hold_limit: usize,
@@ -87,6 +89,9 @@ pub enum Input {
     Done(Request),
     /// The server that a request went to has not answered it. [`may_replay`] tells whether it may go to another.
     Lost(Request, bool),
+    /// Whether only the server that has a request can answer it, and will in a time that can be waited for: it may have
+    /// been done already, or its answer has begun.
+    Bound(Request, bool),
     /// We are to end; a second time: now.
     Stop,
     /// The time of [`Gate::deadline`] has come.
@@ -199,42 +204,6 @@ impl Gate {
         }
     }
 
-    /// How it stands.
-    pub fn phase(&self) -> Phase {
-        match self.state {
-            State::Building { .. } => Phase::Building,
-            State::Starting { .. } => Phase::Starting,
-            State::Up => Phase::Up,
-            State::Failed => Phase::Failed,
-            State::Stopping { .. } | State::Ending { .. } => Phase::Stopping,
-        }
-    }
-
-    /// The server that answers at present.
-    pub fn serving(&self) -> Option<Generation> {
-        match self.state {
-            State::Up => self.server,
-            State::Building { .. } | State::Starting { .. } | State::Stopping { .. } if self.policy.overlap => {
-                self.server
-            }
-            State::Building { .. }
-            | State::Starting { .. }
-            | State::Stopping { .. }
-            | State::Failed
-            | State::Ending { .. } => None,
-        }
-    }
-
-    /// Whether the last change has failed; an older server may answer all the same.
-    pub fn has_failed(&self) -> bool {
-        self.fault
-    }
-
-    /// How many requests wait.
-    pub fn held(&self) -> usize {
-        self.requests.held()
-    }
-
     /// When to report `Deadline` next.
     pub fn deadline(&self) -> Option<Instant> {
         let starting = match self.state {
@@ -257,6 +226,7 @@ impl Gate {
             Input::Came(request) => self.came(now, request, actions),
             Input::Done(request) => self.done(now, request, actions),
             Input::Lost(request, replayable) => self.lost(now, request, replayable, actions),
+            Input::Bound(request, bound) => self.requests.bind(request, bound),
             Input::Stop => self.stop(now, actions),
             Input::Deadline => self.time_is_up(now, actions),
         }
@@ -299,7 +269,7 @@ impl Gate {
         if !self.policy.overlap
             && let Some(old) = self.server.take()
         {
-            self.end(now, old, actions);
+            self.finish(now, old, actions);
         }
         if self.leaving.is_empty() {
             self.state = State::Starting { next, until: now + self.policy.ready_timeout };
@@ -356,6 +326,9 @@ impl Gate {
     }
 
     fn exited(&mut self, now: Instant, generation: Generation, actions: &mut Vec<Action>) {
+        if self.is_finishing(generation) {
+            return self.end(now, generation, actions);
+        }
         if self.leaving.contains_key(&generation) {
             return;
         }

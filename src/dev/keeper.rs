@@ -104,6 +104,11 @@ impl Keeper {
         self.process.pid()
     }
 
+    /// The first process that it keeps: the command's own.
+    pub(super) fn leader(&self) -> Pid {
+        self.leader
+    }
+
     /// The processes that it keeps.
     pub(super) fn family(&self) -> Family {
         match self.part {

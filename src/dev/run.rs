@@ -3,10 +3,12 @@
 use super::DevError;
 use super::address::Bind;
 use super::browsers::Browsers;
-use super::driver::Driver;
-use super::event::{Event, Inbox};
+use super::control::{Answers, Control};
+use super::driver::{Driver, Title};
+use super::event::Event;
 use super::extensions::Extensions;
 use super::family::Mark;
+use super::instance::Instance;
 use super::livereload;
 use super::proxy::hosts::Hosts;
 use super::proxy::refused::Commands;
@@ -16,15 +18,15 @@ use super::settings::Settings;
 use super::watch;
 use crate::process::limits;
 use crate::process::stray::{self, Stray};
-use crate::reactor::{READABLE, Reactor, Signals};
-use log::{error, info, warn};
+use crate::reactor::Signals;
+use log::{info, warn};
 use nix::sys::signal::Signal;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
@@ -40,48 +42,65 @@ const THREADS: usize = 2;
 pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<Signal>, DevError> {
     stray::deal_with(Stray::CloseOnExec);
     let open_files = limits::raise_open_files().ok();
-    let begin = |what| move |source| DevError::Begin { what, source };
+    let named = Instance::named(&settings)?;
     let listeners = listen(&settings.bind)?;
+    let instance = named.map_or_else(|| Instance::unnamed(&settings, &listeners), Ok)?;
     let mark = Mark::new();
     let (inbox, mut events) = mpsc::unbounded_channel();
-    hear_signals(signals, inbox.clone()).map_err(begin("hear signals"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-    let runtime = runtime.map_err(begin("start the runtime"))?;
-    let settings = Arc::new(settings);
-    let nursery = Nursery { settings, mark, open_files, inbox };
-    let ended = runtime.block_on(serve(nursery, root, listeners, &mut events));
-    runtime.shutdown_background();
+    let (control, answers) = Control::start(signals, &instance, inbox.clone())?;
+    let answers = Arc::new(answers);
+    let title = Title { name: instance.name().to_string(), listeners: Vec::new(), since: Instant::now() };
+    let nursery = Nursery { settings: Arc::new(settings), mark, open_files, inbox };
+    let scene = Scene { nursery, root, listeners, title, answers: Arc::clone(&answers) };
+    let ended = scene.play(&mut events);
+    control.end(&answers);
     ended
 }
 
-async fn serve(
+/// All that is there when it begins.
+struct Scene<'a> {
     nursery: Nursery,
-    root: &Path,
+    root: &'a Path,
     listeners: Vec<TcpListener>,
-    events: &mut mpsc::UnboundedReceiver<Event>,
-) -> Result<Option<Signal>, DevError> {
-    let settings = Arc::clone(&nursery.settings);
-    let (closing, open) = proxy::closing();
-    let browsers = Arc::new(Browsers::new(nursery.mark.token().to_owned()));
-    let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers))?);
-    for listener in listeners {
-        let failed = |source| DevError::Listen { bind: settings.bind.clone(), source };
-        let address = listener.local_addr().map_err(failed)?;
-        info!("{}://{address} leads to {}", front.scheme(), settings.backend);
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-        tokio::spawn(proxy::accept(listener, Arc::clone(&front), open.clone()));
+    title: Title,
+    answers: Arc<Answers>,
+}
+
+impl Scene<'_> {
+    fn play(self, events: &mut mpsc::UnboundedReceiver<Event>) -> Result<Option<Signal>, DevError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+        let runtime = runtime.map_err(|source| DevError::Begin { what: "start the runtime", source })?;
+        let ended = runtime.block_on(self.serve(events));
+        runtime.shutdown_background();
+        ended
     }
-    drop(open);
-    watch::start(root, &settings.files, nursery.inbox.clone())?;
-    if settings.livereload {
-        tell_extensions(&settings.bind, &front);
+
+    async fn serve(self, events: &mut mpsc::UnboundedReceiver<Event>) -> Result<Option<Signal>, DevError> {
+        let Scene { nursery, root, listeners, mut title, answers } = self;
+        let settings = Arc::clone(&nursery.settings);
+        let (closing, open) = proxy::closing();
+        let browsers = Arc::new(Browsers::new(nursery.mark.token().to_owned()));
+        let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers))?);
+        for listener in listeners {
+            let failed = |source| DevError::Listen { bind: settings.bind.clone(), source };
+            let address = listener.local_addr().map_err(failed)?;
+            info!("{}://{address} leads to {}", front.scheme(), settings.backend);
+            title.listeners.push(format!("{}://{address}", front.scheme()));
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+            tokio::spawn(proxy::accept(listener, Arc::clone(&front), open.clone()));
+        }
+        drop(open);
+        watch::start(root, &settings.files, nursery.inbox.clone())?;
+        if settings.livereload {
+            tell_extensions(&settings.bind, &front);
+        }
+        let ended = Driver::new(nursery, browsers, title, answers).run(events).await;
+        // Whoever still asks where to go hears that there is nothing.
+        events.close();
+        while events.try_recv().is_ok() {}
+        closing.close(LAST_ANSWERS).await;
+        ended
     }
-    let ended = Driver::new(nursery, browsers).run(events).await;
-    // Whoever still asks where to go hears that there is nothing.
-    events.close();
-    while events.try_recv().is_ok() {}
-    closing.close(LAST_ANSWERS).await;
-    ended
 }
 
 fn front(settings: &Settings, nursery: &Nursery, browsers: Arc<Browsers>) -> Result<Front, DevError> {
@@ -161,35 +180,4 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
-}
-
-/// Passes signals on to the driver, by a thread.
-fn hear_signals(signals: Signals, inbox: Inbox) -> io::Result<()> {
-    let hear = move || {
-        if let Err(error) = pass_signals(signals, &inbox) {
-            // Nobody could end us any more.
-            error!("cannot hear signals: {error}");
-            let _ = inbox.send(Event::Signal(Signal::SIGTERM));
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(hear).map(drop)
-}
-
-fn pass_signals(signals: Signals, inbox: &Inbox) -> io::Result<()> {
-    let mut reactor = Reactor::new()?;
-    let mut signals = reactor.register(signals, (), READABLE)?;
-    let mut events = Vec::new();
-    while !inbox.is_closed() {
-        reactor.wait(&mut events)?;
-        events.clear();
-        for signal in signals.pending().filter(|signal| is_ours(*signal)) {
-            let _ = inbox.send(Event::Signal(signal));
-        }
-    }
-    Ok(())
-}
-
-/// A signal that ends us, or the news of a child.
-fn is_ours(signal: Signal) -> bool {
-    matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT | Signal::SIGCHLD)
 }

@@ -42,6 +42,7 @@ pub(super) struct Running {
     kept: Kept,
     family: Family,
     keeper: Pid,
+    leader: Pid,
 }
 
 impl Running {
@@ -58,6 +59,11 @@ impl Running {
     /// Our child that keeps them, for as long as they are there.
     pub(super) fn keeper(&self) -> Pid {
         self.keeper
+    }
+
+    /// The process of the command, while it lives; later its number may be another's.
+    pub(super) fn leader(&self) -> Pid {
+        self.leader
     }
 
     /// What it has written last.
@@ -134,7 +140,8 @@ impl Nursery {
             open_files: self.open_files,
         })?;
         let (orders, ordered) = mpsc::unbounded_channel();
-        let running = Running { orders, kept: kept.clone(), family: keeper.family(), keeper: keeper.pid() };
+        let (family, pid, leader) = (keeper.family(), keeper.pid(), keeper.leader());
+        let running = Running { orders, kept: kept.clone(), family, keeper: pid, leader };
         let attendant = Attendant {
             part,
             family: running.family,

@@ -3,12 +3,18 @@
 use super::address::{Backend, Bind};
 use super::certificate::Identity;
 use super::gate::Policy;
+use crate::process::instance_name::InstanceName;
+use crate::process::run_dir::RunDir;
 use nix::sys::signal::Signal;
 use std::ffi::OsString;
 
 /// What is to be served, how, and when it is started anew.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What the instance is called; none: by the port where browsers come.
+    pub name: Option<InstanceName>,
+    /// Where its control socket is.
+    pub run_dir: RunDir,
     /// Where browsers come.
     pub bind: Bind,
     /// Where the server listens.

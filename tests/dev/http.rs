@@ -14,6 +14,11 @@ trials![
     a_refused_upgrade_is_an_answer_like_any_other,
     http2_is_not_asked_for_by_an_upgrade,
     pipelined_requests_are_answered_in_their_order,
+    an_upgrade_behind_another_request_is_a_tunnel,
+    a_fault_behind_a_lost_request_is_not_its_own,
+    early_hints_of_pipelined_requests_come_with_their_own,
+    a_tunnel_may_go_one_way_for_long,
+    a_get_with_a_body_in_chunks_passes,
     trailers_pass_both_ways,
     connect_and_other_versions_are_refused,
 ];
@@ -208,6 +213,112 @@ fn pipelined_requests_are_answered_in_their_order() {
         assert!(head.status == status && got.starts_with(body), "{}{got}", head.text);
     }
     assert_eq!(proxy.scene.read("web/heads").matches("POST /3").count(), 1);
+}
+
+fn an_upgrade_behind_another_request_is_a_tunnel() {
+    let switch = "send HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: x\\r\\n\\r\\n\necho";
+    let proxy = Setup::new()
+        .script("slow", &format!("note asked\nuntil go\n{OK}"))
+        .script("ws", &format!("until open\n{switch}"))
+        .start();
+    proxy.wait_version("1");
+    let mut client = proxy.client();
+    // All at once, and what looks like a request within the new protocol is none.
+    client.send(
+        "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\
+         GET / HTTP/1.1\nHost: evil\n\n",
+    );
+    eventually("the first is asked", || proxy.scene.path("web/asked").exists());
+    proxy.scene.write("web/go", "");
+    let head = client.head();
+    assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()));
+    eventually("the second is asked", || proxy.scene.read("web/heads").contains("GET /ws"));
+    proxy.scene.write("web/open", "");
+    assert_eq!(client.head().status, 101);
+    assert_eq!(client.bytes(27), b"GET / HTTP/1.1\nHost: evil\n\n"[..27].to_vec());
+    client.send("more");
+    client.bytes(1);
+    assert_eq!(client.bytes(4), b"more");
+    assert!(!proxy.scene.read("web/heads").contains("evil"));
+}
+
+fn a_fault_behind_a_lost_request_is_not_its_own() {
+    let proxy = Setup::new().script("deaf", "until go\nreset").start();
+    proxy.wait_version("1");
+    let mut client = proxy.client();
+    client
+        .send("POST /deaf HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\nHost: localhost\n\n");
+    eventually("the first is asked", || proxy.scene.read("web/heads").contains("POST /deaf"));
+    proxy.scene.write("web/go", "");
+    for status in [502, 400] {
+        let head = client.head();
+        client.body(&head);
+        assert_eq!(head.status, status, "{}", head.text);
+    }
+    assert_eq!(client.rest(), b"");
+}
+
+fn early_hints_of_pipelined_requests_come_with_their_own() {
+    // Far more than the sockets on the way take, so that the first answer is not written when the second is on its way.
+    let large = 8 * 1024 * 1024;
+    let hint = "send HTTP/1.1 103 Early Hints\\r\\nLink: </a.css>\\r\\n\\r\\n";
+    let proxy = Setup::new()
+        .script("large", &format!("send HTTP/1.1 200 OK\\r\\nContent-Length: {large}\\r\\n\\r\\n\nfill {large}"))
+        .script("hints", &format!("{hint}\nnote hinted\n{OK}"))
+        .start();
+    proxy.wait_version("1");
+    let mut client = proxy.client();
+    client.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hints HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = client.head();
+    let body = client.body(&head);
+    assert!(body.len() == large && body.iter().all(|byte| *byte == b'x'), "nothing has come in between");
+    let mut head = client.head();
+    if head.status == 103 {
+        head = client.head();
+    }
+    assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()));
+}
+
+fn a_tunnel_may_go_one_way_for_long() {
+    let switch = "send HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: x\\r\\n\\r\\n";
+    let large = 4 * 1024 * 1024;
+    let proxy = Setup::new()
+        .script("down", &format!("{switch}\neof\nnote ended\nuntil go\nfill {large}\nend"))
+        .script("up", &format!("{switch}\nend\ncount {large}\nnote counted\neof\nnote over"))
+        .start();
+    proxy.wait_version("1");
+    let ask = |path: &str| {
+        let mut client = proxy.client();
+        client.send(&format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"));
+        assert_eq!(client.head().status, 101);
+        client
+    };
+    let mut down = ask("down");
+    down.end();
+    eventually("the server sees the end", || proxy.scene.path("web/ended").exists());
+    proxy.scene.write("web/go", "");
+    assert_eq!(down.swallow(), large, "and all that it says after that arrives");
+    let mut up = ask("up");
+    assert_eq!(up.byte(), None, "the server says no more");
+    up.send_bytes(&vec![b'x'; large]);
+    eventually("all arrives", || proxy.scene.path("web/counted").exists());
+    up.end();
+    eventually("the end does, too", || proxy.scene.path("web/over").exists());
+}
+
+fn a_get_with_a_body_in_chunks_passes() {
+    let proxy = Setup::new().script("get", &format!("body\n{OK}")).start();
+    proxy.wait_version("1");
+    let mut client = proxy.client();
+    for method in ["GET", "DELETE", "OPTIONS"] {
+        client.send(&format!(
+            "{method} /get HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        ));
+        let head = client.head();
+        assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()), "{method}");
+    }
+    assert_eq!(proxy.scene.read("web/bodies").matches("3\r\nabc\r\n0\r\n\r\n").count(), 3);
 }
 
 fn trailers_pass_both_ways() {

@@ -9,6 +9,8 @@ trials![
     a_slow_client_holds_the_server_up,
     a_slow_server_holds_the_client_up,
     a_client_that_leaves_is_noticed_by_the_server,
+    an_upload_is_answered_early_at_any_moment,
+    a_client_that_leaves_in_the_midst_of_chunks_leaves_nothing_behind,
 ];
 
 const LARGE: usize = 256 * 1024 * 1024;
@@ -99,4 +101,48 @@ fn a_client_that_leaves_is_noticed_by_the_server() {
     eventually("it waits", || proxy.scene.path("web/waits").exists());
     drop(client);
     eventually("the server sees the end", || proxy.scene.path("web/left").exists());
+}
+
+fn an_upload_is_answered_early_at_any_moment() {
+    let refusal =
+        "send HTTP/1.1 413 Content Too Large\\r\\nContent-Length: 3\\r\\nConnection: close\\r\\n\\r\\nno!\nend\neof";
+    let proxy = Setup::new()
+        .script("head", refusal)
+        .script("half", &format!("count 500000\n{refusal}"))
+        .script("chunks", &format!("count 100000\n{refusal}"))
+        .start();
+    proxy.wait_version("1");
+    let half = "x".repeat(500_000);
+    for (path, length, body) in [
+        ("head", "Content-Length: 1000000", ""),
+        ("half", "Content-Length: 1000000", half.as_str()),
+        ("chunks", "Transfer-Encoding: chunked", &format!("7a120\r\n{half}\r\n")),
+    ] {
+        let mut client = proxy.client();
+        client.send(&format!("POST /{path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n"));
+        client.try_send(body.as_bytes());
+        let head = client.head();
+        assert_eq!((head.status, client.body(&head)), (413, b"no!".to_vec()), "{path}");
+    }
+    eventually("nothing is in progress", || proxy.get("/").0 == 200);
+}
+
+fn a_client_that_leaves_in_the_midst_of_chunks_leaves_nothing_behind() {
+    let proxy = Setup::new().script("half", "note begun\nbody\nnote whole").start();
+    proxy.wait_version("1");
+    let before = crate::harness::process::descriptors_of(proxy.pid()).len();
+    for reset in [false, true] {
+        let mut client = proxy.client();
+        client.send("POST /half HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf");
+        eventually("the server has it", || proxy.scene.path("web/begun").exists());
+        std::fs::remove_file(proxy.scene.path("web/begun")).unwrap();
+        if reset {
+            client.reset();
+        }
+        drop(client);
+        eventually("both connections are closed", || {
+            crate::harness::process::descriptors_of(proxy.pid()).len() <= before
+        });
+    }
+    assert!(!proxy.scene.path("web/whole").exists(), "half a body is none");
 }

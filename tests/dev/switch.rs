@@ -15,7 +15,13 @@ trials![
     a_version_that_never_answers_is_given_up,
     the_next_change_repairs_a_failed_one,
     tunnels_end_with_their_server,
+    a_post_in_progress_finishes_before_a_restart,
+    a_post_that_takes_too_long_for_a_restart_is_lost,
+    an_answer_in_progress_finishes_before_a_restart,
+    what_has_no_end_or_can_go_again_holds_no_restart_up,
 ];
+
+const OK: &str = "send HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok";
 
 fn the_last_version_is_what_answers() {
     let proxy = Setup::new().fixed().start();
@@ -146,4 +152,92 @@ fn tunnels_end_with_their_server() {
     for client in &mut clients {
         assert_eq!(client.byte(), None);
     }
+}
+
+fn a_post_in_progress_finishes_before_a_restart() {
+    for setup in [Setup::new().fixed(), Setup::new()] {
+        let proxy = setup.with(&["--stop-timeout", "300s"]).script("slow", &format!("body\nuntil go\n{OK}")).start();
+        proxy.wait_version("1");
+        let mut post = proxy.client();
+        post.send("POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
+        // One whose body is longer than what is kept is not sent twice, whatever its method says.
+        let mut put = proxy.client();
+        put.send(&format!(
+            "PUT /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n{}",
+            "x".repeat(70_000)
+        ));
+        eventually("both have been read", || proxy.scene.read("web/bodies").len() == 70_003);
+        proxy.change("2");
+        eventually("it is to end", || proxy.reloads() == 1);
+        let mut get = proxy.client();
+        get.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        proxy.scene.write("web/go", "");
+        for client in [&mut post, &mut put] {
+            let head = client.head();
+            assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()));
+        }
+        let head = get.head();
+        assert_eq!((head.status, get.body(&head)), (200, b"2".to_vec()), "who comes after the change waits");
+    }
+}
+
+fn a_post_that_takes_too_long_for_a_restart_is_lost() {
+    let proxy =
+        Setup::new().fixed().with(&["--stop-timeout", "300ms"]).script("slow", "note asked\nuntil never").start();
+    proxy.wait_version("1");
+    let mut post = proxy.client();
+    post.send("POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    eventually("it is asked", || proxy.scene.path("web/asked").exists());
+    proxy.change("2");
+    let head = post.head();
+    let body = String::from_utf8(post.body(&head)).unwrap();
+    assert!(head.status == 502 && body.contains("has not answered"), "{}{body}", head.text);
+    proxy.wait_version("2");
+}
+
+fn an_answer_in_progress_finishes_before_a_restart() {
+    let slow = "send HTTP/1.1 200 OK\\r\\nContent-Length: 7\\r\\n\\r\\nhalf\nuntil go\nsend all";
+    let proxy = Setup::new().fixed().with(&["--stop-timeout", "300s"]).script("slow", slow).start();
+    proxy.wait_version("1");
+    let mut client = proxy.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = client.head();
+    assert_eq!(client.bytes(4), b"half");
+    proxy.change("2");
+    eventually("it is to end", || proxy.reloads() == 1);
+    proxy.scene.write("web/go", "");
+    assert_eq!(client.rest_of(&head, b"half"), b"halfall");
+    proxy.wait_version("2");
+}
+
+fn what_has_no_end_or_can_go_again_holds_no_restart_up() {
+    let switch = "send HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: x\\r\\n\\r\\n\necho";
+    let events = "send HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\ndata: 1\\n\\n\nuntil never";
+    let proxy = Setup::new()
+        .fixed()
+        .with(&["--stop-timeout", "300s"])
+        .script("ws", switch)
+        .script("events", events)
+        .script("hangs", "note asked\nuntil never")
+        .start();
+    proxy.wait_version("1");
+    let mut tunnel = proxy.client();
+    tunnel.send("GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello");
+    assert_eq!(tunnel.head().status, 101);
+    assert_eq!(tunnel.bytes(5), b"hello");
+    let mut stream = proxy.client();
+    stream.send("POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    let head = stream.head();
+    assert_eq!(head.status, 200);
+    let mut get = proxy.client();
+    get.send("GET /hangs HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    eventually("it is asked", || proxy.scene.path("web/asked").exists());
+    std::fs::remove_file(proxy.scene.path("web/scripts/hangs")).unwrap();
+    proxy.change("2");
+    // It would be 300 s otherwise, which is longer than anybody waits here.
+    proxy.wait_version("2");
+    let head_of_get = get.head();
+    assert_eq!((head_of_get.status, get.body(&head_of_get)), (200, b"2".to_vec()));
+    assert_eq!(tunnel.byte(), None);
+    assert!(stream.try_body(&head).is_err(), "an end that is none");
 }

@@ -59,6 +59,11 @@ impl Client {
         self.stream.write_all(bytes).is_ok()
     }
 
+    /// The end of the connection will be a reset.
+    pub(crate) fn reset(&self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     pub(crate) fn end(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
@@ -129,6 +134,13 @@ impl Client {
                 Some(line) => trailers += &format!("{line}\n"),
             }
         }
+    }
+
+    /// The rest of a body of a known length, behind what has been read of it.
+    #[track_caller]
+    pub(crate) fn rest_of(&mut self, head: &Head, read: &[u8]) -> Vec<u8> {
+        let length: usize = head.field("content-length").unwrap().parse().unwrap();
+        [read, &self.bytes(length - read.len())].concat()
     }
 
     fn line(&mut self) -> Option<String> {

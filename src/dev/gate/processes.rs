@@ -35,7 +35,7 @@ impl Gate {
 
     /// Lets a generation answer what it has been asked, and then end.
     pub(super) fn finish(&mut self, now: Instant, generation: Generation, actions: &mut Vec<Action>) {
-        if self.requests.at(generation) == 0 {
+        if !self.is_needed(generation) {
             return self.end(now, generation, actions);
         }
         self.leaving.insert(generation, Leaving::Finishing(now + self.policy.stop_timeout));
@@ -43,10 +43,20 @@ impl Gate {
 
     /// A request is with a generation no more; maybe it was the last one that this waited for.
     pub(super) fn finished(&mut self, now: Instant, generation: Generation, actions: &mut Vec<Action>) {
-        let finishing = matches!(self.leaving.get(&generation), Some(Leaving::Finishing(_)));
-        if finishing && self.requests.at(generation) == 0 {
+        if self.is_finishing(generation) && !self.is_needed(generation) {
             self.end(now, generation, actions);
         }
+    }
+
+    pub(super) fn is_finishing(&self, generation: Generation) -> bool {
+        matches!(self.leaving.get(&generation), Some(Leaving::Finishing(_)))
+    }
+
+    /// Whether requests in progress are worth its staying. While it stays without overlap nobody is answered, so that is for
+    /// those alone that no other server can answer.
+    fn is_needed(&self, generation: Generation) -> bool {
+        let requests = &self.requests;
+        if self.policy.overlap { requests.at(generation) > 0 } else { requests.bound_to(generation) }
     }
 
     /// Those that finish their requests are asked to end at once: somebody waits for their place.

@@ -13,7 +13,8 @@ enum Place {
     /// It waits until this time for the next server, or for what becomes of the one that has lost it.
     Held { until: Instant, lost_by: Option<Generation> },
     /// This server has it; `again`: another one has lost it before.
-    At { server: Generation, again: bool },
+    /// `bound`: no other one can answer it.
+    At { server: Generation, again: bool, bound: bool },
 }
 
 /// All requests that have no answer yet.
@@ -36,6 +37,23 @@ impl Requests {
     /// How many a server has.
     pub(super) fn at(&self, server: Generation) -> usize {
         self.at.get(&server).copied().unwrap_or(0)
+    }
+
+    /// How many servers have, all together.
+    pub(super) fn in_progress(&self) -> usize {
+        self.at.values().sum()
+    }
+
+    /// Whether no other server could answer one of those that it has.
+    pub(super) fn bound_to(&self, generation: Generation) -> bool {
+        let bound = |place: &Place| matches!(place, Place::At { server, bound: true, .. } if *server == generation);
+        self.places.values().any(bound)
+    }
+
+    pub(super) fn bind(&mut self, request: Request, is_bound: bool) {
+        if let Some(Place::At { bound, .. }) = self.places.get_mut(&request) {
+            *bound = is_bound;
+        }
     }
 
     fn remove(&mut self, request: Request) -> Option<Place> {
@@ -94,7 +112,7 @@ impl Gate {
     }
 
     fn forward(&mut self, request: Request, server: Generation, again: bool, actions: &mut Vec<Action>) {
-        self.requests.put(request, Place::At { server, again });
+        self.requests.put(request, Place::At { server, again, bound: false });
         actions.push(Action::Forward(request, server));
     }
 
@@ -123,7 +141,7 @@ impl Gate {
 
     /// A server has not answered. It may be dead without our knowing: then the next one gets the request, once.
     pub(super) fn lost(&mut self, now: Instant, request: Request, replayable: bool, actions: &mut Vec<Action>) {
-        let Some(Place::At { server, again }) = self.requests.remove(request) else { return };
+        let Some(Place::At { server, again, .. }) = self.requests.remove(request) else { return };
         if !replayable || again {
             actions.push(Action::Refuse(request, Why::Lost));
         } else if let Some(other) = self.serving().filter(|serving| *serving != server) {

@@ -81,6 +81,11 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Source<B> {
         lock(&self.0).whole
     }
 
+    /// Whether it is short enough to be kept once all of it has come.
+    pub(super) fn will_be_kept(&self) -> bool {
+        lock(&self.0).hint.exact().is_some_and(|length| length <= KEPT as u64)
+    }
+
     /// The body from its beginning, as far as it is kept, for the next attempt. A former one gets no more.
     pub(super) fn send(&self, expected: Option<oneshot::Receiver<()>>) -> Sending<B> {
         let mut inner = lock(&self.0);

@@ -3,8 +3,8 @@
 
 use hyper::HeaderMap;
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -68,6 +68,12 @@ pub(super) fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
+/// Whether an answer is a stream of events, which has no end of its own.
+pub(super) fn is_event_stream(fields: &HeaderMap) -> bool {
+    let kind = fields.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
+}
+
 /// Whether an answer has both a length and a transfer coding, and could be read in two ways.
 pub(super) fn is_ambiguous(fields: &HeaderMap) -> bool {
     fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH)
@@ -127,7 +133,7 @@ fn append(fields: &mut HeaderMap, name: HeaderName, element: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asking, add_forwarded, has_passed, is_ambiguous, join_cookies, strip, upgrade};
+    use super::{Asking, add_forwarded, has_passed, is_ambiguous, is_event_stream, join_cookies, strip, upgrade};
     use hyper::HeaderMap;
     use hyper::header::{HeaderName, HeaderValue};
 
@@ -138,6 +144,19 @@ mod tests {
             fields.append(name, value);
         }
         fields
+    }
+
+    #[test]
+    fn a_stream_of_events_is_known_by_its_type() {
+        for (kind, is) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream ; charset=utf-8", true),
+            ("text/event-streams", false),
+            ("text/html", false),
+        ] {
+            assert_eq!(is_event_stream(&fields(&[("content-type", kind)])), is, "{kind}");
+        }
+        assert!(!is_event_stream(&HeaderMap::new()));
     }
 
     fn asking<'a>(client: &str, host: &'a HeaderValue) -> Asking<'a> {

@@ -19,6 +19,8 @@ const PIECE: usize = 16 * 1024;
 /// After our last byte so much, and for so long, is read and thrown away: a reset would take our answer along (RFC 9112, 9.6).
 const LINGER: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// More interim answers than that are not kept for a client that takes none.
+const MOST_INTERIM: usize = 64 * 1024;
 /// What stands for a refused request.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: none\r\n\r\n";
 
@@ -34,10 +36,13 @@ struct Told {
     served: u64,
     /// The request with this number stands for a refused one.
     fault: Option<(u64, Fault)>,
-    /// Whether the protocol changes, once that is known.
-    changed: Option<bool>,
-    /// Interim answers that have not been written.
+    /// Whether the protocol changes with the answer to the request of this number. Those that came before it, and wait for
+    /// their turn no more, decide nothing about it.
+    changed: Option<(u64, bool)>,
+    /// Interim answers of the request that is being served, as far as they have not been written.
     interim: Vec<u8>,
+    /// An answer is being written: one of a request before, if the one that is served has none yet.
+    mid_answer: bool,
     waker: Option<Waker>,
 }
 
@@ -46,34 +51,49 @@ impl Line {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The service has got a request; the fault that it stands for.
-    pub(super) fn take_request(&self) -> Option<Fault> {
+    /// The service has got a request: its number, and the fault that it stands for.
+    pub(super) fn take_request(&self) -> (u64, Option<Fault>) {
         let mut told = self.told();
         told.served += 1;
-        told.fault.filter(|(number, _)| *number == told.served).map(|(_, fault)| fault)
+        (told.served, told.fault_of(told.served))
     }
 
-    /// What is wrong with a body that could not be read to its end.
-    pub(super) fn fault(&self) -> Option<Fault> {
-        self.told().fault.map(|(_, fault)| fault)
+    /// What is wrong with the body of a request that could not be read to its end.
+    pub(super) fn fault(&self, number: u64) -> Option<Fault> {
+        self.told().fault_of(number)
     }
 
-    /// Says whether the protocol changes with the answer to the last request.
-    pub(super) fn decide(&self, changed: bool) {
+    /// Says whether the protocol changes with the answer to a request.
+    pub(super) fn decide(&self, number: u64, changed: bool) {
         let mut told = self.told();
-        told.changed = Some(changed);
+        told.changed = Some((number, changed));
         told.wake();
     }
 
-    /// Writes an interim answer before the real one.
+    /// Writes an interim answer to the request that is being served before the real one; unless the client takes too little.
     pub(super) fn interim(&self, head: &[u8]) {
         let mut told = self.told();
-        told.interim.extend_from_slice(head);
-        told.wake();
+        if told.interim.len() < MOST_INTERIM {
+            told.interim.extend_from_slice(head);
+            told.wake();
+        }
+    }
+
+    /// The real answer follows. What the library still has of the one before would now be written in one with it, so an
+    /// interim answer that has waited for that is left out.
+    pub(super) fn answered(&self) {
+        let mut told = self.told();
+        if told.mid_answer {
+            told.interim.clear();
+        }
     }
 }
 
 impl Told {
+    fn fault_of(&self, number: u64) -> Option<Fault> {
+        self.fault.filter(|(other, _)| *other == number).map(|(_, fault)| fault)
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -138,9 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
                 Step::Head(count) => {
                     self.fine = count;
                     self.slow = None;
-                    let mut told = self.line.told();
-                    told.heads += 1;
-                    told.changed = None;
+                    self.line.told().heads += 1;
                 }
                 Step::More | Step::Undecided => break,
                 Step::Fault(fault) => self.refuse(fault, in_head)?,
@@ -166,9 +184,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
 
     /// Goes on behind a request that asked for another protocol, once it is known which one follows.
     fn decided(&mut self) {
-        if self.framing.is_undecided()
-            && let Some(changed) = self.line.told().changed.take()
-        {
+        if !self.framing.is_undecided() {
+            return;
+        }
+        let told = self.line.told();
+        // The last head that was let through is the one that has asked for it.
+        if let Some((_, changed)) = told.changed.filter(|(number, _)| *number == told.heads) {
+            drop(told);
             self.framing.decide(changed);
         }
     }
@@ -196,10 +218,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         slow.as_mut().poll(context).is_ready()
     }
 
-    /// Writes the interim answers that wait.
+    /// Writes the interim answers that wait; not into an answer that is being written.
     fn write_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut told = self.line.told();
-        while !told.interim.is_empty() {
+        while !told.mid_answer && !told.interim.is_empty() {
             let count = ready!(Pin::new(&mut self.stream).poll_write(context, &told.interim))?;
             told.interim.drain(..count);
         }
@@ -257,6 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framed<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.write_interim(context))?;
+        self.line.told().mid_answer = true;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -266,6 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.write_interim(context))?;
+        self.line.told().mid_answer = true;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -275,6 +299,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.listen(context);
+        // The library flushes once it has written all that it has.
+        self.line.told().mid_answer = false;
         ready!(self.write_interim(context))?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
@@ -296,78 +322,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Fault, Framed, Line};
-    use std::sync::Arc;
-    use std::time::Duration;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    const LONG: Duration = Duration::from_secs(1000);
-
-    fn run<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
-    }
-
-    async fn read(framed: &mut Framed<tokio::io::DuplexStream>) -> String {
-        let mut buffer = [0; 1024];
-        let count = framed.read(&mut buffer).await.unwrap();
-        String::from_utf8(buffer[..count].to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_head_that_takes_too_long_is_refused_in_its_turn() {
-        run(async {
-            let (mut client, stream) = tokio::io::duplex(1024);
-            let line = Arc::new(Line::default());
-            let mut framed = Framed::new(stream, Arc::clone(&line), Duration::from_millis(1));
-            client.write_all(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHo").await.unwrap();
-            assert!(read(&mut framed).await.starts_with("GET /1 "));
-            assert_eq!(line.take_request(), None);
-            assert!(read(&mut framed).await.starts_with("GET / HTTP/1.1\r\nHost: none"), "another stands in its place");
-            assert_eq!(line.take_request(), Some(Fault::TooSlow));
-        });
-    }
-
-    #[test]
-    fn what_follows_an_upgrade_comes_when_it_is_decided() {
-        run(async {
-            let (mut client, stream) = tokio::io::duplex(1024);
-            let line = Arc::new(Line::default());
-            let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
-            client
-                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0\0")
-                .await
-                .unwrap();
-            read(&mut framed).await;
-            let decided = async {
-                line.decide(true);
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                biased;
-                bytes = read(&mut framed) => assert_eq!(bytes, "\0\0"),
-                () = decided => {}
-            }
-        });
-    }
-
-    #[test]
-    fn an_interim_answer_is_written_while_the_request_is_read() {
-        run(async {
-            let (mut client, stream) = tokio::io::duplex(1024);
-            let line = Arc::new(Line::default());
-            let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
-            let said = async {
-                line.interim(b"HTTP/1.1 103 Early Hints\r\n\r\n");
-                let mut buffer = [0; 28];
-                client.read_exact(&mut buffer).await.unwrap();
-                buffer
-            };
-            tokio::select! {
-                biased;
-                _ = read(&mut framed) => panic!("nothing was sent"),
-                bytes = said => assert_eq!(&bytes, b"HTTP/1.1 103 Early Hints\r\n\r\n"),
-            }
-        });
-    }
-}
+mod tests;

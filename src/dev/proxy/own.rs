@@ -3,7 +3,6 @@
 use super::Front;
 use super::body::{Body, whole};
 use super::page;
-use super::service::Client;
 use crate::dev::channel;
 use crate::dev::inject::policy::{CHANNEL, SCRIPT};
 use bytes::Bytes;
@@ -44,17 +43,17 @@ pub(in crate::dev) fn script() -> Response<Bytes> {
 }
 
 /// Answers a request that is ours, whose host is allowed.
-pub(super) async fn serve(front: &Front, client: &Client, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn serve(front: &Front, request: Request<Incoming>) -> Response<Body> {
     let (mut parts, _) = request.into_parts();
     match parts.uri.path() {
         SCRIPT if matches!(parts.method, Method::GET | Method::HEAD) => script().map(whole),
-        CHANNEL if parts.headers.contains_key(UPGRADE) => open(front, client, &mut parts).await,
+        CHANNEL if parts.headers.contains_key(UPGRADE) => open(front, &mut parts).await,
         CHANNEL => page::plain(StatusCode::UPGRADE_REQUIRED, NO_WEBSOCKET.into()),
         _ => page::plain(StatusCode::NOT_FOUND, "The proxy has nothing here.\n".into()),
     }
 }
 
-async fn open(front: &Front, client: &Client, parts: &mut Parts) -> Response<Body> {
+async fn open(front: &Front, parts: &mut Parts) -> Response<Body> {
     let (origin, host) = (parts.headers.get(ORIGIN), host(parts));
     // Without an origin it is no page, which could be anybody's.
     let fine = origin
@@ -63,10 +62,7 @@ async fn open(front: &Front, client: &Client, parts: &mut Parts) -> Response<Bod
         return page::plain(StatusCode::FORBIDDEN, FOREIGN_ORIGIN.into());
     }
     match channel::open(parts, Arc::clone(&front.browsers), ()).await {
-        Ok(response) => {
-            client.line.decide(true);
-            response.map(|()| whole(""))
-        }
+        Ok(response) => response.map(|()| whole("")),
         Err(status) => page::plain(status, NO_WEBSOCKET.into()),
     }
 }

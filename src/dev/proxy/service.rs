@@ -35,18 +35,18 @@ pub(super) struct Client {
 
 /// Answers one request.
 pub(super) async fn serve(front: &Front, client: &Client, request: Request<Incoming>) -> Response<Body> {
-    if let Some(fault) = client.line.take_request() {
+    let (place, fault) = client.line.take_request();
+    if let Some(fault) = fault {
         return page::fault(fault);
     }
     let response = match refuse(front, &request) {
         Some(response) => response,
-        None if own::is_ours(&request) => own::serve(front, client, request).await,
-        None => Passing::new(front, client, request).pass().await,
+        None if own::is_ours(&request) => own::serve(front, request).await,
+        None => Passing::new(front, client, place, request).pass().await,
     };
+    client.line.answered();
     // Whatever follows a request for another protocol that was not granted is the next request.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        client.line.decide(false);
-    }
+    client.line.decide(place, response.status() == StatusCode::SWITCHING_PROTOCOLS);
     response
 }
 
@@ -78,6 +78,8 @@ fn refuse(front: &Front, request: &Request<Incoming>) -> Option<Response<Body>> 
 struct Passing<'a> {
     front: &'a Front,
     client: &'a Client,
+    /// Which one of its connection it is.
+    place: u64,
     parts: Parts,
     body: Source<Incoming>,
     /// The protocol that the client asks for, and its end of the connection then.
@@ -89,7 +91,7 @@ struct Passing<'a> {
 }
 
 impl<'a> Passing<'a> {
-    fn new(front: &'a Front, client: &'a Client, mut request: Request<Incoming>) -> Self {
+    fn new(front: &'a Front, client: &'a Client, place: u64, mut request: Request<Incoming>) -> Self {
         let upgrade = fields::upgrade(request.headers()).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let (mut parts, body) = request.into_parts();
         parts.extensions.remove::<OnUpgrade>();
@@ -107,11 +109,13 @@ impl<'a> Passing<'a> {
         }
         parts.uri = origin_form(&parts.uri);
         let insertion = front.inject.then(|| Insertion::of(&mut parts));
-        Passing { front, client, parts, body: Source::new(body), upgrade, insertion, answered: Arc::default() }
+        Passing { front, client, place, parts, body: Source::new(body), upgrade, insertion, answered: Arc::default() }
     }
 
     async fn pass(self) -> Response<Body> {
-        let (ticket, mut verdict) = Ticket::ask(Number(self.front.number()), self.front.inbox.clone()).await;
+        let method = self.parts.method.as_str();
+        let bound = !may_replay(Attempt { method, sent: true, body_kept: self.body.will_be_kept(), answered: false });
+        let (ticket, mut verdict) = Ticket::ask(Number(self.front.number()), self.front.inbox.clone(), bound).await;
         loop {
             let (generation, address) = match verdict {
                 Some(Verdict::Forward(generation, address)) => (generation, address),
@@ -121,7 +125,7 @@ impl<'a> Passing<'a> {
             match upstream::ask(address, self.request()).await {
                 Ok(response) => return self.answer(response, Build { generation, up: true }, ticket),
                 Err(unanswered) => {
-                    if let Some(fault) = self.client.line.fault() {
+                    if let Some(fault) = self.client.line.fault(self.place) {
                         return page::fault(fault);
                     }
                     let may_replay = may_replay(Attempt {
@@ -185,6 +189,7 @@ impl<'a> Passing<'a> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.change(response, ticket);
         }
+        ticket.bind(!fields::is_event_stream(response.headers()));
         fields::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         let ours = self.insertion.as_ref().and_then(|_| self.front.ours(self.client, self.host(), Some(build)));
@@ -204,7 +209,7 @@ impl<'a> Passing<'a> {
         let server = hyper::upgrade::on(&mut response);
         fields::strip(response.headers_mut());
         set_upgrade(response.headers_mut(), &protocol);
-        self.client.line.decide(true);
+        ticket.bind(false);
         tokio::spawn(tunnel::join(client, server, ticket));
         response.map(|_| whole(""))
     }

@@ -248,3 +248,60 @@ fn a_stop_answers_those_who_wait() {
     assert_eq!(bench.on(Input::Stop), [Action::End(FIRST), Action::Refuse(ASKED, Why::Ending)]);
     assert_eq!(Bench::new(PLAIN).on(Input::Stop), [Action::Exit]);
 }
+
+#[test]
+fn without_overlap_a_server_finishes_what_only_it_can_answer() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Came(ASKED));
+    bench.on(Input::Came(OTHER));
+    bench.on(Input::Bound(ASKED, true));
+    assert_eq!(bench.on(START), [], "it is not asked to end yet");
+    assert_eq!((bench.gate.phase(), bench.gate.serving()), (Phase::Stopping, None));
+    assert_eq!(bench.on(Input::Came(Request(3))), [], "nobody else gets to it");
+    assert_eq!(bench.on(Input::Done(ASKED)), [Action::End(FIRST)], "the other one can go elsewhere");
+    assert_eq!(bench.on(Input::Lost(OTHER, true)), []);
+    assert_eq!(bench.on(Input::Gone(FIRST)), [Action::Start(SECOND_ONE)]);
+}
+
+#[test]
+fn without_overlap_it_has_its_time_for_that_and_no_more() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Came(ASKED));
+    bench.on(Input::Bound(ASKED, true));
+    bench.on(START);
+    let asked = bench.now;
+    assert_eq!(bench.in_time(), [Action::End(FIRST)]);
+    assert_eq!(bench.now - asked, 2 * SECOND);
+    assert_eq!(bench.on(Input::Lost(ASKED, false)), [Action::Refuse(ASKED, Why::Lost)]);
+}
+
+#[test]
+fn a_request_that_binds_its_server_no_more_holds_nothing_up() {
+    for inputs in [&[Input::Bound(ASKED, true), Input::Bound(ASKED, false)][..], &[]] {
+        let mut bench = Bench::after(PLAIN, &UP);
+        bench.on(Input::Came(ASKED));
+        inputs.iter().for_each(|input| drop(bench.on(*input)));
+        assert_eq!(bench.on(START), [Action::End(FIRST)]);
+    }
+}
+
+#[test]
+fn a_server_that_exits_while_it_finishes_is_ended_at_once() {
+    for policy in [PLAIN, OVERLAP] {
+        let mut bench = Bench::after(policy, &UP);
+        bench.on(Input::Came(ASKED));
+        bench.on(Input::Bound(ASKED, true));
+        bench.on(START);
+        bench.on(Input::Answered(SECOND_ONE));
+        assert_eq!(bench.on(Input::Exited(FIRST)), [Action::End(FIRST)], "its children may be there still");
+    }
+}
+
+#[test]
+fn an_end_does_not_wait_for_requests() {
+    let mut bench = Bench::after(PLAIN, &UP);
+    bench.on(Input::Came(ASKED));
+    bench.on(Input::Bound(ASKED, true));
+    bench.on(START);
+    assert_eq!(bench.on(Input::Stop), [Action::End(FIRST)]);
+}

@@ -91,6 +91,9 @@ impl World {
         }
         let mut actions = Vec::new();
         self.gate.on(self.now, input, &mut actions);
+        if self.gate.finishes() {
+            self.seen.insert(if self.policy.overlap { "finish" } else { "finish alone" });
+        }
         let reloads = actions.iter().filter(|action| matches!(action, Action::Reload(_) | Action::Alert)).count();
         assert!(reloads <= 1, "{actions:?}");
         for action in actions {
@@ -206,6 +209,10 @@ impl World {
         let with_servers: Vec<_> =
             self.open.iter().filter(|(_, place)| place.is_some()).map(|(request, _)| *request).collect();
         if let Some(request) = self.random.of(with_servers) {
+            if self.random.below(2) == 0 {
+                let bound = self.random.below(2) == 0;
+                return self.on(Input::Bound(request, bound));
+            }
             let replayable = self.random.below(2) == 0;
             self.on(Input::Lost(request, replayable));
         }
@@ -266,6 +273,10 @@ impl World {
                     self.lives.remove(&generation);
                     self.on(Input::Gone(generation));
                 }
+                Some((_, Life::Runs { .. })) if self.gate.finishes() => {
+                    self.now = self.gate.deadline().unwrap();
+                    self.on(Input::Deadline);
+                }
                 Some((_, Life::Runs { .. })) | None => {}
             }
         }
@@ -305,5 +316,5 @@ fn a_random_walk_keeps_the_invariants() {
         world.end();
         seen.extend(world.seen);
     }
-    assert_eq!(seen, BTreeSet::from(["alert", "give up", "kill", "refuse", "reload"]));
+    assert_eq!(seen, BTreeSet::from(["alert", "finish", "finish alone", "give up", "kill", "refuse", "reload"]));
 }
