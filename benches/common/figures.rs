@@ -14,6 +14,11 @@ impl Figure {
         Figure(self.0.iter().zip(&other.0).map(|(ours, theirs)| ours / theirs).collect())
     }
 
+    /// By how much it is more than another figure's values, pair by pair.
+    pub fn beyond(&self, other: &Figure) -> Figure {
+        Figure(self.0.iter().zip(&other.0).map(|(ours, theirs)| ours - theirs).collect())
+    }
+
     pub fn median(&self) -> f64 {
         let mut values = self.0.clone();
         values.sort_by(f64::total_cmp);

@@ -5,6 +5,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::ClockId;
 use nix::unistd::Pid;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Prints where the figures come from, and whether the machine had anything else to do.
@@ -73,4 +74,21 @@ pub fn on_cpu<T>(cpu: Option<usize>, start: impl FnOnce() -> Result<T>) -> Resul
     let started = start();
     sched_setaffinity(this, &before)?;
     started
+}
+
+/// A port of the loopback that nobody uses at the moment.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits until somebody serves there, as long as `alive` says so of whoever is to do it.
+pub fn wait_for(port: u16, alive: &mut dyn FnMut(u16) -> bool) -> Result<()> {
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if !alive(port) || began.elapsed() > Duration::from_secs(15) {
+            return Err(format!("nobody serves on port {port}").into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }

@@ -3,15 +3,14 @@
 use crate::Plan;
 use crate::common::Result;
 use crate::common::load;
-use crate::common::machine::{on_cpu, own_path, wait_until_idle};
+use crate::common::machine::{free_port, on_cpu, own_path, wait_for, wait_until_idle};
 use crate::common::process::Measured;
 use crate::traffic::{Order, Outcome};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Further forwarders: `name|command`, separated by `;;`. The command is a template.
@@ -277,21 +276,6 @@ impl Running {
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
         on_cpu(self.cpus.load(), || Ok(command.spawn()?))
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-fn wait_for(port: u16, alive: &mut dyn FnMut(u16) -> bool) -> Result<()> {
-    let began = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if !alive(port) || began.elapsed() > Duration::from_secs(15) {
-            return Err(format!("nobody serves on port {port}").into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// For the peers that take theirs from a file.
