@@ -7,6 +7,7 @@ mod defects;
 mod files;
 mod hold;
 mod http;
+mod looks;
 mod orphans;
 mod process;
 mod smuggling;
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         files::trials(),
         hold::trials(),
         http::trials(),
+        looks::trials(),
         orphans::trials(),
         orphans::trials_of_root(),
         process::trials(),
