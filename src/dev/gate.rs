@@ -15,6 +15,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
+pub use processes::KILL_LIMIT;
 use processes::Leaving;
 pub use replay::{Attempt, may_replay};
 use requests::Requests;
