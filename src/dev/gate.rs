@@ -16,6 +16,7 @@ mod requests;
 mod tests;
 mod view;
 
+pub use processes::KILL_LIMIT;
 use processes::Leaving;
 pub use replay::{Attempt, may_replay};
 use requests::Requests;

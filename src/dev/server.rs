@@ -7,7 +7,7 @@ use super::DevError;
 use super::address::PORT_WORD;
 use super::event::{Event, Failure, Inbox};
 use super::family::{self, Family, Mark, Part};
-use super::gate::Generation;
+use super::gate::{Generation, KILL_LIMIT};
 use super::keeper::{Keeper, Start, Word};
 use super::output::{Kept, Stream, tee};
 use super::settings::Settings;
@@ -224,7 +224,9 @@ impl Attendant {
             (Part::Build(generation), failure) => {
                 // What is left of a build in its group is of no use to anybody.
                 keeper.kill().await;
-                self.see_off(keeper, orders).await;
+                if tokio::time::timeout(KILL_LIMIT, self.see_off(keeper, orders)).await.is_err() {
+                    self.tell_given_up().await;
+                }
                 let _ = self.inbox.send(match (end, failure) {
                     (Some(Exit::Status(0)), Some(_)) => Event::Built(generation, Ok(())),
                     (_, Some(failure)) => Event::Built(generation, Err(failure)),
@@ -244,18 +246,20 @@ impl Attendant {
                 orders.kill = true;
                 keeper.kill().await;
             }
-            Some(Order::GiveUp) => {
-                let family = self.family;
-                let left = tokio::task::spawn_blocking(move || family.members()).await.unwrap_or_default();
-                let left: Vec<_> = left.into_iter().map(port::describe).collect();
-                warn!("{}", given_up(self.part, &left));
-            }
+            Some(Order::GiveUp) => self.tell_given_up().await,
             // The driver is gone, and we go with it. It is not to be asked again and again.
             None => {
                 keeper.kill().await;
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    async fn tell_given_up(&self) {
+        let family = self.family;
+        let left = tokio::task::spawn_blocking(move || family.members()).await.unwrap_or_default();
+        let left: Vec<_> = left.into_iter().map(port::describe).collect();
+        warn!("{}", given_up(self.part, &left));
     }
 
     /// Waits until nothing is left.

@@ -34,6 +34,8 @@ use tree::Tree;
 const POLL: Duration = Duration::from_millis(300);
 /// A look may take this part of the time.
 const SHARE: u32 = 10;
+/// A lock of git's that is older than this is not waited for.
+const OLD_LOCK: Duration = Duration::from_secs(60);
 
 /// Begins to watch the files below a directory.
 ///
@@ -44,7 +46,8 @@ pub(super) fn start(root: &Path, files: &Files, inbox: Inbox) -> Result<(), DevE
     fs::read_dir(root).map_err(failed)?;
     let tree = Tree::new(root, Rules::new(root, files)?);
     // A server that starts while we begin to watch may have read what is written meanwhile.
-    let watch = Watch { tree, settling: Settling::default(), inbox, unwatched_since: Some(SystemTime::now()) };
+    let unwatched_since = Some(SystemTime::now());
+    let watch = Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false };
     std::thread::Builder::new().name("files".into()).spawn(move || watch.run()).map_err(failed)?;
     Ok(())
 }
@@ -55,6 +58,7 @@ struct Watch {
     inbox: Inbox,
     /// The beginning, until all has been watched or seen once.
     unwatched_since: Option<SystemTime>,
+    git_was_at_work: bool,
 }
 
 impl Watch {
@@ -90,11 +94,29 @@ impl Watch {
     }
 
     fn settle(&mut self) {
-        let Some(settled) = self.settling.settled(Instant::now()) else { return };
+        let now = Instant::now();
+        if self.settling.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        // What it did last may not have been heard yet.
+        let is_at_work = self.git_is_at_work();
+        if std::mem::replace(&mut self.git_was_at_work, is_at_work) || is_at_work {
+            self.settling.go_on(now);
+        }
+        let Some(settled) = self.settling.settled(now) else { return };
         let Some(settled) = settled.lasting(|name| fs::symlink_metadata(self.tree.path(name)).is_ok()) else { return };
         let change = if settled.is_styles() { Change::Styles } else { Change::Files };
         let paths = settled.files.iter().map(|(path, _)| path.display().to_string()).collect();
         let _ = self.inbox.send(Event::Changed(change, settled.words(), paths));
+    }
+}
+
+impl Watch {
+    /// Whether git changes the files, as at a checkout: it has its lock then. One that is old has been left behind.
+    fn git_is_at_work(&self) -> bool {
+        let lock = self.tree.rules.repository().map(|top| top.join(".git/index.lock"));
+        let age = lock.and_then(|lock| fs::metadata(lock).ok()?.modified().ok()?.elapsed().ok());
+        age.is_some_and(|age| age < OLD_LOCK)
     }
 }
 

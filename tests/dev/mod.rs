@@ -8,6 +8,7 @@ mod files;
 mod hold;
 mod http;
 mod instance;
+mod looks;
 mod orphans;
 mod process;
 mod smuggling;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         hold::trials(),
         http::trials(),
         instance::trials(),
+        looks::trials(),
         orphans::trials(),
         orphans::trials_of_root(),
         process::trials(),

@@ -1,12 +1,12 @@
 //! That none of the server's processes is left however it and we end, and that nobody else's is touched.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::stage::Setup;
+use super::stage::{Proxy, Setup};
 use crate::harness::process::{Exit, alive, census, children, parent, send, stopped};
 use crate::harness::{eventually, trials, trials_of_root};
 
@@ -20,6 +20,7 @@ trials![
 trials_of_root![
     processes_that_came_into_our_container_are_left_alone,
     what_cannot_be_killed_holds_neither_a_restart_nor_our_end,
+    what_a_build_leaves_and_cannot_be_killed_does_not_hold_the_server,
 ];
 
 /// A line for the shell that leaves two processes without parents, in sessions of their own; one has no environment either.
@@ -119,19 +120,40 @@ fn processes_that_came_into_our_container_are_left_alone() {
     assert_eq!(proxy.wait_exit(), Exit::Code(143));
 }
 
+/// Somebody who has come into a namespace of processes from elsewhere, and is not reaped: the first process there ends only
+/// when all others have been.
+struct Guest {
+    parent: Child,
+}
+
+impl Guest {
+    fn enter(proxy: &Proxy, namespace_of: Pid) -> Guest {
+        let target = format!("--target={namespace_of}");
+        let mut command = Command::new("nsenter");
+        let parent = proxy.scene.mark(command.args([&target, "--pid", "sleep", "1000"])).spawn().unwrap();
+        let guest = Guest { parent };
+        eventually("it has come in", || sleepers(guest.pid()).len() == 1);
+        send(guest.pid(), Signal::SIGSTOP);
+        eventually("its parent is stopped", || stopped(guest.pid()));
+        guest
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.parent.id()).unwrap())
+    }
+
+    fn leave(mut self) {
+        send(self.pid(), Signal::SIGCONT);
+        self.parent.wait().unwrap();
+    }
+}
+
 fn what_cannot_be_killed_holds_neither_a_restart_nor_our_end() {
-    // The first process of a namespace ends only when whoever has come into it from elsewhere is reaped, which a parent that
-    // is stopped does not do.
     let line = "if [ -e ../once ]; then exec $WEB; fi; touch ../once; exec unshare --pid --fork $WEB";
     let mut proxy = Setup::new().fixed().with(&["--stop-timeout", "100ms"]).shell(line).start();
     proxy.wait_version("1");
     let web = descendants(proxy.pid()).into_iter().find(|pid| children(*pid).is_empty()).unwrap();
-    let enter = format!("--target={web}");
-    let mut guest = proxy.scene.mark(Command::new("nsenter").args([&enter, "--pid", "sleep", "1000"])).spawn().unwrap();
-    let parent = Pid::from_raw(guest.id() as i32);
-    eventually("it has come in", || sleepers(parent).len() == 1);
-    send(parent, Signal::SIGSTOP);
-    eventually("its parent is stopped", || stopped(parent));
+    let guest = Guest::enter(&proxy, web);
     proxy.change("2");
     proxy.wait_version("2");
     proxy.wait_said(&format!("(pid {web}) of the server cannot be killed, and is waited for no longer"));
@@ -139,8 +161,25 @@ fn what_cannot_be_killed_holds_neither_a_restart_nor_our_end() {
     proxy.signal(Signal::SIGTERM);
     assert_eq!(proxy.wait_exit(), Exit::Code(143));
     assert!(alive(web));
-    send(parent, Signal::SIGCONT);
-    guest.wait().unwrap();
+    guest.leave();
     // Its keeper has not forgotten it.
     proxy.nothing_left();
+}
+
+fn what_a_build_leaves_and_cannot_be_killed_does_not_hold_the_server() {
+    let build = "unshare --pid --fork sleep 5000 & while [ ! -e ../go ]; do sleep 0.02; done";
+    let mut proxy = Setup::new().with(&["--build", build]).start();
+    let first_of_namespace = || {
+        let line = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        sleepers(proxy.pid()).into_iter().find(|pid| line(pid) == b"sleep\x005000\0")
+    };
+    eventually("the build runs", || first_of_namespace().is_some());
+    let left = first_of_namespace().unwrap();
+    let guest = Guest::enter(&proxy, left);
+    proxy.scene.write("go", "");
+    proxy.wait_version("1");
+    proxy.wait_said(&format!("(pid {left}) of the build cannot be killed, and is waited for no longer"));
+    assert!(alive(left));
+    guest.leave();
+    assert_eq!(proxy.stop(Signal::SIGTERM), Exit::Code(143));
 }

@@ -210,9 +210,10 @@ impl Proxy {
         fs::rename(self.scene.path("web/version.new"), self.scene.path("web/version")).unwrap();
     }
 
-    /// Writes a watched file.
+    /// Writes a watched file, in one step: one that is made and then filled is two, however long there is between them.
     pub(crate) fn touch(&self, name: &str) {
-        fs::write(self.site(name), format!("{:?}", Instant::now())).unwrap();
+        let written = self.scene.write("touched", &format!("{:?}", Instant::now()));
+        fs::rename(written, self.site(name)).unwrap();
     }
 
     /// A path below the watched directory.

@@ -5,7 +5,7 @@ use super::{Action, Gate, Generation, State, Then};
 use std::time::{Duration, Instant};
 
 /// So long a generation that was killed may take to be gone. A kill takes milliseconds, unless the kernel cannot end a process.
-pub(super) const KILL_LIMIT: Duration = Duration::from_secs(5);
+pub const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How far it has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,6 +71,11 @@ impl Ignored {
         })
     }
 
+    /// The top of the repository, or the directory itself.
+    pub(super) fn top(&self) -> &Path {
+        &self.top
+    }
+
     /// The directories above this one as far as its repository reaches.
     pub(super) fn above(&self) -> Vec<PathBuf> {
         let above = self.root.ancestors().skip(1).take_while(|directory| directory.starts_with(&self.top));

@@ -43,6 +43,11 @@ impl Rules {
         self.ignored.is_some() && is_ignore_file(file)
     }
 
+    /// The top of the repository that this directory is in, as far as ignore files are asked.
+    pub(super) fn repository(&self) -> Option<&Path> {
+        self.ignored.as_ref().map(Ignored::top)
+    }
+
     /// The directories above this one that may have ignore files.
     pub(super) fn above(&self) -> Vec<PathBuf> {
         self.ignored.as_ref().map(Ignored::above).unwrap_or_default()

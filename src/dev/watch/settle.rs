@@ -82,6 +82,11 @@ impl Settling {
         self.since = Some((first, now));
     }
 
+    /// It is known that more is to come, though nothing has been told just now.
+    pub fn go_on(&mut self, now: Instant) {
+        self.since = self.since.map(|(first, _)| (first, now));
+    }
+
     /// How long nothing may happen.
     fn quiet(&self) -> Duration {
         let quiet = QUIET * 2_u32.pow(self.doublings);
@@ -163,6 +168,22 @@ mod tests {
             times += u32::from(settling.settled(now).is_some());
         }
         assert_eq!(times, 2);
+    }
+
+    #[test]
+    fn what_is_known_to_go_on_does_not_settle_but_counts_in_the_end() {
+        let (mut settling, start) = (Settling::default(), Instant::now());
+        settling.go_on(start);
+        assert_eq!(settling.deadline(), None, "nothing has happened");
+        settling.touch(start, Path::new("a"), Touch::Changed);
+        let mut now = start;
+        while now + QUIET < start + LONGEST {
+            now += QUIET;
+            settling.go_on(now);
+            assert_eq!(settling.settled(now), None);
+        }
+        settling.go_on(start + LONGEST);
+        assert!(settling.settled(start + LONGEST).is_some());
     }
 
     #[test]

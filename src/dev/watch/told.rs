@@ -265,7 +265,13 @@ mod tests {
         let begin = |unwatched_since| {
             let (inbox, _) = tokio::sync::mpsc::unbounded_channel();
             let tree = Tree::new(root, Rules::new(root, &Files::default()).unwrap());
-            Watch { tree, settling: Settling::default(), inbox, unwatched_since: Some(unwatched_since) }
+            Watch {
+                tree,
+                settling: Settling::default(),
+                inbox,
+                unwatched_since: Some(unwatched_since),
+                git_was_at_work: false,
+            }
         };
         let touched = |watch: &mut Watch| {
             watch.touch_unwatched([PathBuf::from("a.py")].iter());

@@ -1,0 +1,136 @@
+//! Where the system does not tell of every change: it is looked at all files, and nothing is lost.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::files::{replace_directories, save_in_every_way, wait_reload};
+use super::stage::Setup;
+use crate::harness::process::send;
+use crate::harness::{trials, until};
+
+trials![
+    where_nothing_can_be_watched_it_is_looked_at,
+    where_it_is_looked_at_saves_and_directories_count_alike,
+    where_no_more_can_be_watched_nothing_is_lost,
+    more_events_than_the_kernel_keeps_are_one_look_at_all,
+    a_root_that_goes_and_comes_back_is_found_again,
+];
+
+/// Words that start a command in a user namespace of its own, after a line for the shell; none where that is not allowed.
+fn limited(line: &str) -> Option<Vec<String>> {
+    let line = format!("{line} && exec \"$@\"");
+    let wrap = ["unshare", "--user", "--map-root-user", "sh", "-c", &line, "sh"];
+    let allowed = std::process::Command::new(wrap[0]).args(&wrap[1..]).arg("true").status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "no user namespace can be made here");
+        eprintln!("no user namespace can be made here");
+        return None;
+    }
+    Some(wrap.map(str::to_owned).to_vec())
+}
+
+fn where_nothing_can_be_watched_it_is_looked_at() {
+    // Nobody may have an inotify instance.
+    let Some(wrap) = limited("echo 0 > /proc/sys/user/max_inotify_instances") else { return };
+    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
+    let proxy = Setup::new().fixed().wrap(&wrap).start();
+    proxy.wait_said("they are looked at again and again");
+    proxy.wait_version("1");
+    proxy.change("2");
+    proxy.wait_version("2");
+    fs::create_dir(proxy.site("new")).unwrap();
+    proxy.touch("new/a.py");
+    wait_reload(&proxy, 2, "new/a.py");
+    fs::write(proxy.site("tmp~"), "x").unwrap();
+    fs::rename(proxy.site("tmp~"), proxy.site("new/a.py")).unwrap();
+    wait_reload(&proxy, 3, "new/a.py");
+}
+
+fn where_it_is_looked_at_saves_and_directories_count_alike() {
+    let Some(wrap) = limited("echo 0 > /proc/sys/user/max_inotify_instances") else { return };
+    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
+    save_in_every_way(Setup::new().wrap(&wrap));
+    replace_directories(Setup::new().wrap(&wrap));
+    let setup = Setup::new().wrap(&wrap).with(&["--pattern", "*.py"]);
+    fs::create_dir(setup.scene().path("site/out")).unwrap();
+    setup.scene().write("site/.gitignore", "out\n");
+    let proxy = setup.start();
+    proxy.wait_said("they are looked at again and again");
+    proxy.wait_version("1");
+    fs::remove_file(proxy.site(".gitignore")).unwrap();
+    proxy.touch("out/a.py");
+    wait_reload(&proxy, 1, "out/a.py");
+}
+
+fn where_no_more_can_be_watched_nothing_is_lost() {
+    // One watch is left when it begins.
+    let Some(wrap) = limited("echo 3 > /proc/sys/user/max_inotify_watches") else { return };
+    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    fs::create_dir(setup.scene().path("site/src")).unwrap();
+    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
+    let proxy = setup.wrap(&wrap).start();
+    proxy.wait_version("1");
+    proxy.touch("src/a.py");
+    wait_reload(&proxy, 1, "src/a.py");
+    // More directories than can be watched, with all that happens at the same time.
+    for number in 0..8 {
+        fs::create_dir(proxy.site(&format!("new{number}"))).unwrap();
+    }
+    proxy.touch("new7/b.py");
+    proxy.touch("src/c.py");
+    proxy.wait_said("they are looked at again and again");
+    until("both are told, at once or not", Duration::from_secs(20), || {
+        let said = proxy.said();
+        let told = |words: &str| said.contains(&format!("reload: {words} changed"));
+        let both = told("new7/b.py and 1 more") || (told("new7/b.py") && told("src/c.py"));
+        if both { Ok(()) } else { Err(said) }
+    });
+    let before = proxy.reloads();
+    proxy.touch("new3/d.py");
+    wait_reload(&proxy, before + 1, "new3/d.py");
+    fs::rename(proxy.site("src"), proxy.scene.path("src")).unwrap();
+    wait_reload(&proxy, before + 2, "src/a.py and 1 more");
+}
+
+fn more_events_than_the_kernel_keeps_are_one_look_at_all() {
+    // While it stands still, more happens than fits into the queue.
+    let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
+    fs::create_dir(setup.scene().path("site/many")).unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    send(proxy.pid(), Signal::SIGSTOP);
+    for file in 0..8_000 {
+        fs::write(proxy.site(&format!("many/f{file}.txt")), "made, opened, written and closed").unwrap();
+    }
+    fs::create_dir(proxy.site("late")).unwrap();
+    proxy.version("2");
+    proxy.touch("late/a.py");
+    send(proxy.pid(), Signal::SIGCONT);
+    proxy.wait_version("2");
+    assert!(proxy.reloads() <= 2, "{}", proxy.said());
+    assert!(
+        proxy.said().contains("reload: more files than can be told changed")
+            || proxy.said().contains("and many more changed"),
+        "{}",
+        proxy.said()
+    );
+    proxy.version("3");
+    proxy.touch("late/b.py");
+    proxy.wait_version("3");
+}
+
+fn a_root_that_goes_and_comes_back_is_found_again() {
+    let setup = Setup::new().fixed();
+    fs::write(setup.scene().path("site/a.py"), "").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    let away = proxy.scene.path("away");
+    fs::rename(proxy.site(""), &away).unwrap();
+    proxy.wait_said("is gone: it is looked for again and again");
+    fs::rename(&away, proxy.site("")).unwrap();
+    proxy.version("2");
+    proxy.touch("b.py");
+    proxy.wait_version("2");
+}
