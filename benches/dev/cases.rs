@@ -137,15 +137,14 @@ pub fn memory(plan: &Plan, subjects: &[Subject]) -> Result<()> {
 
 /// Processor time while nothing happens.
 pub fn idle(plan: &Plan, subjects: &[Subject]) -> Result<()> {
-    let mut table = Table::new(&["", "ticks in 10 s", "µs"]);
+    let mut table = Table::new(&["", "ticks in 10 s"]);
     for subject in subjects.iter().filter(|subject| subject.name != DIRECT) {
         eprintln!("idle: {}", subject.name);
         let running = Running::start(plan, subject)?;
         std::thread::sleep(Duration::from_secs(1));
-        let (ticks, before) = (running.ticks()?, running.cpu()?.unwrap_or_default());
+        let before = running.ticks()?;
         std::thread::sleep(REST);
-        let used = running.cpu()?.unwrap_or_default() - before;
-        table.row(&subject.name, [(running.ticks()? - ticks).to_string(), number(used * 1e6)]);
+        table.row(&subject.name, [(running.ticks()? - before).to_string()]);
     }
     table.print("Nothing to do");
     Ok(())
