@@ -236,9 +236,8 @@ fn an_upgrade_behind_another_request_is_a_tunnel() {
     eventually("the second is asked", || proxy.scene.read("web/heads").contains("GET /ws"));
     proxy.scene.write("web/open", "");
     assert_eq!(client.head().status, 101);
-    assert_eq!(client.bytes(27), b"GET / HTTP/1.1\nHost: evil\n\n"[..27].to_vec());
+    assert_eq!(client.bytes(27), b"GET / HTTP/1.1\nHost: evil\n\n");
     client.send("more");
-    client.bytes(1);
     assert_eq!(client.bytes(4), b"more");
     assert!(!proxy.scene.read("web/heads").contains("evil"));
 }

@@ -18,6 +18,7 @@ trials![
     a_post_in_progress_finishes_before_a_restart,
     a_post_that_takes_too_long_for_a_restart_is_lost,
     an_answer_in_progress_finishes_before_a_restart,
+    requests_that_race_with_a_restart_get_one_answer,
     what_has_no_end_or_can_go_again_holds_no_restart_up,
 ];
 
@@ -154,6 +155,44 @@ fn tunnels_end_with_their_server() {
     }
 }
 
+/// `DEV_RACES=1000 cargo test --test suite -- dev::switch::requests_that_race` restarts it as often as that.
+fn requests_that_race_with_a_restart_get_one_answer() {
+    let rounds = std::env::var("DEV_RACES").map_or(10, |count| count.parse::<u32>().unwrap());
+    for setup in [Setup::new().fixed(), Setup::new(), Setup::new().with(&["--overlap"])] {
+        let proxy = setup.with(&["--name", "races"]).start();
+        proxy.wait_version("1");
+        // Idle for the whole of each restart, and used right behind it.
+        let mut kept = proxy.client();
+        let (done, answers) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for method in ["GET", "PUT", "POST"] {
+                let (proxy, done, answers) = (&proxy, &done, &answers);
+                scope.spawn(move || {
+                    let mut client = proxy.client();
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        client.send(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+                        let head = client.head();
+                        let body = client.body(&head);
+                        // What may have been done already is lost, and that is told.
+                        let fine = head.status == 200 && !body.is_empty() || method == "POST" && head.status == 502;
+                        assert!(fine, "{method}: {}", head.text);
+                        answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+            for _ in 0..rounds {
+                proxy.scene.cli(&["reload", "races"]).expect(0);
+                kept.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                let head = kept.head();
+                kept.body(&head);
+                assert_eq!(head.status, 200);
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(answers.into_inner() > rounds);
+    }
+}
+
 fn a_post_in_progress_finishes_before_a_restart() {
     for setup in [Setup::new().fixed(), Setup::new()] {
         let proxy = setup.with(&["--stop-timeout", "300s"]).script("slow", &format!("body\nuntil go\n{OK}")).start();
@@ -227,8 +266,7 @@ fn what_has_no_end_or_can_go_again_holds_no_restart_up() {
     assert_eq!(tunnel.bytes(5), b"hello");
     let mut stream = proxy.client();
     stream.send("POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-    let head = stream.head();
-    assert_eq!(head.status, 200);
+    assert_eq!(stream.head().status, 200);
     let mut get = proxy.client();
     get.send("GET /hangs HTTP/1.1\r\nHost: localhost\r\n\r\n");
     eventually("it is asked", || proxy.scene.path("web/asked").exists());
@@ -236,8 +274,8 @@ fn what_has_no_end_or_can_go_again_holds_no_restart_up() {
     proxy.change("2");
     // It would be 300 s otherwise, which is longer than anybody waits here.
     proxy.wait_version("2");
-    let head_of_get = get.head();
-    assert_eq!((head_of_get.status, get.body(&head_of_get)), (200, b"2".to_vec()));
+    let head = get.head();
+    assert_eq!((head.status, get.body(&head)), (200, b"2".to_vec()));
     assert_eq!(tunnel.byte(), None);
-    assert!(stream.try_body(&head).is_err(), "an end that is none");
+    assert_eq!(stream.chunks().unwrap().0, b"data: 1\n\n", "it had no length, so that this is its end");
 }

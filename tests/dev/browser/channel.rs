@@ -9,11 +9,13 @@ use super::socket::{CHANNEL, Socket};
 use super::{site, write};
 use crate::dev::stage::{Proxy, Setup, free_port};
 use crate::dev::wire::Client;
-use crate::harness::{eventually, trials};
+use crate::harness::{PATIENCE, eventually, trials, until};
 
 trials![
     each_change_is_one_message_and_the_next_answer_is_the_new_one,
     style_sheets_are_told_by_their_path,
+    several_style_sheets_are_one_message,
+    a_crowd_hears_each_change_once,
     a_server_that_dies_is_a_message,
     a_client_that_comes_again_hears_what_it_would_get,
     extensions_hear_the_same_at_their_port,
@@ -69,6 +71,37 @@ fn style_sheets_are_told_by_their_path() {
     assert_eq!((&message["command"], &message["path"]), (&json!("reload"), &json!("css/new style.css")), "{message}");
     write(&proxy, "version", "2");
     assert!(is_page(&socket.hear()), "the next one is about everything again");
+}
+
+fn several_style_sheets_are_one_message() {
+    let proxy = site().start();
+    let (mut socket, _) = joined(&proxy);
+    until("both are told of at once", PATIENCE, || {
+        write(&proxy, "style.css", "a {}");
+        write(&proxy, "other.css", "a {}");
+        let message = socket.hear();
+        if message["path"] == "*.css" {
+            return Ok(());
+        }
+        // The machine was so slow that they were two changes.
+        assert!(["style.css", "other.css"].contains(&message["path"].as_str().unwrap()), "{message}");
+        Err(format!("{message} {}", socket.hear()))
+    });
+    // A second message for the second sheet would be heard in place of this one.
+    write(&proxy, "version", "2");
+    assert!(is_page(&socket.hear()));
+}
+
+fn a_crowd_hears_each_change_once() {
+    let proxy = site().start();
+    let mut sockets: Vec<_> = (0..50).map(|_| joined(&proxy).0).collect();
+    let deaf: Vec<_> = (0..5).map(|_| joined(&proxy).0).collect();
+    for version in ["2", "3"] {
+        write(&proxy, "version", version);
+        let builds: Vec<_> = sockets.iter_mut().map(|socket| socket.hear()["build"].clone()).collect();
+        assert!(builds.iter().all(|build| *build == joined(&proxy).1), "{builds:?}");
+    }
+    drop(deaf);
 }
 
 fn a_server_that_dies_is_a_message() {

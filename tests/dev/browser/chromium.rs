@@ -11,6 +11,7 @@ use crate::harness::browser::{Browser, NEEDS, Tab};
 guests![
     NEEDS => tabs_load_their_page_once_for_each_change,
     NEEDS => a_style_sheet_is_exchanged_and_the_page_stays,
+    NEEDS => several_style_sheets_are_exchanged_at_once,
     NEEDS => a_failure_is_shown_and_the_page_comes_back_by_itself,
     NEEDS => two_proxies_tell_their_own_pages_alone,
     NEEDS => with_overlap_a_failure_is_noted_on_the_page_that_stays,
@@ -81,6 +82,27 @@ fn a_style_sheet_is_exchanged_and_the_page_stays() {
     write(&proxy, "version", "2");
     until_version(&browser, "2");
     assert_eq!(loads(&browser), 2);
+}
+
+fn several_style_sheets_are_exchanged_at_once() {
+    let proxy = site().with(&["--inject"]).start();
+    let links = "<link rel=stylesheet href=/style.css><link rel=stylesheet href=/other.css></head>";
+    write(&proxy, "two.html", &PAGE.replace("<link rel=stylesheet href=/style.css></head>", links));
+    write(&proxy, "other.css", "p { background-color: rgb(1, 1, 1) }");
+    let browser = Browser::start(&proxy.scene);
+    open(&browser, &proxy, "/two.html");
+    browser.run("window.state = 'kept'; return 1");
+    for colour in ["rgb(2, 2, 2)", "rgb(3, 3, 3)"] {
+        write(&proxy, "style.css", &format!("p {{ color: {colour} }}"));
+        write(&proxy, "other.css", &format!("p {{ background-color: {colour} }}"));
+        let both = format!(
+            "const style = getComputedStyle(document.getElementById('word')); \
+             return style.color === '{colour}' && style.backgroundColor === '{colour}'"
+        );
+        browser.until("both styles are the new ones", &both);
+        browser.until("the old ones are gone", "return document.querySelectorAll('link').length === 2");
+    }
+    assert_eq!((browser.run("return window.state"), loads(&browser)), (json!("kept"), 1));
 }
 
 fn a_failure_is_shown_and_the_page_comes_back_by_itself() {
