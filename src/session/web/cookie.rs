@@ -47,11 +47,7 @@ pub fn plain<'a>(cookies: impl Iterator<Item = &'a str>, secure: bool) -> Option
 }
 
 /// The value of the one cookie of such a name, of those that only we can have set, or else of the others.
-fn only<'a>(
-    cookies: impl Iterator<Item = &'a str>,
-    secure: bool,
-    is_it: impl Fn(&str) -> bool,
-) -> Option<&'a str> {
+fn only<'a>(cookies: impl Iterator<Item = &'a str>, secure: bool, is_it: impl Fn(&str) -> bool) -> Option<&'a str> {
     let (mut ours, mut anyones) = (Vec::new(), Vec::new());
     for (name, value) in cookies.flat_map(pairs) {
         match name.strip_prefix(HOST) {

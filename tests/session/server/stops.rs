@@ -7,7 +7,7 @@ use crate::harness::process::Exit;
 use crate::harness::{PATIENCE, trials, until};
 use nix::sys::signal::Signal;
 use socket_protector::session::frame::{Closed, Frame, Mode, New, Refusal};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read as _, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 trials![
@@ -125,9 +125,12 @@ fn input_is_with_its_destination_before_the_end() {
     assert!(heard.recv_timeout(PATIENCE).unwrap() == sent);
 }
 
+/// What a destination has read to the end.
+type Read = Result<Vec<u8>, ErrorKind>;
+
 /// Says more than a session with a buffer of 64 KiB takes, reads nothing before it is asked to, and tells then what it was
 /// sent, if it was.
-fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Result<Vec<u8>, ErrorKind>>) {
+fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Read>) {
     let (told, heard) = channel();
     let (go, gone) = channel::<()>();
     let gone = std::sync::Mutex::new(gone);

@@ -246,7 +246,8 @@ fn the_example_with_telnetd_runs() {
     };
     shown("login:");
     let named = |pid: &Pid| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("inetd.py"))
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("inetd.py"))
     };
     let inetd = children(Pid::from_raw(program.0.id().cast_signed())).into_iter().find(named).unwrap();
     let daemon = children(inetd)[0];
