@@ -4,7 +4,7 @@
 //! One thread; nothing here waits. `listening` has the listeners, `client` one client's connection, `greeting` what it says
 //! before it is attached, `clients` what comes after; `link` is a session's connection to its destination, `dial` makes it and
 //! `links` has what happens on it; `wire` is either's socket, with TLS or without. `actions` performs, `requests` and `status` answer
-//! whoever asks by the control socket, `stop` ends. `leaving` and `taking_over` are the two sides of an upgrade, with `plan` and
+//! whoever asks by the control socket, `stop` ends; `clock` has the time of sessions. `leaving` and `taking_over` are the two sides of an upgrade, with `plan` and
 //! `written` about what goes from one to the other; `going_on` is how it is served there, and `bridge` what stays.
 //!
 //! Secrets go by here once, in the answer to NEW: the buffer that they are sent from is wiped, and nothing is logged of
@@ -14,6 +14,7 @@ mod actions;
 mod bridge;
 mod client;
 mod clients;
+mod clock;
 mod dial;
 mod error;
 mod going_on;
@@ -52,6 +53,7 @@ use crate::session::sessions::{Actions, Sessions};
 use crate::session::state::{Connection, Input};
 use bridge::Bridge;
 use client::Client;
+use clock::Clock;
 use going_on::Stream;
 use leaving::Upgrading;
 use link::Link;
@@ -181,6 +183,8 @@ pub struct Server {
     settings: Settings,
     reactor: Reactor<Key>,
     sessions: Sessions<IpAddr>,
+    /// The time that they are told.
+    clock: Clock,
     actions: Actions,
     listening: Vec<Listening>,
     clients: HashMap<Connection, Client>,
@@ -249,6 +253,7 @@ impl Server {
         Ok(Server {
             boot: sessions.boot(),
             sessions,
+            clock: Clock::new(),
             actions: Actions::new(),
             listening: Vec::new(),
             clients: HashMap::new(),
@@ -288,8 +293,11 @@ impl Server {
     pub fn run(mut self) -> Result<(), ServerError> {
         let mut events = Vec::new();
         while self.stopping != Stopping::Done {
-            self.reactor.set_deadline(Key::Sessions, self.sessions.deadline());
+            let deadline = self.sessions.deadline().map(|at| self.clock.in_loop(at));
+            self.reactor.set_deadline(Key::Sessions, deadline);
             self.reactor.wait(&mut events)?;
+            // At least once a second, as somebody looks after the socket.
+            self.clock.look();
             for event in events.drain(..) {
                 self.handle(event);
                 self.settle();
@@ -315,7 +323,7 @@ impl Server {
             Key::Bridge(id) => self.bridge_event(id, &event),
             Key::Names => self.take_answers(),
             Key::Files => self.hear_of_files(),
-            Key::Sessions => self.sessions.deadline_came(Instant::now(), &mut self.actions),
+            Key::Sessions => self.sessions.deadline_came(self.clock.now(), &mut self.actions),
             Key::Stop => self.go_on_stopping(),
             Key::Successor => self.hear_of_successor(),
             Key::Older => self.hear_older(),
@@ -324,7 +332,7 @@ impl Server {
 
     /// Something happened to a session.
     fn on(&mut self, id: SessionId, input: Input<'_>) {
-        self.sessions.on(Instant::now(), id, input, &mut self.actions);
+        self.sessions.on(self.clock.now(), id, input, &mut self.actions);
     }
 
     fn hear_of_files(&mut self) {

@@ -134,7 +134,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(&connection) else {
             return Word::Over;
         };
-        let now = Instant::now();
+        let now = self.clock.now();
         let confirms = match client.decoder.frame() {
             Ok(None) => return Word::None,
             Ok(Some(frame)) => {
@@ -228,7 +228,7 @@ impl Server {
         self.reactor.set_deadline(Key::Client(connection), None);
         if client.stage == Stage::Attached {
             debug!("{} has left", client.peer);
-            self.sessions.left(Instant::now(), connection, &mut self.actions);
+            self.sessions.left(self.clock.now(), connection, &mut self.actions);
         }
         client.wire.close();
     }

@@ -138,7 +138,7 @@ impl Server {
     fn opened(&mut self, id: SessionId) {
         self.reactor.set_deadline(Key::Link(id), None);
         if let Some(link) = self.links.get_mut(&id) {
-            link.moved = Instant::now();
+            link.moved = self.clock.now();
         }
         self.on(id, Input::Connected);
         // What it has said already is told by no further event.

@@ -25,7 +25,7 @@ impl Server {
         let now = Instant::now();
         for connection in self.sessions.connections().collect::<Vec<_>>() {
             if !self.clients.contains_key(&connection) {
-                self.sessions.left(now, connection, &mut self.actions);
+                self.sessions.left(self.clock.now(), connection, &mut self.actions);
             }
         }
         for id in self.links.keys().copied().collect::<Vec<_>>() {

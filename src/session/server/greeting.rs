@@ -104,7 +104,7 @@ impl Server {
         };
         let ttl = (new.ttl > 0).then(|| Duration::from_secs(new.ttl.into()));
         let fresh = Fresh { id, secret: Secret::new(*secret), ttl };
-        let now = Instant::now();
+        let now = self.clock.now();
         match self.sessions.create(now, comer, fresh, &mut self.actions) {
             Ok(accept) => {
                 self.links.insert(id, Link::new(now, &self.settings));
@@ -131,7 +131,7 @@ impl Server {
 
     fn resume(&mut self, comer: Comer<std::net::IpAddr>, resume: &Resume) -> Word {
         let connection = comer.connection;
-        let now = Instant::now();
+        let now = self.clock.now();
         match self.sessions.resume(now, comer, resume, &mut self.actions) {
             Ok(accept) => {
                 let id = accept.id;

@@ -225,7 +225,7 @@ impl Server {
 
     /// Tells the plan and sends everything, lent as it is. This needs no descriptor.
     fn send_all(&self, exchange: &mut Exchange) -> Result<(), ExchangeError> {
-        let now = Instant::now();
+        let now = self.clock.now();
         let stderr = std::io::stderr();
         let mut entries = self.shared(stderr.as_fd());
         let clients = self.clients.iter().filter_map(|(id, client)| Some((*id, client, client.stage_written()?)));
@@ -253,7 +253,7 @@ impl Server {
     fn write_session(&self, id: SessionId, to: &mut Writer) {
         self.sessions.write_one(id, to);
         if let Some(link) = self.links.get(&id) {
-            link.written().write(to);
+            link.written(&self.clock).write(to);
         }
     }
 

@@ -81,7 +81,7 @@ impl Server {
     fn output_comes(&mut self, id: SessionId, bytes: &[u8]) {
         let mut received = std::mem::take(&mut self.tools.received);
         if let Some(link) = self.links.get_mut(&id) {
-            link.moved = Instant::now();
+            link.moved = self.clock.now();
             link.telnet.receive(bytes, &mut received);
             let undecided = link.telnet.is_undecided().then(|| Instant::now() + UNDECIDED);
             self.reactor.set_deadline(Key::Link(id), undecided);
@@ -135,7 +135,7 @@ impl Server {
             return;
         };
         link.ended = true;
-        link.moved = Instant::now();
+        link.moved = self.clock.now();
         let errno = error.map(errno).or(link.broken);
         self.reactor.set_deadline(Key::Link(id), None);
         match (errno, error) {
@@ -166,7 +166,7 @@ impl Server {
             }
             if link.pending > 0 {
                 let count = std::mem::take(&mut link.pending);
-                link.moved = Instant::now();
+                link.moved = self.clock.now();
                 self.on(id, Input::Wrote(count));
                 continue;
             }
@@ -206,7 +206,7 @@ impl Server {
                 Ok(true)
             }
             count => {
-                link.moved = Instant::now();
+                link.moved = self.clock.now();
                 self.on(id, Input::Wrote(count));
                 Ok(true)
             }

@@ -37,11 +37,9 @@ impl Server {
                 self.stop();
                 None
             }
-            Request::Reload { command: _ } => {
-                let hint = "'upgrade' lets the program that is installed now take over, with all sessions";
-                let failed = Reply::failed("a server of sessions has no generations");
-                Some(Reply { hint: Some(hint.into()), ..failed })
-            }
+            Request::Reload { command: _ } => Some(Reply::failed(
+                "a server of sessions has no generations; 'upgrade' lets the installed program take over",
+            )),
             Request::Upgrade => match self.upgrade(Some(asker)) {
                 Ok(()) => None,
                 Err(error) => {

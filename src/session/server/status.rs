@@ -107,7 +107,7 @@ impl Server {
     }
 
     fn one(&self, id: SessionId, session: &Session) -> SessionStatus {
-        let now = Instant::now();
+        let now = self.clock.now();
         let since = |time: Instant| now.saturating_duration_since(time).as_secs();
         let link = self.links.get(&id);
         let client = session.client().and_then(|connection| self.clients.get(&connection));

@@ -72,7 +72,7 @@ impl Server {
             warn!("cannot tell the outer manager: {error}");
         }
         if let Some(grace) = self.grace() {
-            self.sessions.on_all(now, Input::GoAway(grace), &mut self.actions);
+            self.sessions.on_all(self.clock.now(), Input::GoAway(grace), &mut self.actions);
         }
         self.settle();
         self.go_on_stopping();
@@ -153,7 +153,7 @@ impl Server {
     fn end_sessions(&mut self) {
         let now = Instant::now();
         let destinations = self.stop_limit().unwrap_or(now);
-        self.sessions.on_all(now, Input::Stop, &mut self.actions);
+        self.sessions.on_all(self.clock.now(), Input::Stop, &mut self.actions);
         self.settle();
         for asker in std::mem::take(&mut self.waiting) {
             self.control.reply(&mut self.reactor, asker, &done(&Done::default()));
@@ -163,7 +163,7 @@ impl Server {
     }
 
     fn end_now(&mut self) {
-        self.sessions.on_all(Instant::now(), Input::Stop, &mut self.actions);
+        self.sessions.on_all(self.clock.now(), Input::Stop, &mut self.actions);
         self.settle();
         for asker in std::mem::take(&mut self.waiting) {
             self.control.reply(&mut self.reactor, asker, &done(&Done::default()));

@@ -2,6 +2,7 @@
 //! their sockets.
 
 use super::client::{self, Client};
+use super::clock::Clock;
 use super::link::{self, Link, Shutdown};
 use super::outgoing::Outgoing;
 use crate::session::credential::Nonce;
@@ -41,12 +42,13 @@ pub(super) struct WrittenLink {
 form_of_struct!(WrittenLink { stage, telnet, out, pending, shutdown, ended, broken, born, moved });
 
 impl Link {
-    pub(super) fn written(&self) -> WrittenLink {
+    /// All times are by that clock.
+    pub(super) fn written(&self, clock: &Clock) -> WrittenLink {
         let Link { stage, telnet, out, pending, shutdown, ended, broken, born, moved } = self;
         let stage = match stage {
             link::Stage::Waiting => LinkStage::Waiting,
-            link::Stage::Connecting(connecting) => LinkStage::Connecting(connecting.deadline()),
-            link::Stage::Securing(_, until) => LinkStage::Connecting(*until),
+            link::Stage::Connecting(connecting) => LinkStage::Connecting(clock.of_loop(connecting.deadline())),
+            link::Stage::Securing(_, until) => LinkStage::Connecting(clock.of_loop(*until)),
             link::Stage::Open(_) => LinkStage::Open,
             link::Stage::Closing(_) | link::Stage::Closed => LinkStage::Closed,
         };

@@ -7,7 +7,7 @@ use crate::harness::process::Exit;
 use crate::harness::{PATIENCE, trials, until};
 use nix::sys::signal::Signal;
 use socket_protector::session::frame::{Closed, Frame, Mode, New, Refusal};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read as _, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 trials![
@@ -125,9 +125,12 @@ fn input_is_with_its_destination_before_the_end() {
     assert!(heard.recv_timeout(PATIENCE).unwrap() == sent);
 }
 
+/// What a destination has read to the end.
+type Read = Result<Vec<u8>, ErrorKind>;
+
 /// Says more than a session with a buffer of 64 KiB takes, reads nothing before it is asked to, and tells then what it was
 /// sent, if it was.
-fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Result<Vec<u8>, ErrorKind>>) {
+fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Read>) {
     let (told, heard) = channel();
     let (go, gone) = channel::<()>();
     let gone = std::sync::Mutex::new(gone);
@@ -145,14 +148,17 @@ fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Result<Vec<u
 /// A session of such a destination, which has got its input; what it says waits in the server's socket.
 fn told_something(place: &Place) -> (Client, Ticket) {
     let (mut client, ticket) = Client::create(place.address);
-    client.type_in(WORDS);
+    client.type_in(&words());
     // No output is acknowledged.
     let full = |session: &serde_json::Value| session["buffered"].as_u64() >= session["limit"].as_u64();
     place.wait_session(&ticket, "no more is read", full);
     (client, ticket)
 }
 
-const WORDS: &[u8] = b"the last words";
+/// More than a destination takes that does not read: the rest waits in the server's socket, where a reset would drop it.
+fn words() -> Vec<u8> {
+    pattern(7, 200 * 1024)
+}
 
 fn output_that_nobody_reads_takes_no_input_along() {
     let (destination, go, heard) = speaks_before_it_listens();
@@ -165,7 +171,8 @@ fn output_that_nobody_reads_takes_no_input_along() {
     client.until("the end", |said| *said == Said::Closed(Closed::Stopped));
     assert!(client.output.len() < 200 * 1024, "the rest waits in the server's socket");
     go.send(()).unwrap();
-    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(WORDS.to_vec()));
+    let read = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(read == Ok(words()), "{:?}", read.map(|bytes| bytes.len()));
     assert_eq!(place.wait_exit(), Exit::Code(0));
 }
 
@@ -204,7 +211,8 @@ fn a_session_that_is_closed_takes_no_input_along_either() {
     client.until("the end", |said| *said == Said::Closed(Closed::ByClient));
     assert_eq!(place.session(&ticket), None);
     go.send(()).unwrap();
-    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(WORDS.to_vec()));
+    let read = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(read == Ok(words()), "{:?}", read.map(|bytes| bytes.len()));
     drop(client);
     place.wait_census(&before);
 }
