@@ -1,7 +1,7 @@
 //! Asking running instances: status, reload, stop.
 
 use super::failure::Failure;
-use super::print::{is_left, print};
+use super::print::{print, print_anew, watch};
 use super::table::table;
 use super::value::Time;
 use crate::control::client::{AskError, ask, ask_last};
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -25,11 +25,6 @@ use std::time::Duration;
 
 /// An instance that does not answer for so long is taken for stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(1);
-/// Clears a terminal and begins at its top.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// `status [NAME] [--json] [--watch]`
 #[derive(Debug, Args)]
@@ -94,12 +89,9 @@ pub(super) struct Stop {
 impl Status {
     pub(super) fn run(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {
         let shown = self.once(run_dir)?;
-        while self.watch && !is_left() {
-            std::thread::sleep(EVERY);
+        if self.watch {
             // One that was named and has gone is the end; among all, others may come.
-            if self.once(run_dir).is_err() && self.name.is_some() {
-                break;
-            }
+            watch(|| self.once(run_dir).is_ok() || self.name.is_none());
         }
         Ok(shown)
     }
@@ -118,8 +110,7 @@ impl Status {
 
     /// Prints for people: on a terminal in place of what was shown before.
     fn show(&self, text: &str) -> Result<ExitCode, Failure> {
-        let clear = if self.watch && io::stdout().is_terminal() { CLEAR } else { "" };
-        print(&format!("{clear}{text}"))
+        if self.watch { print_anew(text) } else { print(text) }
     }
 
     fn all(&self, run_dir: &RunDir) -> Result<ExitCode, Failure> {

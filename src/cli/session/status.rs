@@ -3,21 +3,14 @@
 use super::ask::find;
 use crate::cli::Failure;
 use crate::cli::control::time;
-use crate::cli::print::print;
+use crate::cli::print::{print, print_anew, watch};
 use crate::cli::table::table;
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
 use crate::session::proxy::Proxy;
 use crate::session::server::{self as session, SessionStatus};
 use clap::Args;
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(1);
-/// Clears a terminal and begins at its top.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// `session status`
 #[derive(Debug, Args)]
@@ -40,13 +33,8 @@ impl Status {
         if !self.watch {
             return Ok(shown);
         }
-        loop {
-            std::thread::sleep(EVERY);
-            match find(run_dir, &self.proxy) {
-                Ok((_, status)) => drop(self.show(&status)?),
-                Err(_) => return Ok(shown),
-            }
-        }
+        watch(|| find(run_dir, &self.proxy).is_ok_and(|(_, status)| self.show(&status).is_ok()));
+        Ok(shown)
     }
 
     fn show(&self, status: &session::Status) -> Result<ExitCode, Failure> {
@@ -55,8 +43,8 @@ impl Status {
                 .map_err(|error| Failure::told(format!("the answer is not understood: {error}")))?;
             return print(&format!("{text}\n"));
         }
-        let clear = if self.watch && io::stdout().is_terminal() { CLEAR } else { "" };
-        print(&format!("{clear}{}", describe(status)))
+        let text = describe(status);
+        if self.watch { print_anew(&text) } else { print(&text) }
     }
 }
 

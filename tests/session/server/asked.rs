@@ -155,6 +155,9 @@ fn status_is_shown_again_until_the_server_ends() {
         let line = lines.next().unwrap();
         assert!(line.starts_with("{\"schema\":1,"), "{line}");
     }
+    let mut unread = command.spawn().unwrap();
+    BufReader::new(unread.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    assert!(unread.wait().unwrap().success(), "it ends when nobody reads any more");
     place.run("drain", &[]).expect(0);
     lines.for_each(drop);
     assert!(watch.wait().unwrap().success());
