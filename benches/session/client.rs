@@ -60,6 +60,8 @@ pub struct Session {
     out: Vec<u8>,
     /// Came with the answer to the handshake.
     early: Vec<u8>,
+    /// Came while there was something to be sent: how many bytes of output, and the last of them.
+    meanwhile: (u64, u8),
 }
 
 impl Client {
@@ -114,6 +116,7 @@ impl Client {
                 let bytes = self.road.receive()?;
                 Ok((bytes.len() as u64, bytes[bytes.len() - 1]))
             }
+            Some(session) if session.meanwhile.0 > 0 => Ok(std::mem::take(&mut session.meanwhile)),
             Some(session) => loop {
                 let got = session.receive(&mut self.road)?;
                 if got.0 > 0 {
@@ -138,6 +141,7 @@ impl Session {
             granted: 0,
             out: Vec::new(),
             early: Vec::new(),
+            meanwhile: (0, 0),
         }
     }
 
@@ -256,7 +260,10 @@ impl Session {
             let room = self.granted.saturating_sub(self.input).min(self.longest as u64) as usize;
             if room == 0 {
                 self.flush(road)?;
-                self.receive(road)?;
+                let (count, last) = self.receive(road)?;
+                if count > 0 {
+                    self.meanwhile = (self.meanwhile.0 + count, last);
+                }
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));
