@@ -71,7 +71,7 @@ use stop::Stopping;
 /// Between two looks whether the control socket is still there.
 const SOCKET_CHECK: Duration = Duration::from_secs(1);
 /// What one call reads, or takes to be sent, at the most.
-const PORTION: usize = 256 * 1024;
+const PORTION: usize = 64 * 1024;
 /// So many descriptors are left for everything else: names, the log, whoever asks.
 const DESCRIPTORS_LEFT: usize = 32;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How often a connection is read or written before others have their turn.
 const ROUNDS: usize = 4;
 /// How much output is fetched for a client at a time.
-const FETCHED: usize = 64 * 1024;
+const FETCHED: usize = 32 * 1024;
 /// How long a client may take to hear its last words.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 

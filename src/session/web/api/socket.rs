@@ -23,7 +23,7 @@ const PROTOCOL: &str = "socket-protector.v1";
 /// The longest message: any frame of the session protocol fits.
 const LONGEST: usize = HEAD + MAX_PAYLOAD;
 /// How much goes into one message of ours.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 16 * 1024;
 /// How long the page may take to resume.
 const RESUMES: Duration = Duration::from_secs(12);
 /// How long it may take to take its leave.
