@@ -246,6 +246,7 @@ impl Driver {
 
     fn on_deadline(&mut self) {
         if let Some(delayed) = self.delayed.take_if(|delayed| delayed.until <= Instant::now()) {
+            self.tell_standings();
             self.restart(delayed.change, &delayed.words);
         }
         if self.gate.deadline().is_none_or(|deadline| deadline > Instant::now()) {

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 /// So many starts in a row, each with a change of the same file, are no chance.
 const ROW: u32 = 5;
-/// What a server does at its start it has done so long after its first answer, or its failure; files take a while to settle.
-const AFTER: Duration = Duration::from_secs(2);
+/// What a server does at its start it has done so long after its first answer, or its failure; files take up to 0.8 s to settle, and
+/// nobody looks at a page, edits and saves in less.
+const AFTER: Duration = Duration::from_secs(1);
 /// The same, from its start, for one that does neither.
 const AFTER_START: Duration = Duration::from_secs(5);
 /// How long the next start waits at first, and at most.

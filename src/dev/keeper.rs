@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -42,6 +43,8 @@ pub(super) struct Start<'a> {
     pub(super) output: Option<&'a OwnedFd>,
     pub(super) error: &'a OwnedFd,
     pub(super) open_files: Option<(u64, u64)>,
+    /// Where it runs: named anew each time, as another directory may be there by now.
+    pub(super) directory: &'a Path,
 }
 
 /// Our end of a keeper. When it is dropped, the keeper kills what it has.
@@ -75,7 +78,7 @@ impl Keeper {
             environment: start.environment,
             listen_pid: false,
             descriptors: &descriptors,
-            directory: None,
+            directory: Some(start.directory),
             open_files: start.open_files,
             death_signal: None,
         })?;

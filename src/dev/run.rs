@@ -50,7 +50,7 @@ pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<S
     let (control, answers) = Control::start(signals, &instance, inbox.clone())?;
     let answers = Arc::new(answers);
     let title = Title { name: instance.name().to_string(), listeners: Vec::new(), since: Instant::now() };
-    let nursery = Nursery { settings: Arc::new(settings), mark, open_files, inbox };
+    let nursery = Nursery { settings: Arc::new(settings), mark, open_files, root: root.to_owned(), inbox };
     let scene = Scene { nursery, root, listeners, title, answers: Arc::clone(&answers) };
     let ended = scene.play(&mut events);
     control.end(&answers);

@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -79,6 +80,8 @@ pub(super) struct Nursery {
     pub(super) mark: Mark,
     /// The limits of open files that our caller had.
     pub(super) open_files: Option<(u64, u64)>,
+    /// The directory in which we have begun.
+    pub(super) root: PathBuf,
     pub(super) inbox: Inbox,
 }
 
@@ -138,6 +141,7 @@ impl Nursery {
             output: output_end.as_ref(),
             error: &error_end,
             open_files: self.open_files,
+            directory: &self.root,
         })?;
         let (orders, ordered) = mpsc::unbounded_channel();
         let (family, pid, leader) = (keeper.family(), keeper.pid(), keeper.leader());

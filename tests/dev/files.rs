@@ -21,6 +21,7 @@ trials![
     what_git_changes_counts_once_it_is_done,
     a_directory_that_is_moved_away_is_a_change_and_watched_no_more,
     what_links_lead_to_is_watched_wherever_it_is,
+    a_link_that_comes_later_or_leads_elsewhere_is_followed_and_one_that_goes_is_not,
     an_ignore_file_that_goes_or_comes_above_the_directory_counts,
     a_server_that_writes_at_its_start_is_not_started_for_ever,
 ];
@@ -279,6 +280,33 @@ fn what_links_lead_to_is_watched_wherever_it_is() {
     wait_reload(&proxy, 4, "current/a.py");
     proxy.touch("v2/b.py");
     wait_reload(&proxy, 5, "current/b.py");
+}
+
+fn a_link_that_comes_later_or_leads_elsewhere_is_followed_and_one_that_goes_is_not() {
+    let setup = Setup::new().fixed().with(&["--pattern", "conf.py", "b.py"]);
+    let (site, scene) = (setup.scene().path("site"), setup.scene().clone());
+    for folder in ["one", "two"] {
+        fs::create_dir(scene.path(folder)).unwrap();
+        scene.write(&format!("{folder}/real.py"), "");
+    }
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    symlink("../one/real.py", site.join("conf.py")).unwrap();
+    wait_reload(&proxy, 1, "conf.py");
+    scene.write("one/real.py", "1");
+    wait_reload(&proxy, 2, "conf.py");
+    symlink("../two/real.py", scene.path("next")).unwrap();
+    fs::rename(scene.path("next"), site.join("conf.py")).unwrap();
+    wait_reload(&proxy, 3, "conf.py");
+    scene.write("two/real.py", "2");
+    wait_reload(&proxy, 4, "conf.py");
+    fs::remove_file(site.join("conf.py")).unwrap();
+    wait_reload(&proxy, 5, "conf.py");
+    // Neither is anybody's any more.
+    scene.write("one/real.py", "3");
+    scene.write("two/real.py", "3");
+    proxy.touch("b.py");
+    wait_reload(&proxy, 6, "b.py");
 }
 
 fn an_ignore_file_that_goes_or_comes_above_the_directory_counts() {

@@ -16,6 +16,7 @@ trials![
     where_no_more_can_be_watched_nothing_is_lost,
     more_events_than_the_kernel_keeps_are_one_look_at_all,
     a_root_that_goes_and_comes_back_is_found_again,
+    a_root_in_a_repository_that_is_made_anew_is_found_and_run_in,
 ];
 
 /// Words that start a command in a user namespace of its own, after a line for the shell; none where that is not allowed.
@@ -133,4 +134,25 @@ fn a_root_that_goes_and_comes_back_is_found_again() {
     proxy.version("2");
     proxy.touch("b.py");
     proxy.wait_version("2");
+}
+
+fn a_root_in_a_repository_that_is_made_anew_is_found_and_run_in() {
+    let setup = Setup::new().fixed();
+    fs::create_dir(setup.scene().path(".git")).unwrap();
+    fs::write(setup.scene().path("site/a.py"), "").unwrap();
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    fs::remove_dir_all(proxy.site("")).unwrap();
+    proxy.wait_said("is gone: it is looked for again and again");
+    fs::create_dir(proxy.site("")).unwrap();
+    proxy.version("2");
+    proxy.touch("b.py");
+    proxy.wait_version("2");
+    let site = fs::canonicalize(proxy.site("")).unwrap();
+    for server in proxy.servers() {
+        assert_eq!(fs::read_link(format!("/proc/{server}/cwd")).unwrap(), site);
+    }
+    proxy.version("3");
+    proxy.touch("b.py");
+    proxy.wait_version("3");
 }

@@ -44,6 +44,8 @@ impl Driver {
             Asked::Reload(number) => {
                 info!("reload: asked for");
                 self.reload = Some(number);
+                // What waits to be started is in it.
+                self.delayed = None;
                 self.chronicle.last_change = None;
                 self.input(Input::Changed(Change::Files));
             }

@@ -96,13 +96,16 @@ fn start(command: &[OsString], whole: bool) -> Result<Process, (Step, i32)> {
 /// Reaps all that is below, until there is nothing. What loses its parent comes to us, so without a child there is no descendant.
 fn attend_all(socket: &UnixStream, leader: Pid) {
     loop {
-        match waitpid(None, None) {
-            Ok(status) if status.pid() == Some(leader) => {
-                REAPED.store(true, Ordering::Relaxed);
-                say(socket, Word::Exited(exit_of(status)));
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
+        let ended = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Ok(status) => status.pid(),
+            Err(Errno::EINTR) => continue,
             Err(_) => return,
+        };
+        // Before it is reaped: nobody may signal its group by a number that is another's.
+        REAPED.fetch_or(ended == Some(leader), Ordering::SeqCst);
+        match waitpid(ended, None) {
+            Ok(status) if ended == Some(leader) => say(socket, Word::Exited(exit_of(status))),
+            Ok(_) | Err(_) => {}
         }
     }
 }
@@ -115,6 +118,7 @@ fn attend_group(socket: &UnixStream, leader: Process) {
     while !survivors(leader.pid()).is_empty() {
         std::thread::sleep(LOOK);
     }
+    REAPED.store(true, Ordering::SeqCst);
     leader.reap();
 }
 
@@ -150,7 +154,7 @@ fn signal_in(line: &str) -> Option<Signal> {
 /// Sends a signal to all, and to each once.
 fn signal_all(leader: Pid, family: &Family, signal: Signal) {
     // The group first and at once: one of its members may end the others in its own time.
-    let group_has_it = !REAPED.load(Ordering::Relaxed) && killpg(leader, signal).is_ok();
+    let group_has_it = !REAPED.load(Ordering::SeqCst) && killpg(leader, signal).is_ok();
     let mut have_it = BTreeSet::new();
     for _ in 0..ROUNDS {
         let members = family.members();

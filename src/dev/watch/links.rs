@@ -44,6 +44,13 @@ impl Links {
         Some((directory.to_owned(), identity))
     }
 
+    /// Forgets the links of these names.
+    pub(super) fn remove_all(&mut self, of: impl Fn(&Path) -> bool) {
+        for name in self.from.keys().filter(|name| of(name)).cloned().collect::<Vec<_>>() {
+            self.remove(&name);
+        }
+    }
+
     fn remove(&mut self, name: &Path) {
         let Some(place) = self.from.remove(name) else { return };
         if let Some(names) = self.to.get_mut(&place) {

@@ -131,8 +131,8 @@ impl Watch {
                 Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
                 Fate::Made | Fate::Moved if is_directory => self.discover(&names, ears)?,
                 Fate::Changed if is_directory => {}
-                Fate::Made => self.touch(&names, Touch::Made),
-                Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
+                Fate::Made => self.written(&names, Touch::Made, ears)?,
+                Fate::Moved | Fate::Changed => self.written(&names, Touch::Changed, ears)?,
             }
             // What was ignored may not be any more, and what was not may be.
             if self.tree.rules.learn(path) {
@@ -140,6 +140,11 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    fn written(&mut self, names: &[PathBuf], touch: Touch, ears: &mut Ears) -> io::Result<()> {
+        self.touch(names, touch);
+        self.tree.follow_links(names, |path| ears.watch(path))
     }
 
     fn touch(&mut self, names: &[PathBuf], touch: Touch) {

@@ -97,6 +97,10 @@ impl Tree {
 
     /// The names of what is at a path of which something is told; none if it is not part of the tree.
     pub(super) fn names_at(&self, path: &Path) -> Vec<PathBuf> {
+        // Its parent may be watched as well, for an ignore file; the root has no name there.
+        if path == self.root {
+            return vec![PathBuf::new()];
+        }
         let inner = path.parent().and_then(|parent| Some((*self.watched.get(parent)?, path.file_name()?)));
         let names_of = |identity: &Identity| self.names_of.get(identity).map_or(&[][..], Vec::as_slice);
         match inner {
@@ -146,13 +150,8 @@ impl Tree {
         let name = directory.join(entry.file_name());
         let is_directory = entry.path().metadata().is_ok_and(|metadata| metadata.is_dir());
         let counts = !is_directory && self.counts(std::slice::from_ref(&name)).is_some();
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if is_link
-            && (counts || is_directory)
-            && let Some((target, identity)) = self.links.add(&self.root, &name, &entry.path())
-            && !self.path_of.contains_key(&identity)
-        {
-            self.watch(&target, identity, watch)?;
+        if (counts || is_directory) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            self.follow(&name, watch)?;
         }
         if !is_directory && self.rules.is_ignore_file(&name) {
             found.ignore_files.push(name.clone());
@@ -161,6 +160,34 @@ impl Tree {
             left.push(name);
         } else if counts && !self.counts_before(directory, &name) {
             found.files.push(name);
+        }
+        Ok(())
+    }
+
+    /// What was told is about these names of a file. Those that are links may lead elsewhere now.
+    ///
+    /// # Errors
+    /// Those of `watch`.
+    pub(super) fn follow_links(
+        &mut self,
+        names: &[PathBuf],
+        mut watch: impl FnMut(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for name in names {
+            let leads = self.rules.count(name) && is_link(&self.path(name));
+            if leads {
+                self.follow(name, &mut watch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches where a link leads to.
+    fn follow(&mut self, name: &Path, watch: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+        if let Some((target, identity)) = self.links.add(&self.root, name, &self.path(name))
+            && !self.path_of.contains_key(&identity)
+        {
+            self.watch(&target, identity, watch)?;
         }
         Ok(())
     }
@@ -228,8 +255,8 @@ impl Tree {
     /// Forgets what was at a path, by all these names, and all below it.
     pub(super) fn forget(&mut self, path: &Path, names: &[PathBuf]) -> Lost {
         let mut lost = Lost::default();
-        let gone = |name: &PathBuf| names.iter().any(|gone| name.starts_with(gone));
-        for name in self.names.keys().filter(|name| gone(name)).cloned().collect::<Vec<_>>() {
+        let gone = |name: &Path| names.iter().any(|gone| name.starts_with(gone));
+        for name in self.names.keys().filter(|name| gone(name.as_path())).cloned().collect::<Vec<_>>() {
             let Some(directory) = self.names.remove(&name) else { continue };
             lost.counted |= directory.counts;
             let left = self.names_of.entry(directory.identity).or_default();
@@ -244,6 +271,8 @@ impl Tree {
                 self.unwatch(directory.identity, &mut lost);
             }
         }
+        // What a link leads to is gone more often than the link.
+        self.links.remove_all(|name| gone(name) && !is_link(&self.root.join(name)));
         let below = self.watched.iter().filter(|(watched, _)| watched.starts_with(path));
         for (watched, identity) in below.map(|(path, identity)| (path.clone(), *identity)).collect::<Vec<_>>() {
             self.watched.remove(&watched);
@@ -305,6 +334,10 @@ impl Tree {
     pub(super) fn look(&mut self) -> Found {
         self.take_in_again(|_| Ok(())).map(|again| again.found).unwrap_or_default()
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 #[cfg(test)]
