@@ -126,11 +126,18 @@ impl Server {
         // Each wants a descriptor for its destination; and whoever comes back to one of them shall find one.
         let left = self.most_descriptors / 8;
         let used = self.clients.len() + self.links.len() + 1;
-        (used + left > self.most_descriptors).then_some(Refusal::Busy { retry_after: RETRY })
+        // Destinations of sessions that are over count while they read what they were sent.
+        let full = used + left > self.most_descriptors || self.links.len() >= self.settings.limits.sessions;
+        full.then_some(Refusal::Busy { retry_after: RETRY })
     }
 
     fn resume(&mut self, comer: Comer<std::net::IpAddr>, resume: &Resume) -> Word {
         let connection = comer.connection;
+        if matches!(self.stopping, Stopping::Ending { .. }) {
+            // All sessions are over: that one is not there is no guess.
+            self.refuse(connection, Refusal::Stopping { retry_after: RETRY });
+            return Word::Over;
+        }
         let now = self.clock.now();
         match self.sessions.resume(now, comer, resume, &mut self.actions) {
             Ok(accept) => {

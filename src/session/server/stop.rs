@@ -133,12 +133,13 @@ impl Server {
                 }
             }
             Stopping::Left { until } => {
-                let told =
-                    self.served && self.clients.is_empty() && self.links.is_empty() && self.control.all_answered();
-                if (told || now >= until) && self.bridges.is_empty() {
+                let told = self.served && self.clients.is_empty() && self.control.all_answered();
+                // What is left of destinations has a limit of its own.
+                let sent = self.links.is_empty();
+                if (told || now >= until) && sent && self.bridges.is_empty() {
                     self.stopping = Stopping::Done;
-                } else if !told && now < until {
-                    self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
+                } else if !sent || (!told && now < until) {
+                    self.reactor.set_deadline(Key::Stop, Some(now + LOOK));
                 }
             }
             Stopping::No | Stopping::Done => {}

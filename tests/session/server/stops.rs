@@ -169,6 +169,8 @@ fn output_that_nobody_reads_takes_no_input_along() {
     place.wait_log("stopping");
     let mut client = Client::come(place.address, &ticket, 0, Mode::Steal);
     client.until("the end", |said| *said == Said::Closed(Closed::Stopped));
+    let late = Client::connect(place.address).resume(&ticket, 0, Mode::Steal);
+    assert!(matches!(late, Err(Refusal::Stopping { .. })), "{late:?}");
     assert!(client.output.len() < 200 * 1024, "the rest waits in the server's socket");
     go.send(()).unwrap();
     let read = heard.recv_timeout(PATIENCE).unwrap();

@@ -79,6 +79,8 @@ export class Session {
   // them there may be writers, whose bytes are in the input as well.
   #queue = new Uint8Array(0);
   #base = 0;
+  /** So many bytes from there were under way when a connection ended: whether they have arrived is not known. */
+  #unsure = 0;
   #sent = 0;
   #granted = 0;
   #clients = 0;
@@ -147,6 +149,7 @@ export class Session {
     // Where writers were beside us our numbers were not those of all.
     if (first || this.#writers > 0) this.#settleInput({ ...this.#settles, others: !first });
     this.#settles = null;
+    this.#unsure = Math.max(this.#unsure, this.#sent - this.#base);
     this.#sent = this.#base;
     this.#granted = this.#base + window;
   }
@@ -167,6 +170,7 @@ export class Session {
     this.#queue = this.#queue.slice(certain ? arrived : underWay);
     this.#base = next;
     this.#sent = next;
+    this.#unsure = 0;
     this.#clients = clients;
   }
 
@@ -352,10 +356,17 @@ export class Session {
 
   /** So many bytes were taken, and the next are to be sent at `next`: others may have sent some in between. */
   goOn(count, next, window) {
+    this.#unsure = Math.max(0, this.#unsure - count);
     this.#queue = this.#queue.slice(count);
     this.#base = next;
     this.#sent = next;
     this.#granted = next + window;
+  }
+
+  /** Others have sent something else there. What was under way on a connection that ended may have come before it: it is not sent twice. */
+  overtaken(next, window) {
+    this.lost += this.#unsure;
+    this.goOn(this.#unsure, next, window);
   }
 
   /** The next input to be sent, at most `most` bytes of it, or null. It counts as under way. */

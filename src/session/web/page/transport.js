@@ -311,9 +311,8 @@ class Requests {
       this.session.goOn(Math.min(Math.max(0, next - offset), bytes.length), next, WINDOW);
       return true;
     }
-    // Others have typed there meanwhile, and nothing was taken.
     if (error === 'conflict') {
-      this.session.goOn(0, next, WINDOW);
+      this.session.overtaken(next, WINDOW);
       return true;
     }
     // The input has ended: the output's end will tell.

@@ -201,9 +201,26 @@ test('where it is compared what was under way is sent again at its place', () =>
   session.goOn(3, 43, 1000);
   session.type(bytes('d'));
   assert.equal(session.nextInput(10).offset, 43);
-  // Others have typed there.
-  session.goOn(0, 50, 1000);
-  assert.deepEqual(session.nextInput(10), { offset: 50, bytes: bytes('d') });
+  session.overtaken(50, 1000);
+  assert.deepEqual(session.nextInput(10), { offset: 50, bytes: bytes('d') }, 'nothing was taken of it');
+  assert.equal(session.lost, 0);
+});
+
+test('what may have arrived is not sent twice when others were there in between', () => {
+  const session = new Session(0);
+  const polls = { ...accept, epoch: 0, window: 1000 };
+  session.attached(0, { ...polls, inputNext: 40, fresh: false });
+  session.type(bytes('abcdef'));
+  assert.equal(session.nextInput(4).offset, 40);
+  // The answer is lost; only some of them were taken.
+  session.disconnected(0);
+  session.attached(0, { ...polls, inputNext: 45 });
+  assert.deepEqual(session.nextInput(2), { offset: 40, bytes: bytes('ab') });
+  session.goOn(2, 42, 1000);
+  session.nextInput(4);
+  session.overtaken(45, 1000);
+  assert.equal(session.lost, 2, 'c and d');
+  assert.deepEqual(session.nextInput(10), { offset: 45, bytes: bytes('ef') });
 });
 
 test('input has a limit', () => {
