@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod figures;
 pub mod load;
 pub mod machine;
+pub mod plan;
 pub mod process;
 mod sys;
 

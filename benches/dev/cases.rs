@@ -82,7 +82,7 @@ pub fn save(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     eprintln!("saves");
     let running = Running::start(plan, ours)?;
     let [mut all, mut begun, mut own, mut answered] = [const { Figure(Vec::new()) }; 4];
-    for number in 0..plan.saves {
+    for number in 0..plan.count("saves") {
         // The watch has nothing to do with the file before.
         std::thread::sleep(Duration::from_millis(1500));
         std::fs::write(running.watched(), number.to_string())?;
@@ -106,7 +106,7 @@ pub fn save(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     table.row("ms", [&all, &begun, &own, &answered].map(Figure::to_string));
     table.print(&format!(
         "{} saves, until the new server has answered; 50 ms of it are for files to settle",
-        plan.saves
+        plan.count("saves")
     ));
     Ok(())
 }
@@ -118,7 +118,7 @@ pub fn memory(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     for subject in subjects.iter().filter(|subject| subject.name != DIRECT) {
         eprintln!("memory: {}", subject.name);
         let running = Running::start(plan, subject)?;
-        let (port, bytes) = (running.port, plan.mib * 1024 * 1024);
+        let (port, bytes) = (running.port, plan.count("mib") as u64 * 1024 * 1024);
         let before = running.peak()?;
         let down = running.clients(&Order::Down { port, bytes })?;
         let after_down = running.peak()?;
@@ -131,7 +131,7 @@ pub fn memory(plan: &Plan, subjects: &[Subject]) -> Result<()> {
             [number(before), number(after_down), number(running.peak()?), speed(down.seconds), speed(up.seconds)];
         table.row(&subject.name, cells);
     }
-    table.print(&format!("{} MiB streamed each way (VmHWM)", plan.mib));
+    table.print(&format!("{} MiB streamed each way (VmHWM)", plan.count("mib")));
     Ok(())
 }
 

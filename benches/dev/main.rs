@@ -14,7 +14,7 @@ mod web;
 
 use common::Result;
 use common::machine::describe;
-use std::time::Duration;
+use common::plan::Plan;
 use subject::Subject;
 
 /// What can be measured, and how.
@@ -28,17 +28,6 @@ const CASES: [(&str, Case); 5] = [
     ("idle", cases::idle),
 ];
 
-/// How much is done.
-struct Plan {
-    cases: Vec<String>,
-    repetitions: usize,
-    seconds: f64,
-    saves: usize,
-    mib: u64,
-    patience: Duration,
-    only: Option<Vec<String>>,
-}
-
 fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
     let words = arguments.iter().map(String::as_str).collect::<Vec<_>>();
@@ -47,49 +36,17 @@ fn main() -> Result<()> {
         ["plain", listen, target] => web::proxy(listen.parse()?, target.parse()?),
         ["client", order] => client::run(order),
         // Cargo says --bench when it is to be measured, and nothing when it only tries whether the target runs.
-        _ if words.contains(&"--bench") => measure(&Plan::read(&words)?),
-        _ => Ok(()),
-    }
-}
-
-impl Plan {
-    fn read(words: &[&str]) -> Result<Plan> {
-        let mut plan = Plan {
-            cases: Vec::new(),
-            repetitions: 5,
-            seconds: 1.5,
-            saves: 20,
-            mib: 1024,
-            patience: Duration::from_secs(30),
-            only: None,
-        };
-        for word in words {
-            match word.split_once('=') {
-                Some(("repetitions", value)) => plan.repetitions = value.parse::<usize>()?.max(1),
-                Some(("seconds", value)) => plan.seconds = value.parse()?,
-                Some(("saves", value)) => plan.saves = value.parse()?,
-                Some(("mib", value)) => plan.mib = value.parse()?,
-                Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
-                Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
-                None if CASES.iter().any(|(case, _)| case == word) => plan.cases.push((*word).into()),
-                None if *word == "--bench" => {}
-                Some(_) | None => return Err(format!("neither a case nor a setting: {word}").into()),
-            }
+        _ if words.contains(&"--bench") => {
+            measure(&Plan::read(&words, &CASES.map(|(name, _)| name), 1.5, &[("saves", 20), ("mib", 1024)])?)
         }
-        Ok(plan)
-    }
-
-    fn has(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|named| named == case)
+        _ => Ok(()),
     }
 }
 
 fn measure(plan: &Plan) -> Result<()> {
     common::machine::raise_open_files()?;
     let mut subjects = Subject::all();
-    if let Some(only) = &plan.only {
-        subjects.retain(|subject| only.contains(&subject.name));
-    }
+    subjects.retain(|subject| plan.wants(&subject.name));
     describe("before");
     for (name, case) in CASES {
         if plan.has(name) {

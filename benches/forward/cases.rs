@@ -14,12 +14,6 @@ const OPEN: usize = 64;
 /// Socat has a process for each connection: so many of them are enough.
 const FEW: usize = 500;
 
-/// Every subject once in each repetition, each time beginning with another, so that none has the quiet end.
-fn interleaved<'a>(plan: &Plan, subjects: &'a [Subject]) -> impl Iterator<Item = &'a Subject> {
-    let count = subjects.len();
-    (0..plan.repetitions).flat_map(move |repetition| (0..count).map(move |at| &subjects[(at + repetition) % count]))
-}
-
 /// The figures of one subject in one case.
 #[derive(Default)]
 struct Row {
@@ -45,7 +39,7 @@ struct Case<'a> {
 
 fn compare(plan: &Plan, subjects: &[Subject], case: &Case<'_>) -> Result<()> {
     let mut all = BTreeMap::<&str, Row>::new();
-    for subject in interleaved(plan, subjects) {
+    for subject in plan.interleaved(subjects) {
         eprintln!("{}: {}", case.title, subject.name);
         let running = Running::start(plan, subject, (case.front, case.behind), case.cpus)?;
         let before = running.cpu()?;
@@ -212,7 +206,8 @@ pub fn idle(plan: &Plan, subjects: &[Subject]) -> Result<()> {
         Table::new(&["", "connections", "base RSS KiB", "RSS KiB per connection", "PSS KiB per connection"]);
     for subject in subjects.iter().filter(|subject| subject.name != DIRECT) {
         eprintln!("idle: {}", subject.name);
-        let connections = if subject.name.starts_with("socat") { FEW.min(plan.idle) } else { plan.idle };
+        let idle = plan.count("idle");
+        let connections = if subject.name.starts_with("socat") { FEW.min(idle) } else { idle };
         let running = Running::start(plan, subject, (Front::Plain, Behind::Echo), Cpus::Free)?;
         let memory = || running.forwarder.as_ref().ok_or("no forwarder")?.memory_with_children();
         let before = memory()?;

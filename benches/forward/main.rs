@@ -14,22 +14,12 @@ mod subject;
 mod traffic;
 
 use common::machine::describe;
+use common::plan::Plan;
 use common::{Result, daemon, load};
-use std::time::Duration;
 use subject::Subject;
 
 /// What can be measured.
 const CASES: [&str; 6] = ["bulk", "tls", "relay", "requests", "connections", "idle"];
-
-/// How much is done.
-struct Plan {
-    cases: Vec<String>,
-    repetitions: usize,
-    seconds: f64,
-    idle: usize,
-    patience: Duration,
-    only: Option<Vec<String>>,
-}
 
 fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
@@ -41,47 +31,15 @@ fn main() -> Result<()> {
         ["backend", port] => backend::run(Some(port.parse()?)),
         ["traffic", order] => traffic::run(order),
         // Cargo says --bench when it is to be measured, and nothing when it only tries whether the target runs.
-        _ if words.contains(&"--bench") => measure(&Plan::read(&words)?),
+        _ if words.contains(&"--bench") => measure(&Plan::read(&words, &CASES, 1.5, &[("idle", 9000)])?),
         _ => Ok(()),
-    }
-}
-
-impl Plan {
-    fn read(words: &[&str]) -> Result<Plan> {
-        let mut plan = Plan {
-            cases: Vec::new(),
-            repetitions: 5,
-            seconds: 1.5,
-            idle: 9000,
-            patience: Duration::from_secs(30),
-            only: None,
-        };
-        for word in words {
-            match word.split_once('=') {
-                Some(("repetitions", value)) => plan.repetitions = value.parse::<usize>()?.max(1),
-                Some(("seconds", value)) => plan.seconds = value.parse()?,
-                Some(("idle", value)) => plan.idle = value.parse()?,
-                Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
-                Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
-                None if CASES.contains(word) => plan.cases.push((*word).into()),
-                None if *word == "--bench" => {}
-                Some(_) | None => return Err(format!("neither a case nor a setting: {word}").into()),
-            }
-        }
-        Ok(plan)
-    }
-
-    fn has(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|named| named == case)
     }
 }
 
 fn measure(plan: &Plan) -> Result<()> {
     common::machine::raise_open_files()?;
     let mut subjects = Subject::all()?;
-    if let Some(only) = &plan.only {
-        subjects.retain(|subject| only.contains(&subject.name));
-    }
+    subjects.retain(|subject| plan.wants(&subject.name));
     describe("before");
     if plan.has("bulk") {
         cases::bulk(plan, &subjects)?;

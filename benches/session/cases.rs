@@ -13,12 +13,6 @@ const REPLAYS: [u64; 3] = [0, 256 * 1024, 1024 * 1024];
 /// How often a client comes again in a repetition.
 const TIMES: usize = 20;
 
-/// Every subject once in each repetition, each time beginning with another, so that none has the quiet end.
-fn interleaved<'a>(plan: &Plan, subjects: &'a [Subject]) -> impl Iterator<Item = &'a Subject> {
-    let count = subjects.len();
-    (0..plan.repetitions).flat_map(move |repetition| (0..count).map(move |at| &subjects[(at + repetition) % count]))
-}
-
 /// The figures of one subject in one case.
 #[derive(Default)]
 struct Row {
@@ -46,7 +40,7 @@ fn compare<'a>(
     scale: (f64, f64),
 ) -> Result<BTreeMap<&'a str, Row>> {
     let mut all = BTreeMap::<&str, Row>::new();
-    for subject in interleaved(plan, subjects) {
+    for subject in plan.interleaved(subjects) {
         eprintln!("{title}: {}", subject.name);
         let running = Running::start(plan, subject, cpus, "destination")?;
         let before = running.cpu()?;
@@ -108,7 +102,7 @@ pub fn resume(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     let mut table = Table::new(&["", "to be sent again, KiB", "first byte ms", "p99 ms", "everything ms"]);
     for replay in REPLAYS {
         let mut all = BTreeMap::<&str, [Figure; 3]>::new();
-        for subject in interleaved(plan, &subjects) {
+        for subject in plan.interleaved(&subjects) {
             eprintln!("resume, {replay} bytes: {}", subject.name);
             let running = Running::start(plan, subject, Cpus::Free, "destination")?;
             let outcome = running.traffic(&Order::Resume { replay, times: TIMES })?;

@@ -74,12 +74,12 @@ fn counted(running: &Running, order: Order, scale: f64) -> Result<BTreeMap<Strin
 
 /// Memory of sessions whose clients have left.
 pub fn memory(plan: &Plan) -> Result<()> {
-    eprintln!("memory of {} sessions", plan.sessions);
+    eprintln!("memory of {} sessions", plan.count("sessions"));
     let running = Running::start(plan, &Subject::session(), Cpus::Free, "echo")?;
     let server = running.between().next().ok_or("no server")?;
     std::thread::sleep(CALM);
     let before = server.memory()?;
-    let outcome = running.traffic(&Order::Leave { sessions: plan.sessions })?;
+    let outcome = running.traffic(&Order::Leave { sessions: plan.count("sessions") })?;
     std::thread::sleep(CALM);
     let after = server.memory()?;
     let each = |before: f64, after: f64| number((after - before) / outcome.done as f64);

@@ -19,21 +19,11 @@ mod traffic;
 
 use common::Result;
 use common::machine::describe;
-use std::time::Duration;
+use common::plan::Plan;
 use subject::Subject;
 
 /// What can be measured.
 const CASES: [&str; 6] = ["trips", "bulk", "resume", "restart", "calls", "memory"];
-
-/// How much is done.
-struct Plan {
-    cases: Vec<String>,
-    repetitions: usize,
-    seconds: f64,
-    sessions: usize,
-    patience: Duration,
-    only: Option<Vec<String>>,
-}
 
 fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
@@ -43,47 +33,15 @@ fn main() -> Result<()> {
         ["echo"] => backend::run(None),
         ["traffic", order] => traffic::run(order),
         // Cargo says --bench when it is to be measured, and nothing when it only tries whether the target runs.
-        _ if words.contains(&"--bench") => measure(&Plan::read(&words)?),
+        _ if words.contains(&"--bench") => measure(&Plan::read(&words, &CASES, 1.0, &[("sessions", 10_000)])?),
         _ => Ok(()),
-    }
-}
-
-impl Plan {
-    fn read(words: &[&str]) -> Result<Plan> {
-        let mut plan = Plan {
-            cases: Vec::new(),
-            repetitions: 5,
-            seconds: 1.0,
-            sessions: 10_000,
-            patience: Duration::from_secs(30),
-            only: None,
-        };
-        for word in words {
-            match word.split_once('=') {
-                Some(("repetitions", value)) => plan.repetitions = value.parse::<usize>()?.max(1),
-                Some(("seconds", value)) => plan.seconds = value.parse()?,
-                Some(("sessions", value)) => plan.sessions = value.parse()?,
-                Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
-                Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
-                None if CASES.contains(word) => plan.cases.push((*word).into()),
-                None if *word == "--bench" => {}
-                Some(_) | None => return Err(format!("neither a case nor a setting: {word}").into()),
-            }
-        }
-        Ok(plan)
-    }
-
-    fn has(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|named| named == case)
     }
 }
 
 fn measure(plan: &Plan) -> Result<()> {
     common::machine::raise_open_files()?;
     let mut subjects = Subject::all();
-    if let Some(only) = &plan.only {
-        subjects.retain(|subject| only.iter().any(|name| name == subject.name));
-    }
+    subjects.retain(|subject| plan.wants(subject.name));
     describe("before");
     if plan.has("trips") {
         cases::trips(plan, &subjects)?;

@@ -139,7 +139,7 @@ impl Running {
                 word.replace("{ours}", OURS)
                     .replace("{listen}", &listen.to_string())
                     .replace("{target}", &target.to_string())
-                    .replace("{sessions}", &plan.sessions.to_string())
+                    .replace("{sessions}", &plan.count("sessions").to_string())
                     .replace("{folder}", &folder.path().to_string_lossy())
             };
             let words = template.split_whitespace().map(fill).collect::<Vec<_>>();

@@ -26,17 +26,11 @@ fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Every subject once in each repetition, each time beginning with another, so that none has the quiet end.
-fn interleaved<'a>(plan: &Plan, subjects: &'a [Subject]) -> impl Iterator<Item = &'a Subject> {
-    let count = subjects.len();
-    (0..plan.repetitions).flat_map(move |repetition| (0..count).map(move |at| &subjects[(at + repetition) % count]))
-}
-
 /// Connections each second, with everything on one cpu and with both cpus full.
 pub fn rate(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     for (title, pinned, loads) in [("everything on cpu 0", true, 1), ("two loads, nothing pinned", false, 2)] {
         let mut all = BTreeMap::<&str, Rate>::new();
-        for subject in interleaved(plan, subjects) {
+        for subject in plan.interleaved(subjects) {
             eprintln!("rate, {title}: {}", subject.name);
             all.entry(&subject.name).or_default().measure(plan, subject, pinned, loads)?;
         }
@@ -95,7 +89,7 @@ impl Rate {
 /// Reloads under a load in progress.
 pub fn reload(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     let mut all = BTreeMap::<&str, Reload>::new();
-    for subject in interleaved(plan, subjects) {
+    for subject in plan.interleaved(subjects) {
         eprintln!("reload: {}", subject.name);
         all.entry(&subject.name).or_default().measure(plan, subject)?;
     }
@@ -113,14 +107,14 @@ pub fn reload(plan: &Plan, subjects: &[Subject]) -> Result<()> {
             &subject.name,
             [
                 format!("{} / {}", reload.failed, reload.answered + reload.failed),
-                format!("{} of {}", reload.generations, plan.reloads),
+                format!("{} of {}", reload.generations, reloads(plan)),
                 reload.to_main.to_string(),
                 reload.to_answer.to_string(),
                 number(reload.stall.most()),
             ],
         );
     }
-    table.print(&format!("Reload: {} reloads under 1,000 connections/s, each in progress {HOLD} ms", plan.reloads));
+    table.print(&format!("Reload: {} reloads under 1,000 connections/s, each in progress {HOLD} ms", reloads(plan)));
     Ok(())
 }
 
@@ -138,7 +132,7 @@ struct Reload {
 impl Reload {
     fn measure(&mut self, plan: &Plan, subject: &Subject) -> Result<()> {
         let gap = subject.gap.unwrap_or_default();
-        let count = plan.reloads / plan.repetitions;
+        let count = reloads(plan) / plan.repetitions;
         let running = Running::start(plan, subject, Duration::ZERO, false)?;
         let time = gap.as_secs_f64() * count as f64 + 1.0;
         let load =
@@ -200,7 +194,7 @@ pub fn stall(plan: &Plan, subjects: &[Subject]) -> Result<()> {
     let titles = TROUBLES.map(|(title, ..)| title);
     let mut table = Table::new(&[&[""], &titles[..]].concat());
     let mut all = BTreeMap::<(&str, &str), (Figure, Figure, usize)>::new();
-    for subject in interleaved(plan, subjects) {
+    for subject in plan.interleaved(subjects) {
         for (title, start, time, trouble) in TROUBLES {
             eprintln!("stall, {title}: {}", subject.name);
             let mut running = Running::start(plan, subject, start, false)?;
@@ -278,4 +272,9 @@ fn calls(running: &Running, pace: Pace) -> Result<BTreeMap<String, f64>> {
         .filter(|(name, count)| *name != "total" && *count >= 0.005)
         .map(|(name, count)| (name.to_owned(), count))
         .collect())
+}
+
+/// How many reloads there are in all: as many in each repetition.
+fn reloads(plan: &Plan) -> usize {
+    plan.count("reloads").next_multiple_of(plan.repetitions)
 }

@@ -12,22 +12,12 @@ mod common;
 mod subject;
 
 use common::machine::describe;
+use common::plan::Plan;
 use common::{Result, daemon, load};
 use nix::sys::resource::{Resource, setrlimit};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 use subject::{ALONE, FEW_FILES, LIBRARY, Subject};
-
-/// How much is done.
-struct Plan {
-    cases: Vec<String>,
-    repetitions: usize,
-    seconds: f64,
-    reloads: usize,
-    patience: Duration,
-    only: Option<Vec<String>>,
-}
 
 fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
@@ -41,47 +31,16 @@ fn main() -> Result<()> {
             Err(Command::new(program).args(rest).exec().into())
         }
         // Cargo says --bench when it is to be measured, and nothing when it only tries whether the target runs.
-        _ if words.contains(&"--bench") => measure(&Plan::read(&words)?),
-        _ => Ok(()),
-    }
-}
-
-impl Plan {
-    fn read(words: &[&str]) -> Result<Plan> {
-        let mut plan = Plan {
-            cases: Vec::new(),
-            repetitions: 5,
-            seconds: 2.0,
-            reloads: 50,
-            patience: Duration::from_secs(30),
-            only: None,
-        };
-        for word in words {
-            match word.split_once('=') {
-                Some(("repetitions", value)) => plan.repetitions = value.parse::<usize>()?.max(1),
-                Some(("seconds", value)) => plan.seconds = value.parse()?,
-                Some(("reloads", value)) => plan.reloads = value.parse()?,
-                Some(("patience", value)) => plan.patience = Duration::from_secs(value.parse()?),
-                Some(("only", value)) => plan.only = Some(value.split(',').map(str::to_owned).collect()),
-                None if ["rate", "reload", "stall", "cost"].contains(word) => plan.cases.push((*word).into()),
-                None if *word == "--bench" => {}
-                Some(_) | None => return Err(format!("neither a case nor a setting: {word}").into()),
-            }
+        _ if words.contains(&"--bench") => {
+            measure(&Plan::read(&words, &["rate", "reload", "stall", "cost"], 2.0, &[("reloads", 50)])?)
         }
-        plan.reloads = plan.reloads.next_multiple_of(plan.repetitions);
-        Ok(plan)
-    }
-
-    fn has(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|named| named == case)
+        _ => Ok(()),
     }
 }
 
 fn measure(plan: &Plan) -> Result<()> {
     let mut subjects = Subject::all()?;
-    if let Some(only) = &plan.only {
-        subjects.retain(|subject| only.contains(&subject.name));
-    }
+    subjects.retain(|subject| plan.wants(&subject.name));
     let without = |left_out: &[&str]| -> Vec<Subject> {
         let is_left_out =
             |name: &str| left_out.iter().any(|word| name == *word || *word == FEW_FILES && name.ends_with(word));
