@@ -8,6 +8,7 @@ use socket_protector::session::credential::{BootId, Mac, Nonce, Secret, SessionI
 use socket_protector::session::frame::{
     Accept, Ack, Decoder, Frame, Hello, Mode, New, Resume, data_head, encode_preface,
 };
+use std::time::{Duration, Instant};
 
 /// So much output is acknowledged at once.
 const ACKNOWLEDGED: u64 = 64 * 1024;
@@ -15,6 +16,9 @@ const ACKNOWLEDGED: u64 = 64 * 1024;
 const WINDOW: u32 = 2 << 20;
 /// Bytes of a DATA frame's payload that are not the stream's.
 const DATA_OFFSET: usize = 8;
+
+/// How long a gateway that is killed may still take connections.
+const SETTLES: Duration = Duration::from_secs(5);
 
 /// How a client comes to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +167,15 @@ impl Session {
         let mut road = match self.way {
             Way::Page => {
                 let path = format!("/v1/sessions/{}/ws", self.ticket.id);
-                Road::web_socket(port, &path, "socket-protector.v1", Some(&self.ticket.secret))?
+                let began = Instant::now();
+                loop {
+                    match Road::web_socket(port, &path, "socket-protector.v1", Some(&self.ticket.secret)) {
+                        Ok(road) => break road,
+                        // It was in the queue of a gateway that was killed.
+                        Err(_) if began.elapsed() < SETTLES => {}
+                        Err(error) => return Err(error),
+                    }
+                }
             }
             _ => Road::plain(port)?,
         };
