@@ -106,7 +106,7 @@ pub fn session(view: &View<'_>, token: &str) -> String {
             ("notice", &notice_text(view.notice.or(conflict))),
             ("status", words(view.destination)),
             ("phase", if over { "ended" } else { "live" }),
-            ("gap", if view.base > 0 { "<p class=\"gap\">What came before is no longer kept.</p>" } else { "" }),
+            ("gap", if view.base > 0 { "<p class=\"gap\">What came before is not shown.</p>" } else { "" }),
             ("output", &text::escape(&shown)),
             ("token", &text::escape(token)),
             ("offset", &view.input_next.to_string()),

@@ -138,8 +138,8 @@ fn a_session_that_is_over_takes_nothing() {
 
 #[test]
 fn what_is_no_longer_kept_is_told() {
-    assert!(session(&View { base: 1, ..view(b"") }, "t").contains("no longer kept"));
-    assert!(!session(&view(b""), "t").contains("no longer kept"));
+    assert!(session(&View { base: 1, ..view(b"") }, "t").contains("is not shown"));
+    assert!(!session(&view(b""), "t").contains("is not shown"));
 }
 
 #[test]
