@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::harness::process::{self, Exit};
 use crate::harness::ran::Running;
+use crate::harness::unix::connections_to;
 use crate::harness::{PATIENCE, Ran, Scene, until};
 
 /// A forwarder's directory in a scene of its own. Whatever runs there is ended with it.
@@ -130,10 +131,7 @@ impl Place {
 
     /// Connections to the control socket.
     pub(super) fn control_clients(&self) -> usize {
-        let path = self.path("forward.sock");
-        let table = std::fs::read_to_string("/proc/net/unix").unwrap();
-        // An established connection is in state 03, a listening socket in state 01.
-        table.lines().filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 ")).count()
+        connections_to(&self.path("forward.sock"))
     }
 
     /// Waits until its log has these words.

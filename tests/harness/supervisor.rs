@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::process::{self, Census, Exit};
 use super::ran::{Ran, Running};
 use super::scene::{Scene, binary, suite};
+use super::unix::connections_to;
 use super::{PATIENCE, until};
 
 /// Everything a supervisor is started with.
@@ -314,10 +315,7 @@ impl Supervisor {
 
     /// Connections to the control socket, which is not one of them itself.
     pub(crate) fn control_clients(&self) -> usize {
-        let path = self.scene.path("run").join(format!("{}.sock", self.name));
-        let table = std::fs::read_to_string("/proc/net/unix").unwrap();
-        // An established connection is in state 03, a listening socket in state 01.
-        table.lines().filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 03 ")).count()
+        connections_to(&self.scene.path("run").join(format!("{}.sock", self.name)))
     }
 
     /// What it holds once nobody asks it anything.

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
 
 use super::{PATIENCE, Scene};
 
@@ -17,6 +19,17 @@ pub(crate) fn connect(address: &str) -> std::io::Result<UnixStream> {
         Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
         None => UnixStream::connect(address.strip_prefix("unix:").unwrap()),
     }
+}
+
+/// Connections to the listening socket of this path, which is not one of them itself.
+///
+/// The kernel's table has everybody's sockets, and a path need not be text.
+pub(crate) fn connections_to(path: &Path) -> usize {
+    let table = std::fs::read("/proc/net/unix").unwrap();
+    // An established connection is in state 03, a listening socket in state 01.
+    let established = |line: &&[u8]| line.windows(4).any(|word| word == b" 03 ");
+    let ends_with_it = |line: &&[u8]| line.strip_suffix(path.as_os_str().as_bytes()).is_some();
+    table.split(|&byte| byte == b'\n').filter(ends_with_it).filter(established).count()
 }
 
 /// One connection, one request; the generation that answered.

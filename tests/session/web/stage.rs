@@ -3,6 +3,7 @@
 use super::http::{Answer, Client};
 use crate::harness::process::{self, Census, Exit, send};
 use crate::harness::scene::binary;
+use crate::harness::unix::connections_to;
 use crate::harness::{PATIENCE, Scene, eventually, until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -250,11 +251,7 @@ impl Stage {
             if status["connections"] == 0 && status["readers"] == 0 { Ok(()) } else { Err(status.to_string()) }
         });
         let socket = self.scene.path("run").join("web.sock");
-        eventually("nobody asks it anything", || {
-            let table = std::fs::read_to_string("/proc/net/unix").unwrap();
-            // An established connection is in state 03.
-            !table.lines().any(|line| line.ends_with(socket.to_str().unwrap()) && line.contains(" 03 "))
-        });
+        eventually("nobody asks it anything", || connections_to(&socket) == 0);
         process::census(self.web().pid())
     }
 }
