@@ -1,5 +1,6 @@
 //! The command line: what its words mean, and a file for each role's own.
 
+mod asked;
 mod background;
 mod control;
 #[cfg(feature = "http")]
@@ -9,6 +10,7 @@ mod forward;
 mod generate;
 mod print;
 mod session;
+mod status;
 mod supervise;
 mod table;
 mod upgrade;
@@ -109,7 +111,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show a running instance, or all of them
-    Status(control::Status),
+    Status(status::Status),
     /// Start a new generation, and wait until it serves or has failed
     Reload(control::Reload),
     /// Let the installed program take over from a running instance, and wait until it serves or has failed

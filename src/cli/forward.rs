@@ -5,18 +5,17 @@ mod start;
 mod switch;
 mod wait;
 
+use super::asked::{PATIENCE, result};
 use super::print::print;
 use super::value::{Time, TimeOrNever};
 use super::{Common, Failure};
 use crate::control::client::{AskError, ask, ask_last};
-use crate::control::wire::Reply;
 use crate::forward::request::{Done, Request};
 use crate::net::endpoint::{Connect, Listen, ParseError};
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
 use crate::reactor::Signals;
 use clap::{Args, Subcommand};
-use serde::de::DeserializeOwned;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,9 +23,7 @@ use std::time::Duration;
 
 pub(super) use list::{describe, row};
 
-/// A forwarder that does not answer for so long is taken for stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The same, where it may have to look up a host or read certificates first.
+/// The patience with a forwarder, where it may have to look up a host or read certificates first.
 const PATIENCE_TO_LISTEN: Duration = Duration::from_secs(60);
 
 /// `forward [-d DIR] COMMAND`
@@ -187,20 +184,6 @@ fn settled(done: &Done) {
 fn warn(text: &str) {
     // Nobody left to tell is no failure.
     let _ = writeln!(io::stderr(), "socket-protector: {}", printable(text.as_bytes()));
-}
-
-fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
-    if reply.ok {
-        let result = reply.result.unwrap_or_else(|| serde_json::json!({}));
-        return serde_json::from_value(result)
-            .map_err(|error| Failure::told(format!("the answer is not understood: {error}")));
-    }
-    let failure = Failure::told(printable(reply.error.as_deref().unwrap_or("failed").as_bytes()));
-    let failure = failure.lines(reply.lines.iter().map(|line| printable(line.as_bytes())).collect());
-    Err(match reply.hint {
-        Some(hint) => failure.hint(printable(hint.as_bytes())),
-        None => failure,
-    })
 }
 
 fn milliseconds(time: Duration) -> u64 {

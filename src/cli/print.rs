@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -21,6 +22,11 @@ pub(super) fn print(text: &str) -> Result<ExitCode, Failure> {
         }
         Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Prints JSON, on one line.
+pub(super) fn print_json(value: &Value) -> Result<ExitCode, Failure> {
+    print(&format!("{value}\n"))
 }
 
 /// Shows something anew every second, as long as it says that it will and somebody reads.

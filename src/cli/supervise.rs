@@ -1,6 +1,7 @@
 //! The main job: its options, and how a supervisor comes up.
 
 mod listeners;
+mod status;
 
 use super::value::{CountOrNever, DelayRange, DrainSignal, ProbePath, Time, TimeOrNever};
 use super::{Common, Failure, background};
@@ -27,6 +28,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub(super) use status::{describe, row};
 
 /// Scripts of any user read it.
 const PID_FILE_MODE: u32 = 0o644;

@@ -1,8 +1,8 @@
 //! `upgrade`: lets the installed program take over from a running instance.
 
 use super::Failure;
-use super::control::{no_answer, print_json, result, socket};
-use super::print::print;
+use super::asked::{no_answer, result, socket};
+use super::print::{print, print_json};
 use super::value::Time;
 use crate::control::client::{AskError, ask};
 use crate::process::instance_name::InstanceName;
@@ -59,16 +59,9 @@ impl How {
             }))?;
             return Ok(code);
         }
-        let hint = reply.hint.clone();
         match result::<Upgraded>(reply) {
             Ok(done) => print(&format!("process {} serves after {} ms\n", done.pid, done.milliseconds)),
-            Err(failure) => {
-                let failure = failure.about(&format!("cannot upgrade {name}"));
-                Err(match hint {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                })
-            }
+            Err(failure) => Err(failure.about(&format!("cannot upgrade {name}"))),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a proxy for development says of itself, for people.
 
-use crate::cli::control::time;
-use crate::cli::table::table;
+use crate::cli::table::{table, time};
 use crate::dev::status::{Running, Status};
 use crate::process::output::printable;
 use std::fmt::Write;

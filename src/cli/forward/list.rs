@@ -1,10 +1,10 @@
 //! `ls`, and what the common `status` shows of a forwarder.
 
-use super::{Asked, PATIENCE, result};
+use super::Asked;
 use crate::cli::Failure;
-use crate::cli::control::time;
-use crate::cli::print::print;
-use crate::cli::table::table;
+use crate::cli::asked::{PATIENCE, result};
+use crate::cli::print::{print, print_json};
+use crate::cli::table::{table, time};
 use crate::control::client::ask;
 use crate::forward::request::{List, ListedDestination, ListedRule, Paths, Request, Status};
 use clap::Args;
@@ -29,7 +29,7 @@ impl Ls {
             ask(&asked.socket, &request, Some(PATIENCE)).map_err(|error| asked.no_answer(&error))
         };
         if self.json {
-            return print(&format!("{}\n", result::<serde_json::Value>(list()?)?));
+            return print_json(&result::<serde_json::Value>(list()?)?);
         }
         let before = (Instant::now(), result::<List>(list()?)?.rules);
         if !all {

@@ -1,6 +1,7 @@
 //! `start`: how a forwarder comes up, or a running one gets a further rule.
 
-use super::{Asked, PATIENCE_TO_LISTEN, destination, result, settled, source, warn as warn_of};
+use super::{Asked, PATIENCE_TO_LISTEN, destination, settled, source, warn as warn_of};
+use crate::cli::asked::result;
 use crate::cli::value::{Time, TimeOrNever};
 use crate::cli::{Common, Failure, background};
 use crate::control::client::ask;

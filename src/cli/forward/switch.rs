@@ -1,7 +1,8 @@
 //! `switch SRC DST`: at once, tried first, undone by itself, or for a share.
 
-use super::{Asked, destination, result, settled, source, time_ms};
+use super::{Asked, destination, settled, source, time_ms};
 use crate::cli::Failure;
+use crate::cli::asked::result;
 use crate::cli::value::Time;
 use crate::control::client::ask;
 use crate::forward::probe::Probe;

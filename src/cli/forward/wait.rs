@@ -1,7 +1,8 @@
 //! `wait [SRC]`: until nothing runs on a former destination, with a bar on a terminal.
 
-use super::{Asked, result, source};
+use super::{Asked, source};
 use crate::cli::Failure;
+use crate::cli::asked::result;
 use crate::cli::value::Time;
 use crate::control::client::{AskError, ask};
 use crate::control::wire::Reply;

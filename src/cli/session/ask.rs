@@ -1,22 +1,17 @@
 //! Finding the server of an address among the instances of a run directory, and asking it; `close`, `detach`, `drain`.
 
-use crate::cli::{Failure, control};
+use crate::cli::Failure;
+use crate::cli::asked::{self, PATIENCE, result};
 use crate::control::client::{AskError, ask, ask_last};
-use crate::control::wire::Reply;
 use crate::net::endpoint::{Host, Listen, Peer};
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
 use crate::session::proxy::Proxy;
 use crate::session::server::{Done, ROLE, Request, Status};
 use clap::Args;
-use serde::de::DeserializeOwned;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// An instance that does not answer for so long is taken for stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `session close ID`
 #[derive(Debug, Args)]
@@ -113,7 +108,7 @@ fn ask_status(path: &Path) -> Result<Option<Status>, AskError> {
 
 /// All control sockets, the one with the name of the address first.
 fn by_likelihood(run_dir: &RunDir, proxy: &Proxy) -> Result<Vec<PathBuf>, Failure> {
-    let mut paths = control::sockets(run_dir.path())?;
+    let mut paths = asked::sockets(run_dir.path())?;
     if let Some(name) = proxy.default_name() {
         let likely = run_dir.path().join(format!("{name}.sock"));
         paths.sort_by_key(|path| *path != likely);
@@ -157,13 +152,4 @@ impl<'a> Sought<'a> {
         let same = |address: IpAddr| bound.ip().is_unspecified() || bound.ip().to_canonical() == address.to_canonical();
         self.addresses.iter().any(|address| address.port() == bound.port() && same(address.ip()))
     }
-}
-
-/// What was asked for, or why it was not to be had.
-pub(super) fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
-    if reply.ok {
-        return serde_json::from_value(reply.result.unwrap_or_default())
-            .map_err(|error| Failure::told(format!("the answer is not understood: {error}")));
-    }
-    Err(Failure::told(printable(reply.error.as_deref().unwrap_or("failed").as_bytes())))
 }

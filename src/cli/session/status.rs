@@ -2,9 +2,8 @@
 
 use super::ask::find;
 use crate::cli::Failure;
-use crate::cli::control::time;
 use crate::cli::print::{print, print_anew, watch};
-use crate::cli::table::table;
+use crate::cli::table::{table, time};
 use crate::process::output::printable;
 use crate::process::run_dir::RunDir;
 use crate::session::proxy::Proxy;

@@ -1,5 +1,6 @@
 //! `session web`: its options, and how a gateway comes up.
 
+use crate::cli::table::time;
 use crate::cli::value::Time;
 use crate::cli::{Common, Failure};
 use crate::logging::{self, Destination};
@@ -209,7 +210,7 @@ pub(in crate::cli) fn row(status: &Status) -> Vec<String> {
         status.name.clone(),
         status.role.clone(),
         status.pid.to_string(),
-        crate::cli::control::time(status.uptime_seconds),
+        time(status.uptime_seconds),
         "-".into(),
         listeners.join(" "),
         if status.draining { "draining".into() } else { status.server.clone() },
@@ -219,7 +220,7 @@ pub(in crate::cli) fn row(status: &Status) -> Vec<String> {
 /// In words.
 pub(in crate::cli) fn describe(status: &Status) -> String {
     let Status { name, pid, server, connections, readers, .. } = status;
-    let since = crate::cli::control::time(status.uptime_seconds);
+    let since = time(status.uptime_seconds);
     let mut text = format!("{name} (pid {pid}) serves sessions of {server} by HTTP for {since}\n");
     for Listener { endpoint, address } in &status.listeners {
         // Writing to a string cannot fail.

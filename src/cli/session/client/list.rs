@@ -1,6 +1,6 @@
 //! `session client --list`: the sessions that are kept.
 
-use crate::cli::print::print;
+use crate::cli::print::{print, print_json};
 use crate::cli::table::table;
 use crate::cli::{Common, Failure};
 use crate::session::client::{Kept, SUFFIX, Store, StoreError};
@@ -19,7 +19,7 @@ pub(super) fn run(state: Option<&Path>, as_json: bool, common: &Common) -> Resul
     };
     if as_json {
         let sessions = entries.iter().map(as_value).collect::<Vec<_>>();
-        print(&format!("{}\n", json!({"schema": 1, "sessions": sessions})))?;
+        print_json(&json!({"schema": 1, "sessions": sessions}))?;
     } else {
         print(&table(&rows(&entries)))?;
     }
