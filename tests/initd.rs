@@ -15,7 +15,7 @@ use crate::harness::client::{Client, ask};
 use crate::harness::process::{alive, reap, send};
 use crate::harness::ran::Running;
 use crate::harness::scene::binary;
-use crate::harness::{PATIENCE, Ran, Scene, eventually, trials};
+use crate::harness::{PATIENCE, Ran, Scene, eventually, trials, trials_with};
 
 trials![
     the_life_of_a_service,
@@ -36,8 +36,16 @@ trials![
     without_the_functions_of_the_lsb,
 ];
 
+trials_with!["bash --version" => the_life_of_a_service_by_bash];
+
+/// Those that need another shell, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    [trials(), trials_with()].into_iter().flatten().collect()
+}
+
 /// The shells that init may run it by.
-const SHELLS: [&[&str]; 2] = [&["sh"], &["bash", "--posix"]];
+const SH: &[&str] = &["sh"];
+const BASH: &[&str] = &["bash", "--posix"];
 
 const SCRIPT: &str = include_str!("../init.d/socket-protector");
 
@@ -56,7 +64,7 @@ impl Service {
         assert!(SCRIPT.contains("/etc/default"));
         fs::create_dir(&folder).unwrap();
         let script = scene.write("mydaemon", &SCRIPT.replace("/etc/default", &folder));
-        let service = Service { scene, script, shell: SHELLS[0] };
+        let service = Service { scene, script, shell: SH };
         service.configure(&[]);
         service
     }
@@ -113,32 +121,37 @@ impl Service {
 }
 
 fn the_life_of_a_service() {
-    let is_there = |shell: &&[&str]| Command::new(shell[0]).args(["-c", ":"]).status().is_ok();
-    for shell in SHELLS.into_iter().filter(is_there) {
-        let service = Service { shell, ..Service::new() };
-        service.run(&["status"]).expect(3);
-        service.run(&["start"]).expect(0);
+    lives_by(SH);
+}
+
+fn the_life_of_a_service_by_bash() {
+    lives_by(BASH);
+}
+
+fn lives_by(shell: &'static [&'static str]) {
+    let service = Service { shell, ..Service::new() };
+    service.run(&["status"]).expect(3);
+    service.run(&["start"]).expect(0);
+    let pid = service.pid();
+    let status = service.run(&["status"]).expect(0);
+    assert!(status.out.contains(&pid.to_string()), "{status:?}");
+    assert_eq!(ask(service.address()).generation, 1);
+    service.run(&["start"]).expect(0);
+    assert_eq!(service.pid(), pid, "a second start has replaced it");
+    service.run(&["reload"]).expect(0);
+    assert_eq!(ask(service.address()).generation, 2);
+    service.run(&["force-reload"]).expect(0);
+    assert_eq!(ask(service.address()).generation, 3);
+    assert_eq!(service.pid(), pid);
+    for restart in ["restart", "try-restart"] {
         let pid = service.pid();
-        let status = service.run(&["status"]).expect(0);
-        assert!(status.out.contains(&pid.to_string()), "{status:?}");
+        service.run(&[restart]).expect(0);
+        reap(pid);
+        assert_ne!(service.pid(), pid, "{restart} has left it as it was");
         assert_eq!(ask(service.address()).generation, 1);
-        service.run(&["start"]).expect(0);
-        assert_eq!(service.pid(), pid, "a second start has replaced it");
-        service.run(&["reload"]).expect(0);
-        assert_eq!(ask(service.address()).generation, 2);
-        service.run(&["force-reload"]).expect(0);
-        assert_eq!(ask(service.address()).generation, 3);
-        assert_eq!(service.pid(), pid);
-        for restart in ["restart", "try-restart"] {
-            let pid = service.pid();
-            service.run(&[restart]).expect(0);
-            reap(pid);
-            assert_ne!(service.pid(), pid, "{restart} has left it as it was");
-            assert_eq!(ask(service.address()).generation, 1);
-        }
-        service.stop();
-        assert!(!service.scene.path("pid").exists(), "the pid file stays behind");
     }
+    service.stop();
+    assert!(!service.scene.path("pid").exists(), "the pid file stays behind");
 }
 
 fn a_service_that_is_not_running() {

@@ -54,9 +54,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "http")]
         dev::trials(),
         forward::trials(),
-        handoff::trials(),
-        initd::trials(),
-        install::trials(),
+        handoff::trials_with(),
+        initd::all(),
+        install::all(),
         logs::trials(),
         loop_daemons::trials(),
         readme::all(),

@@ -7,20 +7,15 @@ use std::process::Command;
 
 use crate::harness::ran::Running;
 use crate::harness::scene::binary;
-use crate::harness::{PATIENCE, Scene, eventually, trials};
+use crate::harness::{PATIENCE, Scene, eventually, trials, trials_with};
 
 trials![the_example_is_the_one_that_is_compiled, the_options_are_those_of_the_help, links_lead_somewhere];
 
-/// Those and the commands, which need a netcat.
+trials_with!["nc -h 2>&1 | grep -q -e -N" => commands_run_as_they_stand];
+
+/// Those and the commands, which need OpenBSD's netcat.
 pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
-    let help = Command::new("nc").arg("-h").output();
-    let has_netcat = help.is_ok_and(|help| String::from_utf8_lossy(&help.stderr).contains("-N"));
-    let run = || {
-        commands_run_as_they_stand();
-        Ok(())
-    };
-    let commands = libtest_mimic::Trial::test("readme::commands_run_as_they_stand", run);
-    trials().into_iter().chain([commands.with_ignored_flag(!has_netcat)]).collect()
+    [trials(), trials_with()].into_iter().flatten().collect()
 }
 
 fn page(name: &str) -> String {

@@ -37,6 +37,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         stream::trials(),
         switch::trials(),
         tls::trials(),
+        tls::trials_with(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -5,7 +5,7 @@ use super::control::Wire;
 use super::place::{Backend, Place, client, free_source};
 use crate::harness::process::{Exit, alive, descriptors_of, send, stopped};
 use crate::harness::ran::Running;
-use crate::harness::{PATIENCE, eventually, scene, trials, until};
+use crate::harness::{PATIENCE, eventually, scene, trials, trials_with, until};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -23,32 +23,19 @@ trials![
     a_process_with_too_few_descriptors_leaves_all_to_the_old_one,
 ];
 
-/// Those and the trials that look into a process by strace(1).
+trials_with![
+    STRACE => term_while_the_pid_file_names_the_old_process_ends_all,
+    STRACE => term_before_the_old_process_knows_that_it_is_not_meant_ends_all,
+    STRACE => a_directory_that_is_removed_at_that_moment_is_made_again,
+    STRACE => what_a_killed_process_has_prepared_is_cleaned_up,
+];
+
+/// It looks into a process.
+const STRACE: &str = "strace --version";
+
+/// Those that need strace(1), too.
 pub(super) fn all() -> Vec<Trial> {
-    let mut all = trials();
-    let watched: [(&str, fn()); 4] = [
-        (
-            "term_while_the_pid_file_names_the_old_process_ends_all",
-            term_while_the_pid_file_names_the_old_process_ends_all,
-        ),
-        ("term_before_the_old_process_knows_that_it_is_not_meant_ends_all", term_before_it_knows_that_it_is_not_meant),
-        ("a_directory_that_is_removed_at_that_moment_is_made_again", a_directory_that_is_removed_at_that_moment),
-        ("what_a_killed_process_has_prepared_is_cleaned_up", what_a_killed_process_has_prepared_is_cleaned_up),
-    ];
-    let there = Command::new("strace").arg("--version").output().is_ok();
-    if !there {
-        eprintln!("\n*** NOT TESTED: strace is not installed ***\n");
-    }
-    // In CI it is not ignored, and fails.
-    let ignored = !there && std::env::var_os("CI").is_none();
-    for (name, body) in watched {
-        let body = move || {
-            body();
-            Ok(())
-        };
-        all.push(Trial::test(format!("forward::hand_over::{name}"), body).with_ignored_flag(ignored));
-    }
-    all
+    [trials(), trials_with()].into_iter().flatten().collect()
 }
 
 impl Place {
@@ -125,7 +112,7 @@ fn term_while_the_pid_file_names_the_old_process_ends_all() {
 }
 
 /// Whoever sent it may have read the pid file before.
-fn term_before_it_knows_that_it_is_not_meant() {
+fn term_before_the_old_process_knows_that_it_is_not_meant_ends_all() {
     let (place, a) = (Place::new(), Backend::new("a"));
     let program = place.start_copy(&free_source().0, &a.endpoint());
     let old = place.pid();
@@ -141,7 +128,7 @@ fn term_before_it_knows_that_it_is_not_meant() {
 }
 
 /// The new process finds no place for its pid file.
-fn a_directory_that_is_removed_at_that_moment() {
+fn a_directory_that_is_removed_at_that_moment_is_made_again() {
     let (place, a) = (Place::new(), Backend::new("a"));
     let (source, address) = free_source();
     let program = place.start_copy(&source, &a.endpoint());

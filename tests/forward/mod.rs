@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         stop::trials(),
         switch::trials(),
         tls::trials(),
-        wait::trials(),
+        wait::all(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -3,7 +3,6 @@
 
 mod conformance;
 mod haproxy;
-pub(crate) mod island;
 mod names;
 mod postgres;
 mod proxies;
@@ -27,9 +26,9 @@ use crate::harness::{PATIENCE, Scene, until};
 pub(super) fn trials() -> Vec<Trial> {
     let guests = [conformance::GUESTS, haproxy::GUESTS, postgres::GUESTS, secure::GUESTS].concat();
     let mut trials: Vec<_> = guests.into_iter().map(|guest| guest.trial("forward::peers")).collect();
-    trials.extend(names::trials_of_root());
+    trials.extend(names::trials_with());
     trials.extend(scarcity::trials());
-    trials.extend(scarcity::trials_of_root());
+    trials.extend(scarcity::trials_with());
     trials.push(Trial::test("forward::peers::the_trials_that_the_page_names_are_there", || {
         the_trials_that_the_page_names_are_there();
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::place::{Backend, MOMENT, Place, client, free_source, row};
 use crate::harness::process::{Exit, alive, calls, send, stopped};
-use crate::harness::{PATIENCE, eventually, stays, trials};
+use crate::harness::{PATIENCE, eventually, stays, trials, trials_with};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -18,8 +18,13 @@ trials![
     a_wait_goes_on_with_a_rule_that_drains,
     a_wait_for_what_is_cut_fails,
     there_is_no_bar_where_there_is_no_terminal,
-    there_is_a_bar_on_a_terminal,
 ];
+trials_with!["script --version" => there_is_a_bar_on_a_terminal];
+
+/// Those that need another program, too.
+pub(super) fn all() -> Vec<libtest_mimic::Trial> {
+    [trials(), trials_with()].into_iter().flatten().collect()
+}
 
 fn a_timeout_has_its_own_exit_code_and_touches_nothing() {
     let (place, a, b) = (Place::new(), Backend::new("a"), Backend::new("b"));
@@ -182,9 +187,6 @@ fn there_is_a_bar_on_a_terminal() {
     let line = format!("{} forward wait {source}", crate::harness::scene::binary().display());
     let mut command = std::process::Command::new("script");
     command.args(["-qefc", &line]).arg(&shown);
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        return;
-    }
     let waits = crate::harness::ran::Running::start(place.scene.mark(&mut command).env("TERM", "xterm"));
     eventually("it tells how many are left", || place.scene.read("shown").contains("2 left"));
     drop(held.0);

@@ -10,40 +10,22 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use libtest_mimic::Trial;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::stat::fstat;
 use socket_protector_client::handoff::{self, Descriptor, Error, Metadata, Receiver, Sequence, Server, gob};
 
 use crate::harness::ran::{Ran, Running};
-use crate::harness::{PATIENCE, Scene};
+use crate::harness::{PATIENCE, Scene, trials_with};
 
-/// Those that need Go; in CI they are not ignored, and fail.
-pub(crate) fn trials() -> Vec<Trial> {
-    let all: [(&str, fn()); 5] = [
-        ("go_receives_what_we_serve", go_receives_what_we_serve),
-        ("we_receive_what_go_serves", we_receive_what_go_serves),
-        (
-            "every_value_of_go_is_read_and_every_value_of_ours_by_go",
-            every_value_of_go_is_read_and_every_value_of_ours_by_go,
-        ),
-        ("a_go_program_that_ends_in_the_middle_is_an_error", a_go_program_that_ends_in_the_middle_is_an_error),
-        ("the_blocking_flag_is_shared_with_go", the_blocking_flag_is_shared_with_go),
-    ];
-    let has_go = Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
-    let ignored = !has_go && std::env::var_os("CI").is_none();
-    if ignored {
-        eprintln!("\n*** NOT TESTED: there is no go, so no handoff with a Go program was tried ***\n");
-    }
-    let trial = |(name, trial): (&str, fn())| {
-        let run = move || {
-            trial();
-            Ok(())
-        };
-        Trial::test(format!("handoff::{name}"), run).with_ignored_flag(ignored)
-    };
-    all.into_iter().map(trial).collect()
-}
+trials_with![
+    GO => go_receives_what_we_serve,
+    GO => we_receive_what_go_serves,
+    GO => every_value_of_go_is_read_and_every_value_of_ours_by_go,
+    GO => a_go_program_that_ends_in_the_middle_is_an_error,
+    GO => the_blocking_flag_is_shared_with_go,
+];
+
+const GO: &str = "go version";
 
 /// The program, compiled once.
 fn peer() -> &'static Path {

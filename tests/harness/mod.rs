@@ -5,6 +5,7 @@
 pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod guest;
+pub(crate) mod island;
 pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod ran;
@@ -80,17 +81,28 @@ macro_rules! trials {
 }
 pub(crate) use trials;
 
-/// Builds the list of a module's trials that only root can run; others see them as ignored.
+/// Builds the list of a module's trials that only root can run.
 macro_rules! trials_of_root {
     ($($name:ident),+ $(,)?) => {
         pub(crate) fn trials_of_root() -> Vec<libtest_mimic::Trial> {
             let module = module_path!().split_once("::").map_or("", |(_, module)| module);
-            let ignored = !nix::unistd::geteuid().is_root();
-            vec![$(libtest_mimic::Trial::test(
-                format!("{module}::{}", stringify!($name)),
-                || { $name(); Ok(()) },
-            ).with_ignored_flag(ignored)),+]
+            let has = $crate::harness::guest::ROOT;
+            vec![$($crate::harness::guest::Guest { name: stringify!($name), has, body: $name }.trial(module)),+]
         }
     };
 }
 pub(crate) use trials_of_root;
+
+/// Builds the list of a module's trials that need other people's programs, each behind what they need: a shell command that
+/// succeeds where they are.
+macro_rules! trials_with {
+    ($($has:expr => $name:ident),+ $(,)?) => {
+        pub(crate) fn trials_with() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+            vec![$(
+                $crate::harness::guest::Guest { name: stringify!($name), has: $has, body: $name }.trial(module)
+            ),+]
+        }
+    };
+}
+pub(crate) use trials_with;

@@ -55,7 +55,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         requests::trials(),
         shut_down::trials(),
         stop::trials(),
-        stored::trials(),
+        stored::all(),
         surroundings::trials(),
         unix_listeners::trials(),
     ];

@@ -14,7 +14,7 @@ use crate::harness::load::Load;
 use crate::harness::process::{Exit, alive};
 use crate::harness::ran::{Ran, Running};
 use crate::harness::scene::suite;
-use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_of_root};
+use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_of_root, trials_with};
 
 trials![
     notify_waits_for_ready_and_for_nothing_else,
@@ -28,7 +28,6 @@ trials![
     a_child_sets_its_own_watchdog,
     a_start_that_needs_longer_gets_it,
     a_barrier_falls_when_all_before_it_is_done,
-    a_shell_script_speaks_by_systemd_notify,
     strangers_are_left_out,
     what_is_no_message_harms_nobody,
     a_flood_of_words_delays_nobody,
@@ -38,10 +37,11 @@ trials![
     a_second_instance_takes_nothing_away,
 ];
 trials_of_root![another_user_is_left_out];
+trials_with!["systemd-notify --version" => a_shell_script_speaks_by_systemd_notify];
 
-/// Trials that need another user, too.
+/// Those that need another user or program, too.
 pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
-    trials().into_iter().chain(trials_of_root()).collect()
+    [trials(), trials_of_root(), trials_with()].into_iter().flatten().collect()
 }
 
 fn socket(supervisor: &Supervisor) -> std::path::PathBuf {
@@ -227,9 +227,6 @@ fn a_barrier_falls_when_all_before_it_is_done() {
 
 /// The program of the distribution waits at a barrier, or its process would be gone before it is looked for.
 fn a_shell_script_speaks_by_systemd_notify() {
-    if Command::new("systemd-notify").arg("--version").output().is_err() {
-        return;
-    }
     let setup = Setup::alone().with("--ready notify");
     let child = setup.scene().child().join(" ");
     let script =

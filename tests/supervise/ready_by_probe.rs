@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -13,7 +12,7 @@ use serde_json::Value;
 use crate::harness::client::ask;
 use crate::harness::load::Load;
 use crate::harness::process::{Exit, processor_time};
-use crate::harness::{Ran, Setup, Supervisor, eventually, trials, trials_of_root};
+use crate::harness::{Ran, Setup, Supervisor, eventually, trials, trials_of_root, trials_with};
 
 use super::limits::of_user;
 
@@ -45,15 +44,15 @@ trials![
     a_probe_that_is_given_back_goes_to_nobody_else,
     a_program_of_the_original_librarys_is_probed_too,
     fifty_probes_leave_nothing_behind,
-    a_server_of_pythons_is_ready_by_http,
     wrong_use_is_refused,
 ];
 
 trials_of_root![what_cannot_be_seen_is_told];
+trials_with!["python3 -V" => a_server_of_pythons_is_ready_by_http];
 
-/// Trials that need another user, too.
+/// Those that need another user or program, too.
 pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
-    trials().into_iter().chain(trials_of_root()).collect()
+    [trials(), trials_of_root(), trials_with()].into_iter().flatten().collect()
 }
 
 const WAYS: [&str; 2] = ["listener", "connections"];
@@ -465,9 +464,6 @@ fn get(address: SocketAddr, path: &str) -> String {
 }
 
 fn a_server_of_pythons_is_ready_by_http() {
-    if Command::new("python3").arg("-V").output().is_err() {
-        return;
-    }
     let setup = Setup::alone().with("--ready http:/healthz --ready-timeout 20s");
     let script = setup.scene().path("server.py");
     fs::write(&script, SERVER).unwrap();

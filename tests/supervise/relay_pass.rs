@@ -12,7 +12,7 @@ use crate::harness::client::{Client, ask};
 use crate::harness::load::Load;
 use crate::harness::process::{self, Exit};
 use crate::harness::scene::suite;
-use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, until};
+use crate::harness::{PATIENCE, Setup, Supervisor, eventually, trials, trials_with, until};
 
 trials![
     reloads_under_load_lose_nothing_of_programs_that_die_at_once,
@@ -33,27 +33,14 @@ trials![
     a_child_that_gives_back_is_no_harm,
 ];
 
-/// With the servers that are installed.
+trials_with![
+    "command -v python3" => pythons_server_reloads,
+    "command -v redis-server" => redis_reloads,
+];
+
+/// Those with servers of other people's, too.
 pub(crate) fn all() -> Vec<Trial> {
-    let mut all = trials();
-    let servers: [(&str, &str, fn()); 2] = [
-        ("supervise::relay_pass::pythons_server_reloads", "python3", pythons_server_reloads),
-        ("supervise::relay_pass::redis_reloads", "redis-server", redis_reloads),
-    ];
-    for (name, program, try_it) in servers {
-        let found = std::process::Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-        // In CI it is not ignored, and fails.
-        let ignored = !found.is_ok_and(|output| output.status.success()) && std::env::var_os("CI").is_none();
-        if ignored {
-            eprintln!("\n*** NOT TESTED: {program} is not installed ***\n");
-        }
-        let trial = Trial::test(name, move || {
-            try_it();
-            Ok(())
-        });
-        all.push(trial.with_ignored_flag(ignored));
-    }
-    all
+    [trials(), trials_with()].into_iter().flatten().collect()
 }
 
 fn setup() -> Setup {

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -13,18 +12,23 @@ use super::notify::status_of;
 use crate::harness::client::{Client, ask};
 use crate::harness::load::Load;
 use crate::harness::process::{self, descriptors_of};
-use crate::harness::{Setup, Supervisor, eventually, trials};
+use crate::harness::{Setup, Supervisor, eventually, trials, trials_with};
 
 trials![
     what_is_stored_comes_back,
     the_client_library_stores_and_takes,
-    the_counter_of_the_page_goes_on_counting,
     what_is_stored_can_be_removed,
     what_has_hung_up_is_not_kept_unless_asked_for,
     there_is_an_end_to_what_is_stored,
     a_child_has_descriptors_left_whatever_was_stored,
     there_is_room_to_store_when_held_connections_have_taken_all,
 ];
+trials_with!["python3 -V" => the_counter_of_the_page_goes_on_counting];
+
+/// Those that need another program, too.
+pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
+    [trials(), trials_with()].into_iter().flatten().collect()
+}
 
 fn what_is_stored_comes_back() {
     for (pass, listeners) in [("listener", "web:127.0.0.1:"), ("connections", "")] {
@@ -78,9 +82,6 @@ fn the_client_library_stores_and_takes() {
 }
 
 fn the_counter_of_the_page_goes_on_counting() {
-    if Command::new("python3").arg("-V").output().is_err() {
-        return;
-    }
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notify.md")).unwrap();
     let program = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
     let setup = Setup::alone().with("--ready notify --respawn-delay 10ms..1s");

@@ -5,13 +5,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{TOOLS, guests, search_path, write};
+use super::{TOOLS, guests, path_with_tools, write};
 use crate::dev::stage::{Proxy, Setup};
 use crate::harness::{PATIENCE, until};
 
 guests![
-    "python -c 'import django' && command -v curl" => django_is_edited_under_load,
-    "python -c 'import flask' && command -v curl" => flask_is_edited_under_load,
+    "\"$TOOLS/python/bin/python\" -c 'import django' && command -v curl" => django_is_edited_under_load,
+    "\"$TOOLS/python/bin/python\" -c 'import flask' && command -v curl" => flask_is_edited_under_load,
     "command -v node && command -v curl && test -d \"$TOOLS/node/node_modules/express\"" => express_is_edited_under_load,
     "command -v curl" => axum_is_edited_under_load,
 ];
@@ -93,7 +93,7 @@ fn axum_server() -> &'static Path {
 fn edited(setup: Setup, file: &str, text: &str) {
     let save = |version: &str| text.replace("VERSION", version);
     setup.scene().write(&format!("site/{file}"), &save("1"));
-    let setup = setup.with(&["--inject"]).env("PATH", &search_path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    let setup = setup.with(&["--inject"]).env("PATH", &path_with_tools()).env("PYTHONDONTWRITEBYTECODE", "1");
     let proxy = setup.env("NODE_PATH", &format!("{TOOLS}/node/node_modules")).start();
     answers(&proxy, "1");
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -10,7 +10,7 @@ mod socket;
 use libtest_mimic::Trial;
 
 use super::stage::{Proxy, Setup};
-use crate::harness::guest::{TOOLS, guests, search_path};
+use crate::harness::guest::{TOOLS, guests, path_with_tools};
 use crate::harness::scene::suite;
 
 /// Every trial with browsers.

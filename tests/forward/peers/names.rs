@@ -4,20 +4,20 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-use super::island::{on_an_island, shell};
 use crate::forward::place::{Backend, Client, Place, client, free_source};
+use crate::harness::island::{ISLAND, on_an_island, shell};
 use crate::harness::process::send;
-use crate::harness::{eventually, trials_of_root, until};
+use crate::harness::{eventually, trials_with, until};
 use nix::sys::signal::Signal;
 
-trials_of_root![
-    a_name_without_an_address_ends_its_client_and_says_why,
-    a_name_server_that_says_nothing_delays_nobody_else,
-    a_name_to_listen_at_delays_nobody_else,
-    a_start_that_was_given_up_starts_nothing,
-    many_names_that_hang_leave_room_for_one_that_does_not,
-    a_name_that_moves_is_followed_by_new_connections,
-    a_name_whose_first_address_is_dead_is_reached_by_the_other,
+trials_with![
+    ISLAND => a_name_without_an_address_ends_its_client_and_says_why,
+    ISLAND => a_name_server_that_says_nothing_delays_nobody_else,
+    ISLAND => a_name_to_listen_at_delays_nobody_else,
+    ISLAND => a_start_that_was_given_up_starts_nothing,
+    ISLAND => many_names_that_hang_leave_room_for_one_that_does_not,
+    ISLAND => a_name_that_moves_is_followed_by_new_connections,
+    ISLAND => a_name_whose_first_address_is_dead_is_reached_by_the_other,
 ];
 
 /// The kinds of records that are asked for.

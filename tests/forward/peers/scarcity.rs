@@ -10,13 +10,13 @@ use nix::sys::signal::Signal;
 
 use serde_json::json;
 
-use super::island::{on_an_island, shell};
 use crate::forward::control::Wire;
 use crate::forward::place::{Backend, Client, MOMENT, Place, client, free_source};
+use crate::harness::island::{ISLAND, on_an_island, shell};
 use crate::harness::process::{processor_time, raise_descriptor_limit, send, stopped};
 use crate::harness::ran::Running;
 use crate::harness::scene::{binary, suite};
-use crate::harness::{PATIENCE, eventually, stays, trials, trials_of_root, until};
+use crate::harness::{PATIENCE, eventually, stays, trials, trials_with, until};
 
 trials![
     bytes_that_came_while_it_was_stopped_count_before_the_time,
@@ -24,9 +24,9 @@ trials![
     a_path_too_long_for_the_socket_is_refused,
     many_rules_and_few_descriptors_cost_no_client,
 ];
-trials_of_root![
-    without_a_port_to_connect_from_only_that_connection_fails,
-    a_full_disk_is_told_and_saved_when_there_is_room,
+trials_with![
+    ISLAND => without_a_port_to_connect_from_only_that_connection_fails,
+    ISLAND => a_full_disk_is_told_and_saved_when_there_is_room,
 ];
 
 /// A whole process that stands still for longer than its connections may be idle, and has more to be told then than one wait

@@ -18,10 +18,10 @@ pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
         ends::trials(),
         follow::trials(),
         polling::trials(),
-        polling::trials_of_root(),
+        polling::trials_with(),
         races::trials(),
         state::trials(),
-        state::trials_of_root(),
+        state::trials_with(),
         terminal::trials(),
     ];
     all.into_iter().flatten().collect()

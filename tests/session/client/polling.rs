@@ -4,11 +4,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::place::{Chaos, Cut, Destination, Place, pattern, read};
-use crate::forward::peers::island::on_an_island;
 use crate::forward::tls::certificate;
+use crate::harness::island::{ISLAND, on_an_island};
 use crate::harness::process::census;
 use crate::harness::scene::binary;
-use crate::harness::{eventually, holds_for, trials, trials_of_root};
+use crate::harness::{eventually, holds_for, trials, trials_with};
 
 trials![
     each_enter_is_one_connection_that_prints_what_is_there,
@@ -25,7 +25,7 @@ trials![
     a_server_is_reached_through_tls_if_it_is_the_right_one,
     a_poll_ends_though_the_destination_goes_on_talking,
 ];
-trials_of_root![host_and_port_of_the_proxy_default_independently];
+trials_with![ISLAND => host_and_port_of_the_proxy_default_independently];
 
 fn each_enter_is_one_connection_that_prints_what_is_there() {
     let destination = Destination::new();

@@ -3,15 +3,18 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::place::{Destination, Place, read};
-use crate::forward::peers::island::{on_an_island, shell};
-use crate::harness::{eventually, trials, trials_of_root};
+use crate::harness::island::{ISLAND, on_an_island, shell};
+use crate::harness::{eventually, trials, trials_with};
 
 trials![
     a_file_that_cannot_be_used_is_told_and_nothing_is_connected,
     a_file_is_for_its_owner_alone,
     a_session_is_kept_nowhere_else,
 ];
-trials_of_root![a_full_disk_is_told_and_nothing_is_lost, a_full_disk_does_not_end_one_who_stays];
+trials_with![
+    ISLAND => a_full_disk_is_told_and_nothing_is_lost,
+    ISLAND => a_full_disk_does_not_end_one_who_stays,
+];
 
 fn a_file_that_cannot_be_used_is_told_and_nothing_is_connected() {
     let destination = Destination::new();

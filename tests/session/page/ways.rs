@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::stage::Stage;
 use super::{destinations, guests};
-use crate::forward::peers::island::{on_an_island, shell};
 use crate::harness::browser::{NEEDS, key};
+use crate::harness::island::{on_an_island, shell};
 
 guests![NEEDS;
     a_session_goes_on_over_every_way,

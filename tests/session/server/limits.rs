@@ -3,9 +3,9 @@
 use super::client::{Client, Said, dial};
 use super::destination::Destination;
 use super::place::Place;
-use crate::forward::peers::island::{on_an_island, shell};
+use crate::harness::island::{ISLAND, on_an_island, shell};
 use crate::harness::scene::binary;
-use crate::harness::{PATIENCE, Scene, process, trials, until};
+use crate::harness::{PATIENCE, Scene, process, trials, trials_with, until};
 use nix::sys::signal::Signal;
 use socket_protector::session::frame::{Frame, New, Refusal};
 use socket2::{Domain, Socket, Type};
@@ -20,10 +20,15 @@ trials![
     clients_that_say_nothing_or_little_keep_nobody_out,
     a_client_that_is_too_slow_is_told,
     a_crowd_of_provisional_sessions_is_bounded,
-    provisional_sessions_of_one_host_leave_room_for_others,
     without_a_free_descriptor_it_waits_and_does_not_spin,
     thousands_of_sessions_cost_little,
 ];
+trials_with![ISLAND => provisional_sessions_of_one_host_leave_room_for_others];
+
+/// Those that need a network of their own, too.
+pub(super) fn all() -> Vec<libtest_mimic::Trial> {
+    [trials(), trials_with()].into_iter().flatten().collect()
+}
 
 #[track_caller]
 fn refused(place: &Place) -> Refusal {

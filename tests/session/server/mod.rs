@@ -28,11 +28,11 @@ pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
         ends::trials(),
         floods::trials(),
         golden::trials(),
-        limits::trials(),
+        limits::all(),
         races::trials(),
         stops::trials(),
         strangers::trials(),
-        telnet::trials(),
+        telnet::all(),
         upgrade::trials(),
     ];
     all.into_iter().flatten().collect()

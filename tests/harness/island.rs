@@ -1,8 +1,10 @@
 //! A thread with a network and mounts of its own: what is done to them, nobody else notices. Only root may.
 
+use nix::sched::{CloneFlags, unshare};
 use std::process::Command;
 
-use nix::sched::{CloneFlags, unshare};
+/// What it needs.
+pub(crate) const ISLAND: &str = "unshare --net --mount mount --make-rprivate / && command -v ip";
 
 /// Runs `body` there. Programs and threads that it starts are there as well.
 pub(crate) fn on_an_island(body: impl FnOnce() + Send) {
