@@ -61,7 +61,7 @@ fn a_program_that_says_nothing_or_nonsense_changes_nothing() {
     eventually("it waits", || place.scene.processes().len() > 2);
     held.ask("a");
     client(address, "a");
-    assert_eq!(place.rows(), [row(&source, &a.endpoint(), 1, "active")]);
+    place.wait_rows(&[row(&source, &a.endpoint(), 1, "active")]);
     restarts.finish(PATIENCE).expect(1).complains().says("said nothing for 10s");
     held.ask("a");
     for (words, reason) in [

@@ -1,5 +1,6 @@
 //! A thread with a network and mounts of its own: what is done to them, nobody else notices. Only root may.
 
+use super::guest::search_path;
 use nix::sched::{CloneFlags, unshare};
 use std::process::Command;
 
@@ -23,6 +24,7 @@ pub(crate) fn on_an_island(body: impl FnOnce() + Send) {
 /// Runs a line of shell, which must work.
 #[track_caller]
 pub(crate) fn shell(line: &str) {
-    let ran = Command::new("sh").args(["-c", line]).output().unwrap();
+    // Where Debian has ip(8), which is not in everybody's path.
+    let ran = Command::new("sh").args(["-c", line]).env("PATH", search_path()).output().unwrap();
     assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
 }
