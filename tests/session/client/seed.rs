@@ -2,8 +2,9 @@
 //! leaves open is tried in the other files.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use super::place::{Destination, Place, Talk, read};
 use crate::forward::peers::island::on_an_island;
@@ -141,12 +142,18 @@ fn what_socketproxy_says_of_itself_is_so_line_by_line() {
             eventually("it is gone", || !server.runs());
         }
 
-        // The handshake does not wait for the destination: nobody is there.
-        let _server = user.server(&["--connect-timeout=1h", "192.0.2.1:9"]);
+        // The handshake does not wait for the destination: here nobody accepts, and the backlog is full.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        nix::sys::socket::listen(&silent, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let address = silent.local_addr().unwrap();
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+        let _full: Vec<_> = (0..8).map_while(connect).collect();
+        let _server = user.server(&["--connect-timeout=1h", &address.to_string()]);
         listens("127.0.0.1:9009");
         let mut early = user.client("early", &[]);
         early.say("\n");
-        eventually("there is a session", || user.sessions(&[]).len() == 1);
+        early.end().expect(0);
+        assert_eq!(user.sessions(&[])[0]["destination"], "connecting");
         user.place.scene.clear();
     });
 }
