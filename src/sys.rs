@@ -1,4 +1,4 @@
-//! The only unsafe code of this package: system calls that the safe crates do not offer.
+//! The only unsafe code of this package: system calls that the safe crates do not offer, and what Linux alone does so.
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -8,8 +8,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+mod clock;
 mod sockets;
-pub(crate) use sockets::{Mode, accept, splice};
+pub(crate) use clock::slept;
+pub(crate) use sockets::{Mode, accept, bind_for_owner, splice};
 
 /// What the child does between the fork and the program.
 pub(crate) struct ChildSteps<'a> {

@@ -10,6 +10,7 @@ trials![
     dependencies_point_one_way,
     pure_files_import_nothing_impure,
     unsafe_code_is_confined,
+    what_linux_alone_does_is_confined,
     files_are_small,
     the_rules_find_what_they_forbid,
 ];
@@ -101,6 +102,10 @@ const ADDRESSES: [&str; 7] =
 /// Where unsafe code may be.
 const UNSAFE: [&str; 2] = ["sys.rs", "ffi.rs"];
 
+/// What other systems do not have, or do otherwise, without an error to tell so. The client library has its own place for it.
+const LINUX: [&str; 2] = ["CLOCK_BOOTTIME", "fchmod"];
+const LINUX_PLACES: [&str; 2] = ["sys", "handoff/path.rs"];
+
 /// A source file: its path below `src` and its text.
 struct Source {
     path: String,
@@ -117,6 +122,10 @@ fn pure_files_import_nothing_impure() {
 
 fn unsafe_code_is_confined() {
     check(misplaced_unsafe);
+}
+
+fn what_linux_alone_does_is_confined() {
+    check(misplaced_linux);
 }
 
 fn files_are_small() {
@@ -304,6 +313,15 @@ fn misplaced_unsafe(source: &Source) -> Vec<String> {
     lines.map(|(number, _)| format!("{}:{number}: unsafe code outside of sys.rs and ffi.rs", source.path)).collect()
 }
 
+fn misplaced_linux(source: &Source) -> Vec<String> {
+    if LINUX_PLACES.iter().any(|place| source.path.starts_with(place)) {
+        return Vec::new();
+    }
+    let lines =
+        code(source).filter_map(|(number, line)| Some((number, LINUX.iter().find(|word| line.contains(**word))?)));
+    lines.map(|(number, word)| format!("{}:{number}: {word} outside of sys", source.path)).collect()
+}
+
 fn too_long(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();
     let fault = format!("{}:{lines}: {lines} lines, {LONGEST} are the most", source.path);
@@ -314,7 +332,7 @@ fn too_long(source: &Source) -> Vec<String> {
 fn the_rules_find_what_they_forbid() {
     type Rule = fn(&Source) -> Vec<String>;
     let long = "// line\n".repeat(LONGEST + 1);
-    let samples: [(Rule, &str, &str, bool); 34] = [
+    let samples: [(Rule, &str, &str, bool); 38] = [
         (wrong_way, "net/listener.rs", "use crate::supervise::state::Phase;", true),
         (wrong_way, "net/listener.rs", "fn f() { crate::cli::run(); }", true),
         (wrong_way, "supervise/driver.rs", "use crate::{\n    net::Listener,\n    forward::{Rule, Relay},\n};", true),
@@ -347,6 +365,10 @@ fn the_rules_find_what_they_forbid() {
         (impure, "supervise/driver.rs", "use log::info;", false),
         (impure, "supervise/state.rs", "pub enum Cause {", false),
         (impure, "supervise/state/tests/walk.rs", "let now = Instant::now();", false),
+        (misplaced_linux, "control/server.rs", "fchmod(&socket, mode)?;", true),
+        (misplaced_linux, "session/server/clock.rs", "read(ClockId::CLOCK_BOOTTIME)", true),
+        (misplaced_linux, "session/server/clock.rs", "// fchmod is elsewhere", false),
+        (misplaced_linux, "sys/sockets.rs", "fchmod(&socket, mode)?;", false),
         (misplaced_unsafe, "net/listener.rs", "let fd = unsafe { adopt(3) };", true),
         (misplaced_unsafe, "net/listener.rs", "// unsafe is elsewhere\nlet unsafe_code = 1;", false),
         (misplaced_unsafe, "dev/inject.rs", "let csp = \"'unsafe-inline'\"; csp.contains(\"unsafe\")", false),

@@ -6,10 +6,9 @@ use crate::reactor::{BOTH, READABLE, Reactor, Registered};
 use log::{debug, warn};
 use mio::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::Uid;
 use serde::de::DeserializeOwned;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io::{self, Read, Write};
@@ -364,10 +363,7 @@ fn bind(path: &Path) -> io::Result<(UnixListener, Option<(u64, u64)>)> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // From birth, not by a chmod that comes too late: Linux gives the file the mode of its socket, see unix(7). The umask
-    // is the whole process', in which other threads may make files.
-    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    crate::sys::bind_for_owner(&socket, path)?;
     socket.listen(BACKLOG)?;
     let listener = UnixListener::from_std(socket.into());
     Ok((listener, file_of(path)))

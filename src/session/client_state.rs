@@ -12,6 +12,7 @@
 mod arriving;
 mod coming;
 mod event;
+mod link;
 mod queue;
 mod sending;
 mod streams;
@@ -21,9 +22,9 @@ mod time;
 
 pub use self::event::{Breach, End, Event, Next, Silent};
 
-use self::arriving::Course;
+use self::link::{Attached, Checks, Link, Owed, Terms};
 use self::queue::Queue;
-use crate::session::credential::{BootId, Mac, Nonce, Secret, SessionId, Transcript};
+use crate::session::credential::{BootId, Secret, SessionId};
 use crate::session::frame::{Command, Frame, Mode};
 use std::time::{Duration, Instant};
 
@@ -105,84 +106,6 @@ struct Wishes {
     kept: bool,
     /// Output from the oldest byte on.
     oldest: bool,
-}
-
-/// The connection.
-#[derive(Debug)]
-enum Link {
-    None,
-    /// HELLO is to come.
-    Greeting {
-        nonce: Nonce,
-        until: Instant,
-    },
-    /// ACCEPT is to come.
-    Coming {
-        said: Transcript,
-        terms: Terms,
-        until: Instant,
-        resumes: bool,
-    },
-    Attached(Attached),
-}
-
-/// What HELLO says.
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    longest: usize,
-    window: u32,
-    heartbeat: Duration,
-}
-
-/// A connection that is attached.
-#[derive(Debug)]
-struct Attached {
-    since: Instant,
-    terms: Terms,
-    course: Course,
-    /// Up to here input may be sent; nothing before the server has said so.
-    input_granted: Option<u64>,
-    /// Up to here output may come.
-    output_granted: u64,
-    /// The output begins with the oldest that there is.
-    oldest: bool,
-    /// How far the output had come when it was attached, and whether it had ended there.
-    announced: (u64, bool),
-    /// What was acknowledged last.
-    acked: u64,
-    ack_due: Option<Instant>,
-    heard: Instant,
-    pings: u32,
-    owed: Owed,
-}
-
-/// Frames that are due. Each kind is there at most once, so a server that says much and reads nothing costs nothing.
-#[derive(Debug, Default)]
-struct Owed {
-    confirm: Option<Mac>,
-    ack: bool,
-    pong: Option<[u8; 8]>,
-    ping: bool,
-    size: bool,
-    close: bool,
-    fin: bool,
-    commands: Vec<Command>,
-    checks: Checks,
-}
-
-/// Questions behind everything that was to be sent then, as counts of how many were asked and answered.
-#[derive(Clone, Copy, Debug, Default)]
-struct Checks {
-    wanted: bool,
-    asked: u32,
-    answered: u32,
-}
-
-impl Checks {
-    /// What a question asks, which no PING of the heartbeat does.
-    fn question(number: u32) -> [u8; 8] {
-        (u64::MAX << 32 | u64::from(number)).to_be_bytes()
-    }
 }
 
 /// One client of one session.

@@ -209,6 +209,8 @@ pub struct Server {
     logging: Logging,
     since: Instant,
     stopping: Stopping,
+    /// When it is to be told whom that waits for, unless it was.
+    tells: Option<Instant>,
     tools: Tools,
     /// `None` once another process has them.
     locks: Option<Locks>,
@@ -273,6 +275,7 @@ impl Server {
             logging,
             since: Instant::now(),
             stopping: Stopping::No,
+            tells: None,
             tools: Tools { plain: vec![0; PORTION], cipher: vec![0; PORTION], received: Default::default() },
             locks: None,
             upgrading,

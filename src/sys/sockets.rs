@@ -1,7 +1,10 @@
-//! What a relay does for every connection or every byte, without a detour.
+//! What a relay does for every connection or every byte, without a detour; and a unix socket's file that is its owner's from birth.
 
+use nix::sys::stat::{Mode as Permissions, fchmod};
+use socket2::{SockAddr, Socket};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::ptr;
 
 /// Whether calls on a socket wait.
@@ -39,4 +42,15 @@ pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> i
     // SAFETY: both are open descriptors, and without offsets nothing of ours is read or written.
     let moved = unsafe { libc::splice(from, ptr::null_mut(), to, ptr::null_mut(), most, flags) };
     usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+/// Binds a unix socket to a path where there is nothing. The file is for its owner alone (0600) from birth, and not by a chmod that comes
+/// too late: Linux gives it the mode of its socket, see unix(7). The umask would be the whole process', in which other threads may make
+/// files.
+///
+/// # Errors
+/// Those of fchmod(2) and bind(2).
+pub(crate) fn bind_for_owner(socket: &Socket, path: &Path) -> io::Result<()> {
+    fchmod(socket, Permissions::S_IRUSR | Permissions::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)
 }

@@ -16,11 +16,11 @@ use socket_protector_client::handoff::{Descriptor, Receiver};
 /// 5 heard commit. With a step of 6 it stays there, silent.
 pub(super) fn run(last: u32) -> ExitCode {
     let stream = stdin();
-    let mut held = Vec::new();
+    let (mut held, mut plan) = (Vec::new(), Value::Null);
     for step in 1..=last {
         match step {
-            1 => drop(line(&stream)),
-            2 => (&stream).write_all(b"{\"ready\":1}\n").unwrap(),
+            1 => plan = line(&stream),
+            2 => says_ready(&stream, &plan),
             3 => held = descriptors(&stream, &line(&stream)),
             4 => (&stream).write_all(b"\"registered\"\n").unwrap(),
             5 => assert_eq!(line(&stream), "commit"),
@@ -43,8 +43,7 @@ pub(super) fn says(words: &str) -> ExitCode {
 /// Writes down the plan that comes with the descriptors, and goes.
 pub(super) fn records(file: &Path) -> ExitCode {
     let stream = stdin();
-    drop(line(&stream));
-    (&stream).write_all(b"{\"ready\":1}\n").unwrap();
+    says_ready(&stream, &line(&stream));
     let plan = line(&stream);
     std::fs::write(file, plan.to_string()).unwrap();
     drop(descriptors(&stream, &plan));
@@ -54,8 +53,7 @@ pub(super) fn records(file: &Path) -> ExitCode {
 /// Takes everything, and writes down the lines that the old process says then, without ever serving.
 pub(super) fn hears(file: &Path) -> ExitCode {
     let stream = stdin();
-    drop(line(&stream));
-    (&stream).write_all(b"{\"ready\":1}\n").unwrap();
+    says_ready(&stream, &line(&stream));
     let held = descriptors(&stream, &line(&stream));
     (&stream).write_all(b"\"registered\"\n").unwrap();
     assert_eq!(line(&stream), "commit");
@@ -67,6 +65,11 @@ pub(super) fn hears(file: &Path) -> ExitCode {
     }
     drop(held);
     ExitCode::SUCCESS
+}
+
+/// It understands a plan of that schema.
+fn says_ready(mut stream: &UnixStream, plan: &Value) {
+    writeln!(stream, "{{\"ready\":{}}}", plan["schema"]).unwrap();
 }
 
 fn stdin() -> UnixStream {

@@ -68,7 +68,13 @@ impl Client {
             Frame::Pong(bytes).encode(out);
         }
         if std::mem::take(&mut attached.owed.ping) {
-            Frame::Ping(u64::from(attached.pings).to_be_bytes()).encode(out);
+            let checks = &attached.owed.checks;
+            // A server that is asked several times may answer the last one alone: so what is not answered is asked again.
+            let bytes = match checks.asked == checks.answered {
+                true => u64::from(attached.pings).to_be_bytes(),
+                false => Checks::question(checks.asked),
+            };
+            Frame::Ping(bytes).encode(out);
         }
         if std::mem::take(&mut attached.owed.ack) {
             let (next, window, end) = (self.output.done, self.settings.window, self.output.end_done);

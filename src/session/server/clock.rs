@@ -1,7 +1,7 @@
 //! The time of sessions: that of the machine's steady clock, which nobody can set, and with it the time in which the machine
 //! sleeps, since a session is not to outlive its time by that.
 
-use nix::time::{ClockId, clock_gettime};
+use crate::sys::slept;
 use std::time::{Duration, Instant};
 
 /// Both clocks are read one after the other: a difference that is less is none.
@@ -18,12 +18,12 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new() -> Clock {
-        Clock { ahead: ahead(), slept: Duration::ZERO }
+        Clock { ahead: slept(), slept: Duration::ZERO }
     }
 
     /// Takes in what the machine has slept by now.
     pub(super) fn look(&mut self) {
-        self.set(ahead());
+        self.set(slept());
     }
 
     fn set(&mut self, ahead: Duration) {
@@ -47,13 +47,6 @@ impl Clock {
     pub(super) fn in_loop(&self, at: Instant) -> Instant {
         at.checked_sub(self.slept).unwrap_or_else(Instant::now)
     }
-}
-
-/// How far the clock that counts sleep is ahead of the one that does not. Linux has both (clock_gettime(2)).
-fn ahead() -> Duration {
-    let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-    let steady = read(ClockId::CLOCK_MONOTONIC);
-    read(ClockId::CLOCK_BOOTTIME).saturating_sub(steady)
 }
 
 #[cfg(test)]

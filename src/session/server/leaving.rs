@@ -2,19 +2,17 @@
 //! when it fails at any step this process simply goes on. [`takeover`](crate::takeover) decides what follows what.
 
 use super::bridge::{Pair, pair};
-use super::plan::{Plan, PlannedListener, SCHEMA};
+use super::plan::{Plan, SCHEMA};
 use super::stop::Stopping;
 use super::{Key, Server, ServerError, client, link, short};
 use crate::control::server::ClientId;
 use crate::control::wire::Reply;
 use crate::process::pid_file::{PidFile, PidFileError};
 use crate::reactor::{Descriptor, READABLE, Waker};
-use crate::session::credential::{BootId, SessionId, random, wipe};
+use crate::session::credential::{BootId, SessionId, random};
 use crate::session::frame::Frame;
 use crate::session::sessions::Sessions;
 use crate::session::state::Connection;
-use crate::session::written::{Form, Writer};
-use crate::takeover::descriptors::{self, SharedClient, label};
 use crate::takeover::leaving::Leaving;
 use crate::takeover::protocol::{Old, OldDoes, OldHears};
 use crate::takeover::{Exchange, ExchangeError};
@@ -23,10 +21,11 @@ use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+
+mod sending;
 
 /// How long clients that could not come along have to hear that they are to come again, and destinations to take what is left
 /// for them in a TLS session.
@@ -185,27 +184,6 @@ impl Server {
         }
     }
 
-    fn plan(&self, descriptors: usize, clients: usize) -> Plan {
-        let listener = |listening: &super::Listening| PlannedListener {
-            endpoint: listening.endpoint.to_string(),
-            tls: listening.is_secure(),
-        };
-        let milliseconds = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Plan {
-            schema: SCHEMA,
-            descriptors,
-            sessions: if descriptors == 0 { 0 } else { self.sessions.len() },
-            clients,
-            name: self.settings.name.clone(),
-            destination: self.settings.destination.to_string(),
-            listeners: self.listening.iter().map(listener).collect(),
-            next: self.next,
-            uptime_ms: milliseconds(self.since),
-            asked_ms: milliseconds(self.upgrading.since),
-            asker: self.upgrading.asker.map(ClientId::number),
-        }
-    }
-
     /// A connection that is made by now goes over, and is not made anew.
     fn have_what_is_connected(&mut self) {
         let connecting = |link: &link::Link| matches!(link.stage, link::Stage::Connecting(_));
@@ -221,57 +199,6 @@ impl Server {
         let secure = |link: &link::Link| matches!(&link.stage, link::Stage::Open(wire) if wire.is_secure());
         let secure = self.links.iter().filter(|(_, link)| secure(link));
         secure.map(|(id, _)| Ok((*id, pair()?))).collect()
-    }
-
-    /// Tells the plan and sends everything, lent as it is. This needs no descriptor.
-    fn send_all(&self, exchange: &mut Exchange) -> Result<(), ExchangeError> {
-        let now = self.clock.now();
-        let stderr = std::io::stderr();
-        let mut entries = self.shared(stderr.as_fd());
-        let clients = self.clients.iter().filter_map(|(id, client)| Some((*id, client, client.stage_written()?)));
-        let clients = clients.collect::<Vec<_>>();
-        entries.extend(self.links.iter().filter_map(|(id, link)| match &link.stage {
-            link::Stage::Open(wire) => {
-                let there = self.upgrading.pairs.get(id).map_or(wire.as_fd(), |(_, theirs)| theirs.as_fd());
-                Some((there, label("destination", id)))
-            }
-            _ => None,
-        }));
-        entries.extend(clients.iter().map(|(id, client, _)| (client.wire.as_fd(), label("client", id.0))));
-        exchange.say(&self.plan(entries.len(), clients.len()))?;
-        exchange.send(&self.sessions.written(now))?;
-        for (id, _) in self.sessions.iter() {
-            send_secret(exchange, now, |to| self.write_session(id, to))?;
-        }
-        for (id, client, stage) in &clients {
-            send_secret(exchange, now, |to| client.write(*id, stage, to))?;
-        }
-        exchange.wind();
-        descriptors::send(exchange.stream(), &entries, exchange.left())
-    }
-
-    fn write_session(&self, id: SessionId, to: &mut Writer) {
-        self.sessions.write_one(id, to);
-        if let Some(link) = self.links.get(&id) {
-            link.written(&self.clock).write(to);
-        }
-    }
-
-    /// What both processes have for a while.
-    fn shared<'a>(&'a self, output: BorrowedFd<'a>) -> Vec<(BorrowedFd<'a>, Vec<u8>)> {
-        let mut all = vec![(output, label("output", ""))];
-        all.extend(self.control.lend().map(|socket| (socket, label("control", ""))));
-        if let Some(locks) = &self.locks {
-            all.push((locks.instance.as_fd(), label("lock", "")));
-            all.extend(locks.pid_file.as_ref().map(|file| (file.as_fd(), label("pid-file", ""))));
-        }
-        let listeners = self.listening.iter().enumerate();
-        all.extend(listeners.map(|(index, listening)| (listening.as_fd(), label("listener", index))));
-        all.extend(self.control.lend_clients().map(|(id, share)| {
-            let client = SharedClient { number: id.number(), share };
-            (client.share.socket, client.label())
-        }));
-        all
     }
 
     /// The new process may have moved bytes before it was ended, so nobody knows where streams are.
@@ -397,16 +324,6 @@ impl Server {
             self.stopping = Stopping::Done;
         }
     }
-}
-
-/// Sends what may have a secret in it, and leaves no copy.
-fn send_secret(exchange: &mut Exchange, now: Instant, write: impl FnOnce(&mut Writer)) -> Result<(), ExchangeError> {
-    let mut to = Writer::new(now);
-    write(&mut to);
-    let mut bytes = to.into_bytes();
-    let sent = exchange.send(&bytes);
-    wipe(&mut bytes);
-    sent
 }
 
 /// Of a pid file, which scripts of any user read.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Changes with every change of the plan or of what goes with it, so that versions that do not understand each other part
 /// before anything is handed over.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// What there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,9 +81,9 @@ mod tests {
         let exchange = Exchange::new(one, Duration::from_secs(10));
         writeln!(other, "{}", serde_json::to_string(&plan).unwrap()).unwrap();
         assert_eq!(Plan::hear(&exchange).unwrap(), plan);
+        writeln!(other, "{{\"schema\":3,\"unheard\":\"of\"}}").unwrap();
+        assert!(matches!(Plan::hear(&exchange), Err(ExchangeError::Version { theirs: 3, ours: SCHEMA })));
         writeln!(other, "{{\"schema\":2,\"unheard\":\"of\"}}").unwrap();
-        assert!(matches!(Plan::hear(&exchange), Err(ExchangeError::Version { theirs: 2, ours: SCHEMA })));
-        writeln!(other, "{{\"schema\":1,\"unheard\":\"of\"}}").unwrap();
         assert!(matches!(Plan::hear(&exchange), Err(ExchangeError::Line(_))));
     }
 }

@@ -2,8 +2,9 @@
 //! then the sessions end.
 
 use super::requests::done;
-use super::{Done, Key, Server};
+use super::{Done, Key, Server, short};
 use crate::process::service;
+use crate::session::credential::SessionId;
 use crate::session::frame::NEVER;
 use crate::session::state::Input;
 use crate::takeover::leaving::reap;
@@ -15,6 +16,11 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long clients have to hear that their sessions are over, and destinations to read what they were sent before.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What a stop waits for for so long is told, once.
+const TELLS: Duration = Duration::from_secs(1);
+/// So many sessions are named.
+const NAMED: usize = 8;
 
 /// How far a stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +74,7 @@ impl Server {
         }
         let now = Instant::now();
         self.stopping = Stopping::Draining { until: now + self.settings.stop_timeout };
+        self.tells = Some(now + TELLS);
         if let Err(error) = service::tell("STOPPING=1") {
             warn!("cannot tell the outer manager: {error}");
         }
@@ -115,6 +122,7 @@ impl Server {
             Stopping::Draining { until } => {
                 let left = self.sessions.iter().filter(|(_, session)| !session.is_flushed()).count();
                 if left > 0 && now < until {
+                    self.tell_who_is_waited_for(now, "what has not arrived of");
                     self.reactor.set_deadline(Key::Stop, Some(until.min(now + LOOK)));
                     return;
                 }
@@ -129,6 +137,7 @@ impl Server {
                 if (told || now >= clients) && (sent || now >= destinations) {
                     self.stopping = Stopping::Done;
                 } else {
+                    self.tell_who_is_waited_for(now, "destinations, which have not ended, of");
                     self.reactor.set_deadline(Key::Stop, Some(now + LOOK));
                 }
             }
@@ -146,6 +155,23 @@ impl Server {
         }
     }
 
+    /// Once the stop has lasted: somebody may wonder why, or want it to end.
+    fn tell_who_is_waited_for(&mut self, now: Instant, what: &str) {
+        if self.tells.is_none_or(|at| now < at) {
+            return;
+        }
+        let mut ids: Vec<SessionId> = match self.stopping {
+            Stopping::Ending { .. } => self.links.keys().copied().collect(),
+            _ => self.sessions.iter().filter(|(_, session)| !session.is_flushed()).map(|(id, _)| id).collect(),
+        };
+        if ids.is_empty() {
+            return;
+        }
+        self.tells = None;
+        ids.sort();
+        info!("stopping waits for {what} {}; a second signal ends it now", named(&ids));
+    }
+
     /// Whether nobody waits for a word to one that has come so far.
     fn is_unheard(&self, stage: super::client::Stage) -> bool {
         !matches!(stage, super::client::Stage::Attached | super::client::Stage::Leaving)
@@ -160,6 +186,7 @@ impl Server {
             self.control.reply(&mut self.reactor, asker, &done(&Done::default()));
         }
         self.stopping = Stopping::Ending { clients: now + LAST_WORDS, destinations };
+        self.tells = Some(now + TELLS);
         self.go_on_stopping();
     }
 
@@ -170,5 +197,30 @@ impl Server {
             self.control.reply(&mut self.reactor, asker, &done(&Done::default()));
         }
         self.stopping = Stopping::Done;
+    }
+}
+
+/// Sessions as they are told of: not more than somebody reads.
+fn named(ids: &[SessionId]) -> String {
+    let names = ids.iter().take(NAMED).map(|id| short(*id)).collect::<Vec<_>>().join(", ");
+    let word = if ids.len() == 1 { "session" } else { "sessions" };
+    match ids.len().saturating_sub(NAMED) {
+        0 => format!("{word} {names}"),
+        more => format!("{word} {names} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+    use crate::session::credential::SessionId;
+
+    #[test]
+    fn a_few_sessions_are_named_and_the_others_counted() {
+        let ids = |count: u8| (0..count).map(|number| SessionId([number; 16])).collect::<Vec<_>>();
+        assert_eq!(named(&ids(1)), "session 00000000");
+        assert_eq!(named(&ids(2)), "sessions 00000000, 01010101");
+        assert!(named(&ids(8)).ends_with(", 07070707"));
+        assert!(named(&ids(11)).ends_with(", 07070707 and 3 more"));
     }
 }

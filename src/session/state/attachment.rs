@@ -15,6 +15,15 @@ pub(super) enum Role {
     Writer,
 }
 
+/// By which numbers somebody sends input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// DATA: its own.
+    Own,
+    /// APPEND: those of all.
+    All,
+}
+
 /// Frames that are due. Each kind is there at most once, so a client that says much and reads nothing costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Owed {
@@ -42,6 +51,8 @@ pub(super) struct Attachment {
     pub(super) input_began: u64,
     /// Where its own input has come to. It counts from there by what this connection sends, whatever others do.
     pub(super) input_next: u64,
+    /// How it has numbered what it has sent: both ways of one connection would contradict each other.
+    pub(super) input_numbers: Option<Numbers>,
     /// It has ended the input.
     pub(super) input_ended: bool,
     /// How far the input of all was beyond its own when it was told last; `None`: it was not told what it has to know.
@@ -92,6 +103,7 @@ impl Session {
             event: 0,
             input_began: self.input.next(),
             input_next: self.input.next(),
+            input_numbers: None,
             input_ended: false,
             input_told: (self.from_writers == 0).then_some(0),
             input_granted: self.input.next() + self.input_room() as u64,

@@ -1,6 +1,6 @@
 //! What clients say, and what comes of it. Whoever breaks the protocol is dismissed; the session goes on.
 
-use super::attachment::{Attachment, Role};
+use super::attachment::{Attachment, Numbers, Role};
 use super::{Action, Connection, InputState, Session, Stage};
 use crate::session::frame::{Ack, Closed, Detached, Frame};
 use std::time::Instant;
@@ -89,6 +89,19 @@ impl Session {
         if from.sends_input() && self.stage == Stage::Active { Ok(()) } else { Err(Breach) }
     }
 
+    /// Whether it may send input with such numbers. What it has sent once it sends for good: its offsets are either its own or those
+    /// of all.
+    fn may_number(&mut self, from: &Attachment, numbers: Numbers) -> Result<(), Breach> {
+        self.may_send(from)?;
+        if from.input_numbers.is_some_and(|before| before != numbers) {
+            return Err(Breach);
+        }
+        if let Some(attachment) = self.attachment_of(from.connection) {
+            attachment.input_numbers = Some(numbers);
+        }
+        Ok(())
+    }
+
     fn acknowledged(
         &mut self,
         now: Instant,
@@ -143,7 +156,7 @@ impl Session {
         (offset, bytes): (u64, &[u8]),
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
-        self.may_send(from)?;
+        self.may_number(from, Numbers::Own)?;
         let known = from.input_next.checked_sub(offset).ok_or(Breach)?;
         let new = bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
         let next = from.input_next + new.len() as u64;
@@ -172,7 +185,7 @@ impl Session {
         (offset, bytes): (u64, &[u8]),
         actions: &mut Vec<Action>,
     ) -> Result<(), Breach> {
-        self.may_send(from)?;
+        self.may_number(from, Numbers::All)?;
         let known = self.input.next().checked_sub(offset).filter(|_| from.role == Role::Writer).ok_or(Breach)?;
         let (old, new) = bytes.split_at(usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len()));
         if !self.input.has(offset, old) {

@@ -1,9 +1,9 @@
 //! What is sent to a client, made when its connection takes it: first what is owed, then output with its events, last
 //! the end.
 
-use super::attachment::Attachment;
-use super::{Connection, How, Session};
-use crate::session::frame::{Ack, Frame, data_head};
+use super::attachment::{Attachment, Role};
+use super::{Connection, How, InputState, Session};
+use crate::session::frame::{Ack, Frame, data_head, event};
 
 /// Bytes of a DATA frame's payload that are not the stream's.
 const DATA_OFFSET: usize = 8;
@@ -47,6 +47,11 @@ impl Session {
         let beyond = self.input.next() - attachment.input_next;
         if attachment.input_told.replace(beyond) != Some(beyond) {
             Frame::Input { next: self.input.next(), writers: self.from_writers }.encode(out);
+        }
+        // A writer sees no events of the output, and could not tell a full queue from one that nobody empties.
+        if let (Role::Writer, InputState::Dead { written, .. }) = (attachment.role, self.input_state) {
+            let (offset, body) = (self.output.next(), written.to_be_bytes());
+            Frame::Event { offset, kind: event::INPUT_LOST, body: &body }.encode(out);
         }
         let ack = self.ack(attachment);
         attachment.input_granted = attachment.input_granted.max(ack.next + u64::from(ack.window));

@@ -1,7 +1,7 @@
 //! A session as it goes to the process that takes over. Its policy does not go along: that is the new process' own, but
 //! for the time that the client has asked for.
 
-use super::attachment::{Attachment, Owed, Role};
+use super::attachment::{Attachment, Numbers, Owed, Role};
 use super::events::{Event, Events, MOST as MOST_EVENTS};
 use super::{Allowance, Connection, End, How, InputState, Policy, Session, Stage};
 use super::{MOST_OBSERVERS, MOST_WRITERS};
@@ -14,6 +14,7 @@ use std::time::Instant;
 form_of_enum!(Stage { 1 => Provisional { until }, 2 => Active, 3 => Gone });
 form_of_enum!(How { 1 => Eof, 2 => Reset(errno), 3 => Failed(destination) });
 form_of_enum!(InputState { 1 => Open, 2 => Ending { reset }, 3 => Ended, 4 => Dead { ended, written } });
+form_of_enum!(Numbers { 1 => Own, 2 => All });
 form_of_enum!(Role { 1 => Client, 2 => Observer, 3 => Writer });
 form_of_enum!(Destination {
     1 => Connecting,
@@ -36,6 +37,7 @@ form_of_struct!(Attachment {
     event,
     input_began,
     input_next,
+    input_numbers,
     input_ended,
     input_told,
     input_granted,

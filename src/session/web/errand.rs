@@ -5,15 +5,15 @@
 
 use super::handshake::{Attached, Handshake, Step};
 use crate::session::client_state::Breach;
-use crate::session::frame::{Accept, Ack, Command, Destination, Detached, Frame, Refusal, encode_preface};
+use crate::session::frame::{Accept, Ack, Command, Destination, Detached, Frame, Refusal, encode_preface, event};
 use std::ops::Range;
 use std::sync::Arc;
 
 #[cfg(test)]
 mod tests;
 
-/// What is asked with the PING behind what was sent: its answer comes after all answers to that.
-const BARRIER: [u8; 8] = *b"gateway\0";
+/// A letter of UTF-8 has so many bytes behind its first at the most.
+const LETTER_ENDS: usize = 3;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Task {
         offset: u64,
         /// At least one.
         bytes: Arc<[u8]>,
+        /// How it may be divided.
+        cut: Cut,
     },
     /// End the input.
     Finish,
@@ -40,6 +42,16 @@ pub enum Task {
     Command(Command),
     /// End the session.
     Close,
+}
+
+/// How what is appended may be divided where there is no room for all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// As much is taken as there is room for.
+    Anywhere,
+    /// It is text in UTF-8 that belongs together. It is taken as a whole or not at all; only what there is never room for
+    /// is divided, between two letters.
+    Text,
 }
 
 /// What has come of it.
@@ -71,6 +83,10 @@ pub enum Outcome {
     Ended {
         /// Where it has come to.
         next: u64,
+        /// How much of it the destination was sent.
+        written: u64,
+        /// What has become of the destination.
+        destination: Destination,
     },
     /// It is done.
     Done,
@@ -102,8 +118,8 @@ enum Stage {
         /// Of the bytes to append: those that follow, one part at a time. So it is known of each whether it was taken.
         rest: Range<usize>,
         longest: usize,
-        /// Barriers that are not answered.
-        barriers: u32,
+        /// How many barriers were sent.
+        barriers: u64,
     },
 }
 
@@ -113,8 +129,6 @@ struct Start {
     /// What is sent over this connection counts from here.
     next: u64,
     ended: bool,
-    /// Nobody is there to take it.
-    dead: bool,
 }
 
 /// One thing to do.
@@ -122,15 +136,27 @@ struct Start {
 pub struct Errand {
     task: Task,
     stage: Stage,
-    /// How far the input of all has come, as far as that is known.
+    /// How far the input of all has come, and how much of it the destination was sent, as far as that is known.
     total: u64,
+    written: u64,
+    /// What has become of the destination.
+    destination: Destination,
+    /// It takes no more input, and some may be lost.
+    lost: bool,
+}
+
+/// What the PING behind what was sent carries: its answer comes after all answers to that. A server that is asked several times
+/// before it answers may answer the last one alone, which stands for those before it.
+fn barrier(number: u64) -> Frame<'static> {
+    Frame::Ping(number.to_be_bytes())
 }
 
 impl Errand {
     /// Sets out. The handshake is for resuming in the mode *input*; what to say first is appended.
     pub fn new(task: Task, handshake: Handshake, out: &mut Vec<u8>) -> Errand {
         encode_preface(out);
-        Errand { task, stage: Stage::Coming(Box::new(handshake)), total: 0 }
+        let stage = Stage::Coming(Box::new(handshake));
+        Errand { task, stage, total: 0, written: 0, destination: Destination::Connecting, lost: false }
     }
 
     /// Whether the server has proved itself.
@@ -156,7 +182,15 @@ impl Errand {
                 self.total = self.total.max(next);
                 Ok(None)
             }
-            Frame::Pong(BARRIER) => Ok(self.answered()),
+            Frame::Event { kind: event::INPUT_LOST, .. } => {
+                self.lost = true;
+                Ok(None)
+            }
+            Frame::Destination(destination) => {
+                self.destination = destination;
+                Ok(None)
+            }
+            Frame::Pong(bytes) => Ok(self.answered(u64::from_be_bytes(bytes))),
             Frame::Ping(bytes) => {
                 Frame::Pong(bytes).encode(out);
                 Ok(None)
@@ -191,23 +225,19 @@ impl Errand {
     fn attached(&mut self, attached: Attached, out: &mut Vec<u8>) -> Option<Outcome> {
         let Attached { accept, terms, .. } = attached;
         let next = accept.input_next;
-        let dead = match accept.destination {
-            Destination::Connecting | Destination::Open | Destination::Eof => false,
-            Destination::Reset | Destination::Refused | Destination::Timeout | Destination::Unresolved => true,
-        };
-        self.total = next;
-        let from = Start { next, ended: accept.input_ended, dead };
+        (self.total, self.destination) = (next, accept.destination);
+        let from = Start { next, ended: accept.input_ended };
         self.stage = Stage::Waiting { from, longest: terms.longest };
         match &self.task {
             Task::Look => return Some(Outcome::Looks(Box::new(accept))),
             Task::Append { .. } | Task::Finish => return None,
             Task::Resize { columns, rows } => {
                 Frame::Resize { columns: *columns, rows: *rows }.encode(out);
-                Frame::Ping(BARRIER).encode(out);
+                barrier(1).encode(out);
             }
             Task::Command(command) => {
                 Frame::Command(*command).encode(out);
-                Frame::Ping(BARRIER).encode(out);
+                barrier(1).encode(out);
             }
             Task::Close => Frame::Close.encode(out),
         }
@@ -216,7 +246,7 @@ impl Errand {
     }
 
     fn acknowledged(&mut self, ack: Ack, out: &mut Vec<u8>) -> Option<Outcome> {
-        self.total = self.total.max(ack.next);
+        (self.total, self.written) = (self.total.max(ack.next), ack.written.unwrap_or(self.written));
         match &mut self.stage {
             Stage::Coming(_) => None,
             Stage::Waiting { from, longest } => {
@@ -226,11 +256,11 @@ impl Errand {
             Stage::Sent { until, next, ended, rest, longest, barriers, .. } => {
                 (*next, *ended) = (ack.next.max(*next), *ended || ack.end);
                 match &self.task {
-                    Task::Append { bytes, .. } if next >= until && rest.start < rest.end => {
-                        let part = rest.start..rest.end.min(rest.start + *longest);
+                    Task::Append { bytes, cut, .. } if next >= until && rest.start < rest.end => {
+                        let part = rest.start..cut.part(&bytes[..rest.end], rest.start, *longest);
                         Frame::Append { offset: *until, bytes: &bytes[part.clone()] }.encode(out);
-                        Frame::Ping(BARRIER).encode(out);
                         (*until, rest.start, *barriers) = (*until + part.len() as u64, part.end, *barriers + 1);
+                        barrier(*barriers).encode(out);
                         None
                     }
                     Task::Append { .. } if next >= until => Some(Outcome::Appended { next: *next }),
@@ -243,26 +273,35 @@ impl Errand {
 
     /// It is known where the input is, and how much of it there may be.
     fn begin(&mut self, from: Start, window: u32, longest: usize, out: &mut Vec<u8>) -> Option<Outcome> {
-        let Start { next, ended, dead } = from;
+        let Start { next, ended } = from;
         match &self.task {
             Task::Append { offset, .. } if *offset > next => return Some(Outcome::Gap { next }),
-            Task::Append { offset, bytes } => {
+            // What there was before cannot be compared any more, either.
+            Task::Append { .. } if self.lost => return Some(self.ended(next)),
+            Task::Append { offset, bytes, cut } => {
                 let known = usize::try_from(next - offset).unwrap_or(usize::MAX).min(bytes.len());
                 let new = bytes.len() - known;
-                let fits = new.min(usize::try_from(window).unwrap_or(usize::MAX));
-                match (new, fits) {
-                    (1.., _) if ended || dead => return Some(Outcome::Ended { next }),
-                    (1.., 0) => return Some(Outcome::Full { next }),
+                let window = usize::try_from(window).unwrap_or(usize::MAX);
+                let room = window.saturating_add(usize::try_from(next - self.written.min(next)).unwrap_or(usize::MAX));
+                let until = match cut {
+                    Cut::Text if new > window && new <= room => known,
+                    Cut::Text | Cut::Anywhere => cut.end(bytes, known, window),
+                };
+                match (new, until - known) {
+                    (1.., _) if ended || is_dead(self.destination) => return Some(self.ended(next)),
+                    (1.., 0) if known == 0 => return Some(Outcome::Full { next }),
                     _ => {}
                 }
-                // What was sent before goes along: the server knows whether it is the same.
-                let first = known..known + fits.min(longest);
+                // What was sent before goes along, also where there is no room for more: the server knows whether it is the same.
+                let first = known..cut.part(&bytes[..until], known, longest);
                 let mut at = *offset;
-                for part in bytes[..known].chunks(longest).chain(bytes[first.clone()].chunks(longest)) {
+                for part in
+                    bytes[..known].chunks(longest).chain([&bytes[first.clone()]]).filter(|part| !part.is_empty())
+                {
                     Frame::Append { offset: at, bytes: part }.encode(out);
                     at += part.len() as u64;
                 }
-                let rest = first.end..known + fits;
+                let rest = first.end..until;
                 let until = next.max(at);
                 self.stage = Stage::Sent { before: next, until, next, ended, rest, longest, barriers: 1 };
             }
@@ -273,32 +312,67 @@ impl Errand {
             }
             Task::Look | Task::Resize { .. } | Task::Command(_) | Task::Close => return None,
         }
-        Frame::Ping(BARRIER).encode(out);
+        barrier(1).encode(out);
         None
     }
 
-    /// What was sent before a barrier has been dealt with; behind the last one that is everything.
-    fn answered(&mut self) -> Option<Outcome> {
-        let Stage::Sent { before, until, next, barriers, .. } = &mut self.stage else {
+    /// What was sent before the last barrier has been dealt with, and that is everything. Earlier ones say nothing of it.
+    fn answered(&mut self, number: u64) -> Option<Outcome> {
+        let Stage::Sent { before, until, next, barriers, .. } = self.stage else {
             return None;
         };
-        *barriers = barriers.saturating_sub(1);
-        if *barriers > 0 {
+        if number != barriers {
             return None;
         }
         match self.task {
             // All of it was there before, or some of it has arrived.
-            Task::Append { .. } if until == before || next > before => Some(Outcome::Appended { next: *next }),
+            Task::Append { .. } if until == before || next > before => Some(Outcome::Appended { next }),
             // It was taken by nobody: there is nobody to take it.
-            Task::Append { .. } | Task::Finish => Some(Outcome::Ended { next: *next }),
+            Task::Append { .. } | Task::Finish => Some(self.ended(next)),
             Task::Resize { .. } | Task::Command(_) => Some(Outcome::Done),
             Task::Look | Task::Close => None,
         }
     }
 
+    fn ended(&self, next: u64) -> Outcome {
+        Outcome::Ended { next, written: self.written, destination: self.destination }
+    }
+
     /// What is sent depends on where the input was.
     fn could_be_overtaken(&self) -> bool {
         matches!((&self.task, &self.stage), (Task::Append { .. } | Task::Finish, Stage::Sent { .. }))
+    }
+}
+
+impl Cut {
+    /// Where a piece of at most so many bytes ends that begins there; at its beginning if nothing whole fits.
+    fn end(self, bytes: &[u8], from: usize, most: usize) -> usize {
+        let end = bytes.len().min(from.saturating_add(most));
+        let splits = |end: usize| match bytes[end..] {
+            [0x80..=0xbf, ..] => true,
+            // What Enter sends is one.
+            [b'\n', ..] => end > 0 && bytes[end - 1] == b'\r',
+            _ => false,
+        };
+        let least = from.max(end.saturating_sub(LETTER_ENDS));
+        match self {
+            Cut::Anywhere => end,
+            Cut::Text => (least..=end).rev().find(|end| !splits(*end)).unwrap_or(from),
+        }
+    }
+
+    /// The same for one of several pieces, which has a byte at least: there may be no room in a frame for a letter.
+    fn part(self, bytes: &[u8], from: usize, most: usize) -> usize {
+        let end = self.end(bytes, from, most);
+        if end > from { end } else { Cut::Anywhere.end(bytes, from, most) }
+    }
+}
+
+/// Whether nobody is there to take input.
+fn is_dead(destination: Destination) -> bool {
+    match destination {
+        Destination::Connecting | Destination::Open | Destination::Eof => false,
+        Destination::Reset | Destination::Refused | Destination::Timeout | Destination::Unresolved => true,
     }
 }
 

@@ -6,6 +6,27 @@ use crate::session::frame::{Frame, event};
 /// So much of the output is looked at.
 pub const MOST: u64 = 128 * 1024;
 
+/// Which part of the output is to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// All before this was seen earlier, or is not to be had any more.
+    pub first: u64,
+    /// It begins here; what is between is skipped.
+    pub base: u64,
+    /// There is output by now up to here.
+    pub until: u64,
+}
+
+impl Part {
+    /// Of the output that there is, from `base` to `next`: the latest, or that from an offset on. `seen`: all before was seen.
+    pub fn of((base, next): (u64, u64), seen: Option<u64>, from: Option<u64>) -> Part {
+        let first = seen.unwrap_or(0).clamp(base, next);
+        let latest = next.saturating_sub(MOST).max(base);
+        let base = from.map_or(latest, |from| from.clamp(base, latest));
+        Part { first, base, until: next.min(base + MOST) }
+    }
+}
+
 /// What is seen.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Glance {
@@ -61,7 +82,7 @@ impl Glance {
 
 #[cfg(test)]
 mod tests {
-    use super::Glance;
+    use super::{Glance, MOST, Part};
     use crate::session::frame::{Frame, event};
     use crate::session::web::plain::Echo;
 
@@ -78,6 +99,22 @@ mod tests {
         glance.hear(&data(5, b"cdef"));
         assert!(glance.is_whole());
         assert_eq!((glance.bytes.as_slice(), glance.echo), (&b"abcdef"[..], Some(Echo { offset: 1, on: true })));
+    }
+
+    #[test]
+    fn a_part_is_the_latest_or_what_is_asked_for() {
+        let part = |there, seen, from| {
+            let Part { first, base, until } = Part::of(there, seen, from);
+            (first, base, until)
+        };
+        assert_eq!(part((3, 9), None, None), (3, 3, 9));
+        assert_eq!(part((3, 9), Some(7), None), (7, 3, 9), "what was seen stays to be seen");
+        assert_eq!(part((3, 9), Some(1), Some(1)), (3, 3, 9), "what is gone is gone");
+        assert_eq!(part((3, 9), Some(99), Some(99)), (9, 3, 9), "nobody has seen what there is not");
+        let all = 3 * MOST + 10;
+        assert_eq!(part((0, all), Some(5), None), (5, all - MOST, all));
+        assert_eq!(part((0, all), Some(5), Some(5)), (5, 5, 5 + MOST));
+        assert_eq!(part((0, all), Some(5), Some(all)), (5, all - MOST, all));
     }
 
     #[test]

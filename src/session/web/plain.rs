@@ -40,8 +40,12 @@ pub struct View<'a> {
     pub id: &'a str,
     /// The output that there still is.
     pub output: &'a [u8],
-    /// Where that begins in the stream. Beyond 0, something before it is gone.
+    /// Where that begins in the stream. Beyond 0, something before it is not shown.
     pub base: u64,
+    /// How much more output there is behind it by now.
+    pub more: u64,
+    /// What is between here and `base` was on no page yet: it is skipped, and does not count as arrived.
+    pub skipped: Option<u64>,
     /// Where the input goes on.
     pub input_next: u64,
     /// What the destination has said last about echo, and where in the output it said so.
@@ -84,18 +88,21 @@ pub fn start(token: &str, ids: &[&str], notice: Option<&str>) -> String {
     )
 }
 
-/// The page of a session.
+/// The page of a session. Wherever it leads, it says what of the output was seen: all that is shown on it, unless something
+/// before that was not; or what its user leaves out.
 pub fn session(view: &View<'_>, token: &str) -> String {
     let shown = text::shown(view.output);
-    let hidden = view.query.hidden.unwrap_or_else(|| asks_for_secret(view, &shown));
-    let refresh = if view.query.refresh { refresh_element(view) } else { String::new() };
-    let (refresh_label, refresh_link) = match view.query.refresh {
-        true => ("Stop loading by itself", Query { refresh: false, ..view.query }),
-        false => ("Load by itself", Query { refresh: true, ..view.query }),
+    let seen = view.skipped.unwrap_or_else(|| view.next());
+    let query = Query { seen: Some(seen), after: None, from: None, conflict: false, ..view.query };
+    let hidden = query.hidden.unwrap_or_else(|| asks_for_secret(view, &shown));
+    let address = |query: Query| text::escape(&query.location(view.id, None));
+    let refresh = if query.refresh { refresh_element(&address(query)) } else { String::new() };
+    let (refresh_label, refresh_link) = match query.refresh {
+        true => ("Stop loading by itself", Query { refresh: false, ..query }),
+        false => ("Load by itself", Query { refresh: true, ..query }),
     };
     let (typing_label, typing) = if hidden { ("Show what I type", false) } else { ("Hide what I type", true) };
     let over = is_over(view.destination);
-    let address = |query: Query| text::escape(&Query { conflict: false, ..query }.location(view.id, None));
     let conflict = view.query.conflict.then_some(CONFLICT);
     fill(
         include_str!("page/plain.html"),
@@ -106,21 +113,54 @@ pub fn session(view: &View<'_>, token: &str) -> String {
             ("notice", &notice_text(view.notice.or(conflict))),
             ("status", words(view.destination)),
             ("phase", if over { "ended" } else { "live" }),
-            ("gap", if view.base > 0 { "<p class=\"gap\">What came before is not shown.</p>" } else { "" }),
+            ("gap", &before_text(view, query)),
             ("output", &text::escape(&shown)),
+            ("more", &behind_text(view, query)),
             ("token", &text::escape(token)),
             ("offset", &view.input_next.to_string()),
-            ("kept", &form::kept(&view.query)),
+            ("kept", &form::kept(&query)),
             ("type", if hidden { "password" } else { "text" }),
             ("line", &if hidden { String::new() } else { text::escape(view.line) }),
             ("disabled", if over { " disabled" } else { "" }),
-            ("reload", &address(view.query)),
+            ("reload", &address(query)),
             ("refresh_label", refresh_label),
             ("refresh_link", &address(refresh_link)),
             ("typing_label", typing_label),
-            ("typing_link", &address(Query { hidden: Some(typing), ..view.query })),
+            ("typing_link", &address(Query { hidden: Some(typing), ..query })),
         ],
     )
+}
+
+impl View<'_> {
+    /// Where what is shown ends.
+    fn next(&self) -> u64 {
+        self.base + self.output.len() as u64
+    }
+}
+
+/// What is told of the output before that on the page.
+fn before_text(view: &View<'_>, query: Query) -> String {
+    let Some(skipped) = view.skipped else {
+        let gone = "<p class=\"gap\">What came before is not shown.</p>";
+        return if view.base > 0 { gone.to_owned() } else { String::new() };
+    };
+    let address = |query: Query| text::escape(&query.location(view.id, None));
+    let show = address(Query { from: Some(skipped), ..query });
+    let leave = address(Query { seen: Some(view.next()), ..query });
+    format!(
+        "<p class=\"gap\">{} bytes before this are not shown. They are kept, and the destination may have to wait. \
+         <a href=\"{show}\">Show them</a> <a href=\"{leave}\">Leave them out</a></p>",
+        view.base - skipped
+    )
+}
+
+/// What is told of the output behind that on the page.
+fn behind_text(view: &View<'_>, query: Query) -> String {
+    if view.more == 0 {
+        return String::new();
+    }
+    let on = text::escape(&Query { from: Some(view.next()), ..query }.location(view.id, None));
+    format!("<p class=\"gap\">{} bytes more have come. <a href=\"{on}\">Go on</a></p>", view.more)
 }
 
 /// The input that a form means: what is typed, and Enter. CR LF is what telnet and lines alike understand.
@@ -131,8 +171,8 @@ pub fn line(typed: &str) -> Vec<u8> {
     bytes
 }
 
-/// What is left of a line of which the first so many bytes were sent, with what ends it. A letter of which a part was
-/// sent cannot be typed any more.
+/// What is left of a line of which the first so many bytes were sent, with what ends it. It is sent by whole letters; one of which
+/// a part was sent could not be typed any more.
 pub fn rest(typed: &str, sent: u64) -> &str {
     let sent = usize::try_from(sent).unwrap_or(usize::MAX);
     (sent..typed.len()).find_map(|at| typed.get(at..)).unwrap_or_default()
@@ -157,8 +197,7 @@ fn asks_for_secret(view: &View<'_>, shown: &str) -> bool {
     hides || text::is_prompt_for_secret(shown)
 }
 
-fn refresh_element(view: &View<'_>) -> String {
-    let again = text::escape(&Query { conflict: false, ..view.query }.location(view.id, None));
+fn refresh_element(again: &str) -> String {
     format!("<meta http-equiv=\"refresh\" content=\"{REFRESH_SECONDS}; url={again}\">")
 }
 

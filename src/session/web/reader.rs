@@ -29,8 +29,6 @@ pub const WINDOW: u64 = 256 * 1024;
 const COMES: Duration = Duration::from_secs(5);
 /// Events that nobody has asked for yet; beyond, the oldest are dropped.
 const MOST_EVENTS: usize = 512;
-/// What is asked to know that nothing has come.
-const BARRIER: [u8; 8] = *b"anything";
 
 /// Names a request; none is used twice.
 pub type RequestId = u64;
@@ -153,7 +151,9 @@ struct Reading {
     /// There is output up to here, and perhaps its end, and so much is waited for.
     goal: Option<Goal>,
     /// Nothing can have come before the answer to this.
-    barrier: Option<Instant>,
+    barrier: Option<Barrier>,
+    /// How many barriers there were.
+    barriers: u32,
     heard: Instant,
     pings: u32,
     moved: Instant,
@@ -165,6 +165,20 @@ struct Goal {
     next: u64,
     end: bool,
     until: Instant,
+}
+
+/// A question whether anything has come, and until when its answer is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Barrier {
+    number: u32,
+    until: Instant,
+}
+
+impl Barrier {
+    /// What it asks: each something else, and no PING of the heartbeat the same.
+    fn question(number: u32) -> [u8; 8] {
+        (1 << 63 | u64::from(number)).to_be_bytes()
+    }
 }
 
 /// Frames that are due, each kind at most once.
@@ -265,7 +279,7 @@ impl Reader {
             Frame::Destination(Destination::Connecting | Destination::Open) => {}
             Frame::Destination(failed) => reading.end = Some(End::Failed(failed)),
             Frame::Ping(bytes) => reading.owed.pong = Some(bytes),
-            Frame::Pong(BARRIER) => reading.barrier = reading.barrier.map(|_| now),
+            Frame::Pong(bytes) => reading.answered(now, bytes),
             // What is gone in the middle can only be had by nobody: the next request is told so by the server.
             Frame::Gap { to, .. } if to > reading.come() => self.lost(now, actions),
             Frame::Closed(reason) => self.leave_for(now, Reason::Closed(reason), actions),
@@ -274,7 +288,7 @@ impl Reader {
                 self.leave_for(now, Reason::Dismissed(reason), actions);
             }
             Frame::Detached(_) => self.lost(now, actions),
-            Frame::Ack(_) | Frame::Input { .. } | Frame::Pong(_) | Frame::Gap { .. } | Frame::GoAway { .. } => {}
+            Frame::Ack(_) | Frame::Input { .. } | Frame::Gap { .. } | Frame::GoAway { .. } => {}
             Frame::Hello(_)
             | Frame::New(_)
             | Frame::Resume(_)
@@ -357,11 +371,13 @@ impl Reader {
             let window = u32::try_from(reading.granted - reading.acknowledged).unwrap_or(u32::MAX);
             Frame::Ack(Ack { next: reading.acknowledged, window, end: false, written: None }).encode(out);
         }
-        if owed.barrier {
-            Frame::Ping(BARRIER).encode(out);
-        }
-        if owed.ping {
-            Frame::Ping(u64::from(reading.pings).to_be_bytes()).encode(out);
+        match reading.barrier {
+            // A server that is asked several times may answer the last one alone: so the heartbeat asks this again.
+            Some(barrier) if owed.barrier || owed.ping => {
+                Frame::Ping(Barrier::question(barrier.number)).encode(out);
+            }
+            _ if owed.ping => Frame::Ping(u64::from(reading.pings).to_be_bytes()).encode(out),
+            _ => {}
         }
         if let Some(bytes) = owed.pong {
             Frame::Pong(bytes).encode(out);

@@ -72,9 +72,9 @@ impl Refusal {
         refusal.with("next", next)
     }
 
-    /// With a number for programs.
-    pub fn with(mut self, name: &'static str, number: u64) -> Refusal {
-        self.0.more.insert(name.to_owned(), json!(number));
+    /// With something for programs.
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Refusal {
+        self.0.more.insert(name.to_owned(), value.into());
         self
     }
 

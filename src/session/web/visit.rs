@@ -18,7 +18,8 @@ const HEARD: [u8; 8] = *b"heard it";
 /// No output comes so far.
 const NOWHERE: u64 = u64::MAX - 1;
 
-/// Does it. Where others were faster it is tried again.
+/// Does it. Where others were faster it is tried again; where what they have sent stands in its place, it is told where the input
+/// is now.
 ///
 /// # Errors
 /// The server cannot be reached, or is not understood.
@@ -30,6 +31,12 @@ pub async fn run(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<O
                 break;
             }
             outcome = once(server, pair, task.clone()).await?;
+        }
+        if matches!(outcome, Outcome::Conflict { .. }) {
+            outcome = match once(server, pair, Task::Look).await? {
+                Outcome::Looks(accept) => Outcome::Conflict { next: accept.input_next },
+                outcome => outcome,
+            };
         }
         Ok(outcome)
     };
@@ -128,8 +135,9 @@ pub async fn is_attached(server: &Arc<Server>, pair: &Arc<Pair>) -> Result<bool,
     Ok(matches!(came, Err(Refusal::InUse { .. })))
 }
 
-/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`. What was seen
-/// counts as arrived, unless the session has a client, whose business that is; nobody is disturbed.
+/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`. What is before
+/// `seen`, which is no more than there is, counts as arrived, unless the session has a client, whose business that is; nobody
+/// is disturbed.
 ///
 /// # Errors
 /// The server cannot be reached, or is not understood.
@@ -137,6 +145,7 @@ pub async fn glance(
     server: &Arc<Server>,
     pair: &Arc<Pair>,
     glance: &mut Glance,
+    seen: Option<u64>,
     patience: Duration,
 ) -> Result<Result<(), Refusal>, UpstreamError> {
     let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.base };
@@ -164,21 +173,20 @@ pub async fn glance(
             Ok(came)
         })?;
     }
-    match refused {
-        Some(refusal) => Ok(Err(refusal)),
-        None => match tokio::time::timeout(PATIENCE, seen(upstream, glance.next())).await {
-            // The session may be over by now.
-            Ok(Ok(()) | Err(UpstreamError::Lost { .. })) => Ok(Ok(())),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(UpstreamError::Silent),
-        },
+    let told = match (refused, seen) {
+        (Some(refusal), _) => return Ok(Err(refusal)),
+        (None, None) => return Ok(Ok(())),
+        (None, Some(next)) => {
+            Frame::Seen { next }.encode(&mut upstream.bytes.out);
+            tokio::time::timeout(PATIENCE, heard(upstream)).await
+        }
+    };
+    match told {
+        // The session may be over by now.
+        Ok(Ok(()) | Err(UpstreamError::Lost { .. })) => Ok(Ok(())),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(UpstreamError::Silent),
     }
-}
-
-/// Tells what was seen, and leaves once that was heard.
-async fn seen(mut upstream: Upstream, next: u64) -> Result<(), UpstreamError> {
-    Frame::Seen { next }.encode(&mut upstream.bytes.out);
-    heard(upstream).await
 }
 
 /// Waits until the server has heard all that it was sent, or hears nothing any more.

@@ -8,6 +8,7 @@ mod place;
 mod polling;
 mod pty;
 mod races;
+mod seed;
 mod state;
 mod terminal;
 
@@ -20,6 +21,7 @@ pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
         polling::trials(),
         polling::trials_with(),
         races::trials(),
+        seed::trials_with(),
         state::trials(),
         state::trials_with(),
         terminal::trials(),

@@ -7,7 +7,7 @@ use super::secure::Certificate;
 use crate::harness::{PATIENCE, Scene, trials};
 use socket_protector::session::frame::{Closed, Destination as State, Frame, Mode, event};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -26,6 +26,7 @@ trials![
     the_client_can_break_its_destination_off,
     a_unix_socket_is_a_destination,
     a_destination_with_tls_is_reached_and_told_its_end,
+    a_session_that_is_closed_ends_tls_and_hears_its_end,
     a_destination_that_is_not_trusted_gets_nothing,
     what_a_destination_endpoint_cannot_say_here_is_refused,
 ];
@@ -191,6 +192,41 @@ fn a_destination_with_tls_is_reached_and_told_its_end() {
     client.finish();
     assert!(client.output == pattern(0, 300_000));
     assert!(heard.recv_timeout(PATIENCE).unwrap().unwrap() == pattern(0, 500_000));
+}
+
+fn a_session_that_is_closed_ends_tls_and_hears_its_end() {
+    let scene = Scene::new();
+    let files = Certificate::new(&scene, "there");
+    let (told, heard) = channel();
+    let destination = {
+        let files = files.clone();
+        Destination::new(move |stream| {
+            let mut stream = files.accept(stream);
+            let mut input = vec![0; 5];
+            stream.read_exact(&mut input).and_then(|()| stream.write_all(b"heard")).unwrap();
+            // An end without the end of TLS would be an error.
+            let end = stream.read_to_end(&mut input).map_err(|error| error.to_string());
+            // It is still heard, and its own end of TLS as well: nothing of that is answered by a reset.
+            let last = stream.write_all(&pattern(0, 300_000)).and_then(|()| {
+                stream.conn.send_close_notify();
+                stream.flush()?;
+                stream.sock.shutdown(Shutdown::Write)?;
+                stream.sock.read(&mut [0])
+            });
+            told.send((end.map(|_| input), last.map_err(|error| error.to_string()))).unwrap();
+        })
+    };
+    let place = Place::in_scene(Arc::clone(&scene), "127.0.0.1:0", &files.destination(destination.address), &[]);
+    let before = place.census();
+    let (mut client, _ticket) = Client::create(place.address);
+    client.type_in(b"hello");
+    client.expect("heard");
+    client.say(&Frame::Close);
+    client.until("the end", |said| *said == Said::Closed(Closed::ByClient));
+    let (input, last) = heard.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((input, last), (Ok(b"hello".to_vec()), Ok(0)));
+    drop(client);
+    place.wait_census(&before);
 }
 
 fn a_destination_that_is_not_trusted_gets_nothing() {

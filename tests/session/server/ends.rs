@@ -3,9 +3,11 @@
 use super::client::{Client, Said};
 use super::destination::{Destination, pattern};
 use super::place::Place;
-use crate::harness::{eventually, trials};
+use crate::harness::scene::binary;
+use crate::harness::{PATIENCE, Scene, eventually, trials, trials_with, until};
 use socket_protector::session::frame::{Closed, Frame, Mode, Refusal};
 use std::io::Write;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +20,12 @@ trials![
     who_comes_after_a_restart_is_told_that_the_session_is_gone,
     output_that_is_gone_or_not_there_yet_is_told_and_the_session_lives_on,
 ];
+trials_with!["command -v cc" => the_time_in_which_a_machine_sleeps_counts];
+
+/// Those that need a compiler, too.
+pub(super) fn all() -> Vec<libtest_mimic::Trial> {
+    [trials(), trials_with()].into_iter().flatten().collect()
+}
 
 fn a_destination_that_ends_while_nobody_is_there_is_heard_later() {
     let destination = Destination::says(100_000);
@@ -57,6 +65,38 @@ fn a_session_that_nobody_comes_to_ends_and_its_destination_sees_that() {
     place.wait_census(&before);
     let mut late = Client::connect(place.address);
     assert_eq!(late.resume(&ticket, 0, Mode::Steal).err(), Some(Refusal::Denied));
+}
+
+/// The clock that counts sleep, as a library sees it that stands in the system's place.
+fn the_time_in_which_a_machine_sleeps_counts() {
+    let scene = Scene::new();
+    let (source, library) = (scene.write("sleep.c", include_str!("sleep.c")), scene.path("sleep.so"));
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).output().unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    let slept = scene.write("slept", "86400");
+    let destination = Destination::echo();
+    let mut command = Command::new(binary());
+    scene.mark(&mut command).env("LD_PRELOAD", &library).env("SLEPT", &slept);
+    command.args(["session", "server", "--proxy=127.0.0.1:0", "--ttl=1h", &destination.endpoint()]);
+    let place = Place::started(Arc::clone(&scene), &mut command);
+    // What it has slept before it was started means nothing.
+    let (client, ticket) = Client::create(place.address);
+    let (mut attached, other) = Client::create(place.address);
+    client.cut();
+    let session = place.wait_state(&ticket, "detached");
+    assert!(session["expires_seconds"].as_u64().is_some_and(|left| left > 3500), "{session}");
+    std::fs::write(&slept, "90000").unwrap();
+    until("it is gone", PATIENCE, || match place.session(&ticket) {
+        None => Ok(()),
+        Some(session) => Err(session.to_string()),
+    });
+    // Who is there when it wakes is asked, and not taken for gone.
+    attached.until("a question", |said| matches!(said, Said::Ping(_)));
+    assert_eq!(place.session(&other).unwrap()["state"], "attached");
+    // And what is counted from now on goes on by the same clock.
+    attached.cut();
+    let session = place.wait_state(&other, "detached");
+    assert!(session["expires_seconds"].as_u64().is_some_and(|left| left > 3500), "{session}");
 }
 
 fn an_end_that_nobody_hears_of_is_not_kept_for_ever() {

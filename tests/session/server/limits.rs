@@ -3,6 +3,7 @@
 use super::client::{Client, Said, dial};
 use super::destination::Destination;
 use super::place::Place;
+use super::stops::{speaks_before_it_listens, told_something, words};
 use crate::harness::island::{ISLAND, on_an_island, shell};
 use crate::harness::scene::binary;
 use crate::harness::{PATIENCE, Scene, process, trials, trials_with, until};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 trials![
     there_are_no_more_sessions_than_allowed,
+    destinations_that_are_still_to_read_count_as_sessions,
     clients_that_say_nothing_or_little_keep_nobody_out,
     a_client_that_is_too_slow_is_told,
     a_crowd_of_provisional_sessions_is_bounded,
@@ -49,6 +51,27 @@ fn there_are_no_more_sessions_than_allowed() {
     client.say(&Frame::Close);
     client.until("the end", |said| matches!(said, Said::Closed(_)));
     Client::create(place.address);
+}
+
+fn destinations_that_are_still_to_read_count_as_sessions() {
+    let (destination, go, heard) = speaks_before_it_listens();
+    let options = ["--buffer", "64KiB", "--telnet", "off", "--max-sessions", "1"];
+    let place = Place::with(&destination.endpoint(), &options);
+    let (mut client, ticket) = told_something(&place);
+    client.say(&Frame::Close);
+    client.until("the end", |said| matches!(said, Said::Closed(_)));
+    assert_eq!(place.session(&ticket), None, "it is no session any more");
+    assert_eq!(refused(&place), Refusal::Busy { retry_after: 10 });
+    go.send(()).unwrap();
+    assert!(heard.recv_timeout(PATIENCE).unwrap() == Ok(words()));
+    until("there is room again", PATIENCE, || {
+        let mut client = Client::connect(place.address);
+        client.say(&Frame::New(New { nonce: client.said.client, ttl: 0 }));
+        match client.hear() {
+            Said::Reject(refusal) => Err(refusal.to_string()),
+            _ => Ok(()),
+        }
+    });
 }
 
 fn clients_that_say_nothing_or_little_keep_nobody_out() {

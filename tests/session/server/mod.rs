@@ -25,7 +25,7 @@ pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
         comes_up::trials(),
         cuts::trials(),
         destinations::trials(),
-        ends::trials(),
+        ends::all(),
         floods::trials(),
         golden::trials(),
         limits::all(),

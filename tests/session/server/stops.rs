@@ -18,6 +18,7 @@ trials![
     input_is_with_its_destination_before_the_end,
     output_that_nobody_reads_takes_no_input_along,
     a_destination_that_does_not_end_holds_up_no_stop,
+    a_stop_that_waits_says_for_whom,
     a_session_that_is_closed_takes_no_input_along_either,
     drain_is_the_same_and_waits_for_the_end,
     stop_is_as_good,
@@ -126,11 +127,11 @@ fn input_is_with_its_destination_before_the_end() {
 }
 
 /// What a destination has read to the end.
-type Read = Result<Vec<u8>, ErrorKind>;
+pub(super) type Read = Result<Vec<u8>, ErrorKind>;
 
 /// Says more than a session with a buffer of 64 KiB takes, reads nothing before it is asked to, and tells then what it was
 /// sent, if it was.
-fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Read>) {
+pub(super) fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Read>) {
     let (told, heard) = channel();
     let (go, gone) = channel::<()>();
     let gone = std::sync::Mutex::new(gone);
@@ -146,7 +147,7 @@ fn speaks_before_it_listens() -> (Destination, Sender<()>, Receiver<Read>) {
 }
 
 /// A session of such a destination, which has got its input; what it says waits in the server's socket.
-fn told_something(place: &Place) -> (Client, Ticket) {
+pub(super) fn told_something(place: &Place) -> (Client, Ticket) {
     let (mut client, ticket) = Client::create(place.address);
     client.type_in(&words());
     // No output is acknowledged.
@@ -156,7 +157,7 @@ fn told_something(place: &Place) -> (Client, Ticket) {
 }
 
 /// More than a destination takes that does not read: the rest waits in the server's socket, where a reset would drop it.
-fn words() -> Vec<u8> {
+pub(super) fn words() -> Vec<u8> {
     pattern(7, 200 * 1024)
 }
 
@@ -178,9 +179,9 @@ fn output_that_nobody_reads_takes_no_input_along() {
     assert_eq!(place.wait_exit(), Exit::Code(0));
 }
 
-fn a_destination_that_does_not_end_holds_up_no_stop() {
-    // It reads the end of its input and does not care.
-    let destination = Destination::new(|mut stream| {
+/// Says five bytes back, then reads the end of its input and does not care.
+fn never_ends() -> Destination {
+    Destination::new(|mut stream| {
         let mut word = [0; 5];
         if stream.read_exact(&mut word).is_ok() {
             stream.write_all(&word).unwrap();
@@ -189,7 +190,30 @@ fn a_destination_that_does_not_end_holds_up_no_stop() {
         loop {
             std::thread::park();
         }
-    });
+    })
+}
+
+fn a_stop_that_waits_says_for_whom() {
+    let destination = never_ends();
+    let mut place = Place::with(&destination.endpoint(), &["--stop-timeout", "1h"]);
+    let (mut client, ticket) = Client::create(place.address);
+    client.type_in(b"hello");
+    client.cut();
+    place.wait_session(&ticket, "its echo is kept", |session| session["buffered"] == 5);
+    place.signal(Signal::SIGTERM);
+    // First for the client, which is to come for that, and then for the destination.
+    let id = ticket.short();
+    place.wait_log(&format!("stopping waits for what has not arrived of session {id};"));
+    let mut client = Client::come(place.address, &ticket, 0, Mode::Steal);
+    client.until("the end", |said| *said == Said::Closed(Closed::Stopped));
+    place.wait_log(&format!("stopping waits for destinations, which have not ended, of session {id};"));
+    place.signal(Signal::SIGTERM);
+    assert_eq!(place.wait_exit(), Exit::Code(0));
+    assert_eq!(place.log().matches("stopping waits for").count(), 2, "each once: {}", place.log());
+}
+
+fn a_destination_that_does_not_end_holds_up_no_stop() {
+    let destination = never_ends();
     let mut place = Place::with(&destination.endpoint(), &["--stop-timeout", "1s"]);
     let (mut client, _ticket) = Client::create(place.address);
     client.type_in(b"hello");

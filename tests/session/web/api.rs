@@ -1,15 +1,20 @@
 //! Every request that there is, with its answers.
 
 use super::stage::{Stage, read};
-use crate::harness::{eventually, trials};
+use crate::harness::{PATIENCE, eventually, trials, until};
 use serde_json::json;
+use socket2::SockRef;
 use std::io::{Read, Write};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 trials![
     a_session_is_made_used_and_ended,
     a_secret_is_needed_and_a_wrong_one_looks_like_no_session,
     input_that_comes_twice_counts_once_and_a_gap_is_told,
     input_that_does_not_fit_is_told_how_much_did,
+    who_was_not_first_is_told_where_the_input_is_now,
+    input_for_a_destination_that_is_gone_is_told_its_end_and_how_much_it_was_sent,
     content_that_is_announced_and_does_not_come_keeps_nobody_waiting,
     what_is_malformed_is_refused,
     a_session_that_nobody_was_told_of_is_dropped,
@@ -149,6 +154,60 @@ fn input_that_does_not_fit_is_told_how_much_did() {
 }
 
 /// As much as all requests together may have is announced, by anybody: no secret is looked at before content has come.
+fn who_was_not_first_is_told_where_the_input_is_now() {
+    let stage = Stage::new();
+    let (session, mut destination) = stage.open();
+    let start = Arc::new(Barrier::new(2));
+    let mut next = 0;
+    let mut conflicts = 0;
+    for _ in 0..20 {
+        let both = ["one", "and"].map(|word| {
+            let (mut client, start, session) = (stage.client(), Arc::clone(&start), session.clone());
+            std::thread::spawn(move || {
+                let offset = next.to_string();
+                let kind = ("Content-Type", "application/octet-stream");
+                let headers = [session.header(), kind, ("Stream-Offset", &offset)];
+                start.wait();
+                client.ask("POST", &session.path("/input"), &headers, word.as_bytes())
+            })
+        });
+        next += 3;
+        for answer in both.map(|asks| asks.join().unwrap()) {
+            assert_eq!(answer.json()["next"], next, "{answer:?}");
+            conflicts += u64::from(answer.status != 200);
+        }
+    }
+    assert_eq!(conflicts, 20, "one of two each time");
+    read(&mut destination, next);
+}
+
+fn input_for_a_destination_that_is_gone_is_told_its_end_and_how_much_it_was_sent() {
+    let stage = Stage::new();
+    let (session, mut destination) = stage.open();
+    assert_eq!(stage.input(&session, 0, b"abc").status, 200);
+    assert_eq!(read(&mut destination, 3), b"abc");
+    SockRef::from(&destination).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(destination);
+    eventually("it is gone", || stage.get(&session, "").json()["destination"] == "reset");
+    // The very request that was answered before, and another one.
+    for (offset, bytes) in [(0, "abc"), (3, "more")] {
+        let said = stage.input(&session, offset, bytes.as_bytes()).expect_error(409, "ended");
+        assert_eq!((&said["next"], &said["written"], &said["destination"]), (&json!(3), &json!(3), &json!("reset")));
+    }
+    stage.input(&session, 9, b"a gap").expect_error(409, "gap");
+    // One that has ended well and is gone shows that only when it is sent something.
+    let (session, destination) = stage.open();
+    drop(destination);
+    eventually("it has ended", || stage.get(&session, "").json()["destination"] == "eof");
+    let told = until("nobody takes input", PATIENCE, || {
+        let answer = stage.input(&session, 0, b"abc");
+        if answer.status == 200 { Err(format!("{answer:?}")) } else { Ok(answer) }
+    });
+    let said = told.expect_error(409, "ended");
+    assert_eq!((&said["next"], &said["destination"]), (&json!(3), &json!("eof")));
+    assert!(said["written"].as_u64().is_some_and(|written| written <= 3), "{said}");
+}
+
 fn content_that_is_announced_and_does_not_come_keeps_nobody_waiting() {
     let stage = Stage::new();
     let (session, mut destination) = stage.open();

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 trials![
     looking_at_a_session_frees_its_destination_and_takes_nothing_over,
-    what_is_left_of_a_line_is_told_and_in_the_field,
+    what_a_page_did_not_show_is_kept_until_somebody_leaves_it_out,
+    all_of_a_flood_can_be_read_page_by_page,
+    a_line_is_taken_as_a_whole_or_is_in_the_field_again,
+    a_line_that_never_fits_is_divided_between_two_letters,
     a_page_of_another_site_sees_and_changes_nothing,
     a_cookie_that_a_neighbour_may_have_set_does_not_count_behind_tls,
 ];
@@ -31,7 +34,13 @@ impl Page {
     }
 
     fn look(&self, stage: &Stage) -> Answer {
-        stage.ask("GET", &self.path, &[("Cookie", &self.cookie)], b"")
+        self.follow(stage, &self.path)
+    }
+
+    /// Goes where a link leads.
+    fn follow(&self, stage: &Stage, link: &str) -> Answer {
+        let path = link.split('#').next().unwrap();
+        stage.ask("GET", path, &[("Cookie", &self.cookie)], b"")
     }
 
     /// Posts a line with the token and the offset of a page.
@@ -50,6 +59,18 @@ fn field<'a>(page: &'a str, name: &str) -> &'a str {
     rest.split('"').next().unwrap()
 }
 
+/// Where the link of that text leads, if there is one.
+fn link(page: &str, words: &str) -> Option<String> {
+    let before = page.split(&format!("\">{words}</a>")).next().filter(|before| before.len() < page.len())?;
+    Some(before.rsplit("href=\"").next().unwrap().replace("&amp;", "&"))
+}
+
+/// What a page shows of the output.
+fn output(page: &str) -> &str {
+    let rest = page.split("aria-label=\"Output\">").nth(1).unwrap_or_else(|| panic!("{page}"));
+    rest.split("</pre>").next().unwrap()
+}
+
 fn text(answer: &Answer) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
@@ -63,14 +84,86 @@ fn looking_at_a_session_frees_its_destination_and_takes_nothing_over() {
         destination.write_all(&b"line\r\n".repeat(all / 6)).unwrap();
         destination
     });
+    let mut next = page.path.clone();
     let seen = until("everything has come", PATIENCE, || {
-        assert_eq!(page.look(&stage).status, 200);
+        let answer = page.follow(&stage, &next);
+        assert_eq!(answer.status, 200);
+        next = link(&text(&answer), "Load again").unwrap();
         let seen = stage.server.status()["sessions"][0].clone();
         if seen["bytes_out"] == all && seen["buffered"] == 0 { Ok(seen) } else { Err(seen.to_string()) }
     });
     // Whoever was the client before comes back as the next one, and knows what of its input has arrived.
     assert_eq!((seen["epoch"].as_u64(), seen["state"].as_str()), (Some(1), Some("detached")), "{seen}");
     drop(writer.join().unwrap());
+}
+
+/// A session whose destination has said so many numbered lines, all of which wait: more than a page shows.
+fn flooded(stage: &Stage, lines: usize) -> (Session, Page, TcpStream, String) {
+    let (session, mut destination) = stage.open();
+    let said: String = (0..lines).map(|number| format!("line {number:06}\n")).collect();
+    destination.write_all(said.as_bytes()).unwrap();
+    until("all has come", PATIENCE, || buffered(stage, said.len()));
+    let page = Page::of(stage, &session);
+    (session, page, destination, said)
+}
+
+fn buffered(stage: &Stage, bytes: usize) -> Result<(), String> {
+    let seen = stage.server.status()["sessions"][0].clone();
+    if seen["buffered"] == bytes { Ok(()) } else { Err(seen.to_string()) }
+}
+
+fn what_a_page_did_not_show_is_kept_until_somebody_leaves_it_out() {
+    let stage = Stage::new();
+    let (session, page, mut destination, said) = flooded(&stage, 30_000);
+    // Neither the page, nor loading it again or by itself, nor its form makes that arrive which it has not shown.
+    let first = text(&page.look(&stage));
+    assert!(
+        output(&first).ends_with("line 029999\n") && output(&first).len() == 128 * 1024,
+        "{}",
+        output(&first).len()
+    );
+    assert!(first.contains(&format!("{} bytes before this are not shown", said.len() - 128 * 1024)), "{first}");
+    for way in ["Load again", "Load by itself", "Hide what I type"] {
+        page.follow(&stage, &link(&first, way).unwrap());
+        buffered(&stage, said.len()).unwrap();
+    }
+    let sent = page.send(&stage, &first, "typed");
+    assert_eq!(read(&mut destination, 7), b"typed\r\n");
+    page.follow(&stage, sent.header("location").unwrap());
+    buffered(&stage, said.len()).unwrap();
+    // So a client that comes now has every byte.
+    let had = stage.get(&session, "/output?from=0").expect_output(0);
+    assert!(said.as_bytes().starts_with(&had) && !had.is_empty());
+    until("it has gone again", PATIENCE, || {
+        let seen = stage.server.status()["sessions"][0].clone();
+        if seen["state"] == "detached" { Ok(()) } else { Err(seen.to_string()) }
+    });
+    // The user may do without it.
+    let page_now = text(&page.look(&stage));
+    let without = text(&page.follow(&stage, &link(&page_now, "Leave them out").unwrap()));
+    buffered(&stage, 0).unwrap();
+    assert!(!without.contains("Leave them out") && output(&without).ends_with("line 029999\n"), "{without}");
+}
+
+fn all_of_a_flood_can_be_read_page_by_page() {
+    let stage = Stage::new();
+    let (_session, page, _destination, said) = flooded(&stage, 30_000);
+    let latest = text(&page.look(&stage));
+    let mut now = text(&page.follow(&stage, &link(&latest, "Show them").unwrap()));
+    let mut all = output(&now).to_owned();
+    buffered(&stage, said.len()).unwrap();
+    while let Some(on) = link(&now, "Go on") {
+        now = text(&page.follow(&stage, &on));
+        // What there was before stands on the page as well, where little is left.
+        let shown = output(&now);
+        let new = said.len() - all.len();
+        assert!(said.starts_with(&all), "in order");
+        buffered(&stage, new).unwrap();
+        all += &shown[shown.len() - shown.len().min(new)..];
+    }
+    assert!(all == said, "{} of {}", all.len(), said.len());
+    page.follow(&stage, &link(&now, "Load again").unwrap());
+    buffered(&stage, 0).unwrap();
 }
 
 /// Where nobody accepts and the backlog is full, so that connecting goes on and on.
@@ -83,7 +176,7 @@ fn nowhere() -> (TcpListener, Vec<TcpStream>) {
     (silent, full)
 }
 
-fn what_is_left_of_a_line_is_told_and_in_the_field() {
+fn a_line_is_taken_as_a_whole_or_is_in_the_field_again() {
     let (silent, _full) = nowhere();
     let stage = Stage::to(silent.local_addr().unwrap(), &["--connect-timeout", "1h"], &[]);
     let session = stage.session();
@@ -92,24 +185,41 @@ fn what_is_left_of_a_line_is_told_and_in_the_field() {
     let most = 256 * 1024;
     assert_eq!(stage.input(&session, 0, &vec![b'x'; most - 5]).json()["next"], most - 5);
     let before = text(&page.look(&stage));
-    let answer = page.send(&stage, &before, "hello+%22world%22");
-    assert_eq!(answer.status, 409);
-    let after = text(&answer);
-    assert!(after.contains("Not all of your line was sent"), "{after}");
-    assert_eq!((field(&after, "line"), field(&after, "offset")), (" &quot;world&quot;", most.to_string().as_str()));
-    // The very same form again: what it has sent is not sent again, and what is left is the same.
-    let again = text(&page.send(&stage, &before, "hello+%22world%22"));
-    assert_eq!(field(&again, "offset"), most.to_string());
-    // Now there is no room at all.
-    let answer = page.send(&stage, &after, "+world");
-    assert_eq!((answer.status, field(&text(&answer), "line")), (503, " world"));
+    let answer = page.send(&stage, &before, "gr%C3%B6%C3%9Fe+%22x%22");
+    assert_eq!((answer.status, field(&text(&answer), "line")), (503, "größe &quot;x&quot;"));
     assert!(text(&answer).contains("your line was not sent"), "{answer:?}");
+    assert_eq!(field(&text(&answer), "offset"), (most - 5).to_string(), "none of it was");
+    // One that fits goes, and goes once.
+    for _ in 0..2 {
+        assert_eq!(page.send(&stage, &before, "%C3%B6x").status, 303);
+    }
     assert_eq!(stage.get(&session, "").json()["input"]["next"], most);
     // No more is taken once the input has ended, either.
+    let after = text(&page.look(&stage));
     assert_eq!(stage.post(&session, "/fin", &[], b"").status, 204);
     let answer = page.send(&stage, &after, "late");
     assert_eq!((answer.status, field(&text(&answer), "line")), (409, "late"));
     assert!(text(&answer).contains("The input has ended"), "{answer:?}");
+}
+
+fn a_line_that_never_fits_is_divided_between_two_letters() {
+    let (silent, _full) = nowhere();
+    let stage = Stage::to(silent.local_addr().unwrap(), &["--connect-timeout", "1h", "--memory", "64KiB"], &[]);
+    let (session, other) = (stage.session(), stage.session());
+    // The other one has so much that each may have little: 16 KiB of input.
+    assert_eq!(stage.input(&other, 0, &[b'x'; 100 * 1024]).status, 200);
+    let page = Page::of(&stage, &session);
+    let before = text(&page.look(&stage));
+    let line = format!("x{}", "%C3%B6".repeat(9000));
+    let answer = page.send(&stage, &before, &line);
+    let after = text(&answer);
+    assert!(answer.status == 409 && after.contains("Not all of your line was sent"), "{}", answer.status);
+    let sent = 16 * 1024 - 1;
+    assert_eq!(field(&after, "offset"), sent.to_string());
+    assert!(field(&after, "line") == "ö".repeat(9000 - (sent - 1) / 2), "and no letter is lost");
+    // The very same form again: what it has sent is not sent again, and what is left is the same.
+    let again = text(&page.send(&stage, &before, &line));
+    assert!((field(&again, "offset"), field(&again, "line")) == (field(&after, "offset"), field(&after, "line")));
 }
 
 fn a_page_of_another_site_sees_and_changes_nothing() {

@@ -298,6 +298,23 @@ fn a_check_is_answered_behind_all_that_was_to_be_sent() {
 }
 
 #[test]
+fn a_heartbeat_asks_again_what_is_not_answered() {
+    let mut bench = Bench::attached(4);
+    bench.client.check();
+    let question = ["Ping([255, 255, 255, 255, 0, 0, 0, 1])"];
+    assert_eq!(bench.sent(), question);
+    bench.now = bench.client.deadline().unwrap();
+    bench.client.tick(bench.now).unwrap();
+    // A server that comes to both at once answers the last one alone.
+    assert_eq!(bench.sent(), question);
+    bench.said(Frame::Pong([255, 255, 255, 255, 0, 0, 0, 1])).unwrap();
+    assert!(bench.client.is_checked());
+    bench.now = bench.client.deadline().unwrap();
+    bench.client.tick(bench.now).unwrap();
+    assert_eq!(bench.sent(), ["Ping([0, 0, 0, 0, 0, 0, 0, 1])"]);
+}
+
+#[test]
 fn a_check_waits_for_the_first_ack_as_input_does() {
     let mut bench = Bench::resuming(Progress::default());
     bench.client.input(b"abc");

@@ -233,3 +233,35 @@ fn what_is_appended_where_others_have_sent_something_else_is_not_taken() {
     assert_eq!(bench.says(FOUR, append(12, &[b'x'; 201])), [broke(FOUR)], "beyond the window");
     assert_eq!(bench.says(ONE, append(12, b"x")), [broke(ONE)], "a client numbers its own");
 }
+
+#[test]
+fn a_connection_numbers_its_input_in_one_way() {
+    let broke = |connection| Action::Dismiss(connection, Farewell::Detached(Detached::Broke));
+    let mut bench = Bench::attached();
+    bench.writer(TWO);
+    bench.says(TWO, append(0, b"ab"));
+    assert_eq!(bench.says(TWO, data(2, b"c")), [broke(TWO)]);
+    bench.writer(THREE);
+    bench.says(THREE, data(2, b"c"));
+    assert_eq!(bench.says(THREE, append(3, b"d")), [broke(THREE)]);
+    bench.writer(FOUR);
+    bench.says(FOUR, append(3, b"d"));
+    bench.says(FOUR, append(4, b"e"));
+    assert_eq!(bench.all_input(), b"abcde");
+}
+
+#[test]
+fn a_writer_is_told_that_nobody_takes_its_input() {
+    let mut bench = Bench::attached();
+    bench.writer(TWO);
+    bench.says(TWO, append(0, b"abcdef"));
+    bench.sent(TWO);
+    bench.on(Input::Wrote(2));
+    bench.on(Input::Eof);
+    bench.on(Input::WriteFailed);
+    let lost = "Event { offset: 0, kind: 5, body: [0, 0, 0, 0, 0, 0, 0, 2] }";
+    assert_eq!(bench.sent(TWO), [lost, "ACK 6+0 2"]);
+    bench.attach(THREE, Mode::Input, 0).0.unwrap();
+    let told = bench.sent(THREE);
+    assert_eq!(told[told.len() - 2..], [lost, "ACK 6+0 2"], "and who comes later");
+}

@@ -1,7 +1,7 @@
 //! Sending input: what fits is taken, and what comes twice counts once.
 
 use super::{Refusal, Visit, content, json, query};
-use crate::session::web::errand::{Outcome, Task};
+use crate::session::web::errand::{Cut, Outcome, Task};
 use crate::session::web::handshake::Pair;
 use crate::session::web::visit;
 use axum::body::Body;
@@ -21,7 +21,8 @@ pub(super) async fn append(visit: &Visit<'_>, pair: &Arc<Pair>, body: Body) -> R
     let offset = offset.filter(|offset| offset.checked_add(MOST as u64).is_some());
     let offset = offset.ok_or_else(|| Refusal::bad("'Stream-Offset' says where in the input the content belongs"))?;
     let (bytes, _room) = content::read(visit, body, MOST).await?;
-    match visit::run(&visit.gateway.server, pair, Task::Append { offset, bytes: bytes.as_ref().into() }).await? {
+    let task = Task::Append { offset, bytes: bytes.as_ref().into(), cut: Cut::Anywhere };
+    match visit::run(&visit.gateway.server, pair, task).await? {
         Outcome::Appended { next } => Ok(json(StatusCode::OK, &json!({ "next": next }))),
         Outcome::Gap { next } => Err(Refusal::gap(next)),
         Outcome::Full { next } => {

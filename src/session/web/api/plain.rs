@@ -5,9 +5,9 @@ use super::create::{Confirming, made};
 use super::{Refusal, Visit, content, cookies, heads, hosts, put, set_cookie};
 use crate::session::credential::{self, SessionId};
 use crate::session::web::cookie;
-use crate::session::web::errand::{Outcome, Task};
+use crate::session::web::errand::{Cut, Outcome, Task};
 use crate::session::web::gate::{Foreign, Gate, Proof, essence};
-use crate::session::web::glance::{self, Glance};
+use crate::session::web::glance::{Glance, Part};
 use crate::session::web::handshake::Pair;
 use crate::session::web::page::{PLAIN_POLICY, PLAIN_REFERRER_POLICY};
 use crate::session::web::plain::{self, Action, Form, MAX_FORM, Query, View, token};
@@ -148,7 +148,7 @@ async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str, form: &Form) -> 
 fn task(form: &Form) -> Result<Task, Refusal> {
     Ok(match form.action {
         Action::Open => return Err(Refusal::bad("there is a session already")),
-        Action::Send => Task::Append { offset: form.offset, bytes: plain::line(&form.line).into() },
+        Action::Send => Task::Append { offset: form.offset, bytes: plain::line(&form.line).into(), cut: Cut::Text },
         Action::End => Task::Close,
         Action::Interrupt | Action::Break | Action::AreYouThere => match plain::command(form.action) {
             Some(command) => Task::Command(command),
@@ -197,19 +197,22 @@ async fn show(
         }
         outcome => return Err(super::session::refuse(outcome)),
     };
-    let base = accept.output_base.max(accept.output_next.saturating_sub(glance::MOST));
+    let part = Part::of((accept.output_base, accept.output_next), query.seen, query.from);
     let after = query.after.filter(|_| !accept.output_ended);
-    let mut seen = Glance::new(base, accept.output_next, after);
-    visit::glance(server, pair, &mut seen, WAITS).await??;
+    let mut shown = Glance::new(part.base, part.until, after);
+    let seen = query.seen.map(|seen| seen.min(accept.output_next));
+    visit::glance(server, pair, &mut shown, seen, WAITS).await??;
     let id = pair.id.to_string();
     let view = View {
         id: &id,
-        output: &seen.bytes,
-        base: seen.base,
+        output: &shown.bytes,
+        base: shown.base,
+        more: accept.output_next.saturating_sub(shown.next()),
+        skipped: (shown.base > part.first).then_some(part.first),
         input_next: accept.input_next,
-        echo: seen.echo,
+        echo: shown.echo,
         destination: accept.destination,
-        query: Query { after: None, ..query },
+        query,
         notice: left.as_ref().map(|left| left.notice),
         line: left.as_ref().map_or("", |left| left.line),
     };

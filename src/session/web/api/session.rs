@@ -64,7 +64,10 @@ pub(super) fn refuse(outcome: Outcome) -> Refusal {
     match outcome {
         Outcome::Refused(refusal) => refusal.into(),
         Outcome::Closed => Refusal::closed(),
-        Outcome::Ended { next } => conflict("ended", "the session takes no more input").with("next", next),
+        Outcome::Ended { next, written, destination: of } => {
+            let refusal = conflict("ended", "the session takes no more input");
+            refusal.with("next", next).with("written", written).with("destination", destination(of))
+        }
         Outcome::Conflict { next } => {
             conflict("conflict", "other input is at this offset, or it is too old to be compared").with("next", next)
         }

@@ -1,7 +1,9 @@
-use super::{BARRIER, Errand, Outcome, Stage, Task};
+use super::{Cut, Errand, Outcome, Stage, Task};
 use crate::session::client_state::Breach;
 use crate::session::credential::Nonce;
-use crate::session::frame::{Accept, Ack, Closed, Command, Decoder, Destination, Detached, Frame, Mode, Refusal};
+use crate::session::frame::{
+    Accept, Ack, Closed, Command, Decoder, Destination, Detached, Frame, Mode, Refusal, event,
+};
 use crate::session::web::handshake::tests::{accept, pair};
 use crate::session::web::handshake::{Attached, Handshake, Terms, Want};
 use std::time::Duration;
@@ -28,9 +30,10 @@ fn said(bytes: &[u8]) -> Vec<String> {
     let mut all = Vec::new();
     while let Some(frame) = decoder.frame().unwrap() {
         all.push(match frame {
+            Frame::Append { bytes: [], .. } => panic!("nothing is appended"),
             Frame::Append { offset, bytes } => format!("{offset}:{}", String::from_utf8_lossy(bytes)),
             Frame::Fin { offset } => format!("fin {offset}"),
-            Frame::Ping(BARRIER) => "ping".into(),
+            Frame::Ping(number) => format!("ping {}", u64::from_be_bytes(number)),
             Frame::Pong(_) => "pong".into(),
             Frame::Resize { columns, rows } => format!("{columns}x{rows}"),
             Frame::Command(command) => format!("{command:?}"),
@@ -42,7 +45,15 @@ fn said(bytes: &[u8]) -> Vec<String> {
 }
 
 fn append(offset: u64, text: &'static str) -> Task {
-    Task::Append { offset, bytes: text.as_bytes().into() }
+    Task::Append { offset, bytes: text.as_bytes().into(), cut: Cut::Anywhere }
+}
+
+fn append_line(offset: u64, text: &'static str) -> Task {
+    Task::Append { offset, bytes: text.as_bytes().into(), cut: Cut::Text }
+}
+
+fn pong(number: u64) -> Frame<'static> {
+    Frame::Pong(number.to_be_bytes())
 }
 
 /// What comes of input at an offset, when the server says that it is at `next` with this window.
@@ -58,11 +69,11 @@ fn appending(task: Task, next: u64, window: u32) -> (Errand, Option<Outcome>, Ve
 fn input_is_sent_in_frames_that_the_server_takes_and_told_once_it_arrived() {
     let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 10, 64);
     assert!(outcome.is_none());
-    assert_eq!(sent, ["10:abcd", "ping"]);
+    assert_eq!(sent, ["10:abcd", "ping 1"]);
     let mut out = Vec::new();
     assert!(errand.hear(ack(14, 60, false), &mut out).unwrap().is_none(), "the first part");
-    assert_eq!(said(&out), ["14:ef", "ping"]);
-    assert!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()).unwrap().is_none(), "that is for the first part");
+    assert_eq!(said(&out), ["14:ef", "ping 2"]);
+    assert!(errand.hear(pong(1), &mut Vec::new()).unwrap().is_none(), "that is for the first part");
     let outcome = errand.hear(ack(16, 58, false), &mut Vec::new()).unwrap();
     assert!(matches!(outcome, Some(Outcome::Appended { next: 16 })));
 }
@@ -71,12 +82,16 @@ fn input_is_sent_in_frames_that_the_server_takes_and_told_once_it_arrived() {
 fn repeated_bytes_go_along_to_be_compared() {
     let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 13, 64);
     assert!(outcome.is_none());
-    assert_eq!(sent, ["10:abc", "13:def", "ping"]);
+    assert_eq!(sent, ["10:abc", "13:def", "ping 1"]);
     assert!(matches!(errand.hear(ack(16, 58, false), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 16 }))));
     let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 99, 0);
     assert!(outcome.is_none());
-    assert_eq!(sent, ["10:abcd", "14:ef", "ping"], "which takes no room");
-    assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 99 }))));
+    assert_eq!(sent, ["10:abcd", "14:ef", "ping 1"], "which takes no room");
+    assert!(matches!(errand.hear(pong(1), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 99 }))));
+    let (mut errand, outcome, sent) = appending(append(10, "abcdef"), 13, 0);
+    assert!(outcome.is_none());
+    assert_eq!(sent, ["10:abc", "ping 1"], "also where there is no room for more");
+    assert!(matches!(errand.hear(pong(1), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 13 }))));
     let (mut errand, _, _) = appending(append(10, "abcdef"), 13, 64);
     let conflict = errand.hear(Frame::Detached(Detached::Conflict), &mut Vec::new());
     assert!(matches!(conflict, Ok(Some(Outcome::Conflict { next: 13 }))));
@@ -101,7 +116,7 @@ fn who_is_overtaken_in_the_middle_has_the_first_part_taken() {
 fn input_for_a_destination_that_is_gone_is_refused_whatever_room_there_is() {
     for destination in [Destination::Reset, Destination::Refused] {
         let (mut errand, _, _) = attached(append(0, "abc"), Accept { destination, ..accept() });
-        assert!(matches!(errand.hear(ack(0, 0, false), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 0 }))));
+        assert!(matches!(errand.hear(ack(0, 0, false), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 0, .. }))));
     }
 }
 
@@ -116,17 +131,93 @@ fn a_gap_and_a_full_queue_send_nothing() {
 #[test]
 fn what_fits_is_taken() {
     let (mut errand, _, sent) = appending(append(10, "abcdef"), 10, 2);
-    assert_eq!(sent, ["10:ab", "ping"]);
+    assert_eq!(sent, ["10:ab", "ping 1"]);
     assert!(matches!(errand.hear(ack(12, 0, false), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 12 }))));
+}
+
+/// What a server with so much room, which has sent on all but so much of ten bytes, takes of a line.
+fn taken(line: &'static str, window: u32, waiting: u64) -> (String, Outcome) {
+    let at = |next| Ack { next, window, end: false, written: Some(10 - waiting) };
+    let (mut errand, _, _) = attached(append_line(10, line), Accept { input_next: 10, ..accept() });
+    let mut taken = String::new();
+    loop {
+        let mut out = Vec::new();
+        let outcome = errand.hear(Frame::Ack(at(10 + taken.len() as u64)), &mut out).unwrap();
+        for sent in said(&out) {
+            taken += sent.split_once(':').map_or("", |(_, text)| text);
+        }
+        if let Some(outcome) = outcome {
+            return (taken, outcome);
+        }
+    }
+}
+
+#[test]
+fn a_line_is_taken_as_a_whole_or_divided_between_letters() {
+    let line = "größe\r\n";
+    for (window, expected) in
+        [(1, "g"), (2, "gr"), (3, "gr"), (4, "grö"), (5, "grö"), (6, "größ"), (7, "größe"), (8, "größe"), (9, line)]
+    {
+        let (sent, outcome) = taken(line, window, 0);
+        let next = 10 + expected.len() as u64;
+        assert!(matches!(outcome, Outcome::Appended { next: arrived } if arrived == next), "{window}: {outcome:?}");
+        assert_eq!(sent, expected, "{window}");
+    }
+    // There is room once the destination takes what there is, so none of it is sent now.
+    for window in 0..9 {
+        let (sent, outcome) = taken(line, window, 9);
+        assert!(sent.is_empty() && matches!(outcome, Outcome::Full { next: 10 }), "{window}: {outcome:?}");
+    }
+    assert!(matches!(taken("ö", 1, 0).1, Outcome::Full { .. }), "not even one letter");
+}
+
+#[test]
+fn letters_and_what_enter_sends_are_in_one_frame() {
+    let (_, _, sent) = appending(append_line(10, "größe"), 10, 64);
+    assert_eq!(sent, ["10:grö", "ping 1"]);
+    let (_, _, sent) = appending(append_line(10, "abc\r\n"), 10, 64);
+    assert_eq!(sent, ["10:abc", "ping 1"]);
+    let (mut errand, _, _) = attached(append_line(0, "\u{1f600}"), accept());
+    errand.stage = Stage::Waiting { from: super::Start { next: 0, ended: false }, longest: 3 };
+    let mut out = Vec::new();
+    errand.hear(ack(0, 64, false), &mut out).unwrap();
+    assert!(!out.is_empty(), "unless a frame has no room for one");
+}
+
+#[test]
+fn an_answer_to_the_last_barrier_stands_for_all_and_an_earlier_one_for_none_behind_it() {
+    let (mut errand, _, _) = appending(append(10, "abcdef"), 10, 64);
+    errand.hear(ack(14, 60, false), &mut Vec::new()).unwrap();
+    // That of the first is lost, or late: neither makes it wait for ever, nor end.
+    assert!(errand.hear(pong(1), &mut Vec::new()).unwrap().is_none());
+    assert!(errand.hear(pong(1), &mut Vec::new()).unwrap().is_none());
+    assert!(errand.hear(pong(7), &mut Vec::new()).unwrap().is_none(), "nobody has asked that");
+    let (mut errand, _, _) = appending(append(10, "abcdef"), 10, 64);
+    errand.hear(ack(14, 60, false), &mut Vec::new()).unwrap();
+    assert!(matches!(errand.hear(pong(2), &mut Vec::new()), Ok(Some(Outcome::Appended { next: 14 }))));
+}
+
+#[test]
+fn who_repeats_input_that_is_lost_learns_how_much_the_destination_was_sent() {
+    let eof = Accept { input_next: 10, destination: Destination::Eof, ..accept() };
+    let (mut errand, _, _) = attached(append(4, "abcdef"), eof);
+    let lost = Frame::Event { offset: 0, kind: event::INPUT_LOST, body: &[0; 8] };
+    assert!(errand.hear(lost, &mut Vec::new()).unwrap().is_none());
+    errand.hear(Frame::Destination(Destination::Reset), &mut Vec::new()).unwrap();
+    let told = errand.hear(Frame::Ack(Ack { next: 10, window: 0, end: false, written: Some(7) }), &mut Vec::new());
+    assert!(
+        matches!(told, Ok(Some(Outcome::Ended { next: 10, written: 7, destination: Destination::Reset }))),
+        "{told:?}"
+    );
 }
 
 #[test]
 fn input_that_nobody_takes_is_told() {
     let (mut errand, _, _) = appending(append(10, "abc"), 10, 64);
-    assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 10 }))));
+    assert!(matches!(errand.hear(pong(1), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 10, .. }))));
     let ended = Accept { input_next: 10, input_ended: true, ..accept() };
     let (mut errand, _, _) = attached(append(10, "abc"), ended);
-    assert!(matches!(errand.hear(ack(10, 64, true), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 10 }))));
+    assert!(matches!(errand.hear(ack(10, 64, true), &mut Vec::new()), Ok(Some(Outcome::Ended { next: 10, .. }))));
 }
 
 #[test]
@@ -145,7 +236,7 @@ fn who_is_overtaken_may_try_again() {
 fn the_input_is_ended_where_it_is_and_once() {
     let (mut errand, outcome, sent) = appending(Task::Finish, 7, 64);
     assert!(outcome.is_none());
-    assert_eq!(sent, ["fin 7", "ping"]);
+    assert_eq!(sent, ["fin 7", "ping 1"]);
     assert!(errand.hear(ack(7, 64, false), &mut Vec::new()).unwrap().is_none());
     assert!(matches!(errand.hear(ack(7, 64, true), &mut Vec::new()), Ok(Some(Outcome::Done))));
     let (mut errand, _, _) = attached(Task::Finish, Accept { input_ended: true, ..accept() });
@@ -156,17 +247,17 @@ fn the_input_is_ended_where_it_is_and_once() {
 fn a_size_is_done_when_the_server_has_it() {
     let (mut errand, outcome, out) = attached(Task::Resize { columns: 80, rows: 24 }, accept());
     assert!(outcome.is_none());
-    assert_eq!(said(&out), ["80x24", "ping"]);
+    assert_eq!(said(&out), ["80x24", "ping 1"]);
     assert!(errand.hear(ack(0, 64, false), &mut Vec::new()).unwrap().is_none());
-    assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Done))));
+    assert!(matches!(errand.hear(pong(1), &mut Vec::new()), Ok(Some(Outcome::Done))));
 }
 
 #[test]
 fn a_command_is_done_when_the_server_has_it() {
     let (mut errand, outcome, out) = attached(Task::Command(Command::Break), accept());
     assert!(outcome.is_none());
-    assert_eq!(said(&out), ["Break", "ping"]);
-    assert!(matches!(errand.hear(Frame::Pong(BARRIER), &mut Vec::new()), Ok(Some(Outcome::Done))));
+    assert_eq!(said(&out), ["Break", "ping 1"]);
+    assert!(matches!(errand.hear(pong(1), &mut Vec::new()), Ok(Some(Outcome::Done))));
 }
 
 #[test]

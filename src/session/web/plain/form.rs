@@ -15,6 +15,10 @@ pub struct Query {
     pub hidden: Option<bool>,
     /// The page may wait a moment for output from this offset on.
     pub after: Option<u64>,
+    /// The output before this was on the pages before it, or is to be left out: only now does it count as arrived.
+    pub seen: Option<u64>,
+    /// What is to be shown begins here, and not with the latest output.
+    pub from: Option<u64>,
     /// The form before was not sent, since others had typed in its place.
     pub conflict: bool,
 }
@@ -74,6 +78,8 @@ impl Query {
                 "refresh" => parsed.refresh = value == "on",
                 "typing" => parsed.hidden = hidden(value),
                 "after" => parsed.after = value.parse().ok(),
+                "seen" => parsed.seen = value.parse().ok(),
+                "from" => parsed.from = value.parse().ok(),
                 "told" => parsed.conflict = value == "conflict",
                 _ => {}
             }
@@ -85,11 +91,13 @@ impl Query {
     pub fn location(&self, id: &str, after: Option<u64>) -> String {
         let refresh = self.refresh.then(|| "refresh=on".to_owned());
         let typing = self.hidden.map(|hidden| format!("typing={}", typing(hidden)));
-        let after = after.map(|after| format!("after={after}"));
+        let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
+        let numbers = [number("after", after), number("seen", self.seen), number("from", self.from)];
         let conflict = self.conflict.then(|| "told=conflict".to_owned());
-        let pairs: Vec<_> = [refresh, typing, after, conflict].into_iter().flatten().collect();
+        let pairs: Vec<_> = [refresh, typing, conflict].into_iter().chain(numbers).flatten().collect();
         let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
-        format!("{}/{id}{query}#end", super::PATH)
+        let place = if self.from.is_some() { "output" } else { "end" };
+        format!("{}/{id}{query}#{place}", super::PATH)
     }
 }
 
@@ -115,7 +123,8 @@ impl Form {
         };
         let refresh = one(&fields, "refresh") == Some("on");
         let hidden = one(&fields, "typing").and_then(hidden);
-        Ok(Form { action, token, offset, line, query: Query { refresh, hidden, ..Query::default() } })
+        let seen = one(&fields, "seen").and_then(|seen| seen.parse().ok());
+        Ok(Form { action, token, offset, line, query: Query { refresh, hidden, seen, ..Query::default() } })
     }
 }
 
@@ -125,7 +134,9 @@ pub(super) fn kept(query: &Query) -> String {
     let typing = query.hidden.map_or_else(String::new, |hidden| {
         format!("<input type=\"hidden\" name=\"typing\" value=\"{}\">", typing(hidden))
     });
-    format!("{refresh}{typing}")
+    let seen =
+        query.seen.map_or_else(String::new, |seen| format!("<input type=\"hidden\" name=\"seen\" value=\"{seen}\">"));
+    format!("{refresh}{typing}{seen}")
 }
 
 fn typing(hidden: bool) -> &'static str {

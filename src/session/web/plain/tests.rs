@@ -5,6 +5,8 @@ fn view(output: &[u8]) -> View<'_> {
         id: "1d1d",
         output,
         base: 0,
+        more: 0,
+        skipped: None,
         input_next: 7,
         echo: None,
         destination: Destination::Open,
@@ -109,20 +111,24 @@ fn the_user_decides_what_is_hidden() {
     assert!(!shows_password_field(&View { query: with(Some(false)), ..view(b"Password: ") }));
     let page = session(&View { query: with(Some(true)), ..view(b"") }, "t");
     assert!(page.contains("name=\"typing\" value=\"hidden\""), "kept when the form is posted: {page}");
-    assert!(page.contains("href=\"/plain/1d1d?typing=shown#end\">Show what I type"), "{page}");
+    assert!(page.contains("href=\"/plain/1d1d?typing=shown&amp;seen=0#end\">Show what I type"), "{page}");
 }
 
 #[test]
 fn a_page_loads_itself_only_if_asked_to() {
     assert!(!session(&view(b""), "t").contains("http-equiv"));
-    let asked =
-        View { query: Query { refresh: true, hidden: Some(false), after: Some(9), conflict: true }, ..view(b"") };
+    let asked = View {
+        query: Query { refresh: true, hidden: Some(false), after: Some(9), conflict: true, ..Query::default() },
+        ..view(b"")
+    };
     let page = session(&asked, "t");
     assert!(
-        page.contains("http-equiv=\"refresh\" content=\"5; url=/plain/1d1d?refresh=on&amp;typing=shown#end\""),
+        page.contains(
+            "http-equiv=\"refresh\" content=\"5; url=/plain/1d1d?refresh=on&amp;typing=shown&amp;seen=0#end\""
+        ),
         "{page}"
     );
-    assert!(page.contains("href=\"/plain/1d1d?typing=shown#end\">Stop loading by itself"), "{page}");
+    assert!(page.contains("href=\"/plain/1d1d?typing=shown&amp;seen=0#end\">Stop loading by itself"), "{page}");
 }
 
 #[test]
@@ -134,6 +140,24 @@ fn a_session_that_is_over_takes_nothing() {
         assert!(page.contains(&format!("data-phase=\"{phase}\"")), "{page}");
         assert_eq!(page.matches(" disabled").count(), if phase == "live" { 0 } else { 5 }, "{page}");
     }
+}
+
+#[test]
+fn where_a_page_leads_says_what_was_seen_and_skips_nothing_unasked() {
+    let links = |page: &str| -> Vec<String> {
+        page.split("seen=").skip(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect()).collect()
+    };
+    let page = session(&View { base: 5, ..view(b"output") }, "t");
+    assert!(links(&page).iter().all(|seen| seen == "11") && links(&page).len() == 3, "{page}");
+    assert!(page.contains("name=\"seen\" value=\"11\""), "{page}");
+    let page = session(&View { base: 5, skipped: Some(2), more: 4, ..view(b"output") }, "t");
+    assert!(page.contains("3 bytes before this are not shown"), "{page}");
+    assert!(page.contains("href=\"/plain/1d1d?seen=2&amp;from=2#output\">Show them"), "{page}");
+    assert!(page.contains("href=\"/plain/1d1d?seen=11#end\">Leave them out"), "{page}");
+    assert!(page.contains("4 bytes more have come. <a href=\"/plain/1d1d?seen=2&amp;from=11#output\">Go on"), "{page}");
+    assert_eq!(links(&page).iter().filter(|seen| *seen != "2").count(), 1, "{page}");
+    assert!(page.contains("name=\"seen\" value=\"2\""), "{page}");
+    assert!(Form::parse(b"token=t&do=end&seen=2").unwrap().query.seen == Some(2));
 }
 
 #[test]
@@ -170,8 +194,11 @@ fn text_is_what_a_terminal_shows() {
 #[test]
 fn text_is_bounded_and_a_broken_command_ends() {
     let lines = text::shown(&b"x\n".repeat(5000));
-    assert_eq!(lines.lines().count(), 1000);
-    assert_eq!(text::shown(&b"y".repeat(100_000)).len(), 4096);
+    assert_eq!(lines.lines().count(), 5000, "all of it is shown");
+    assert_eq!(text::shown(&b"y".repeat(100_000)).len(), 100_000);
+    assert_eq!(text::shown(&b"\t".repeat(100_000)).len(), 800_000);
+    let wide = text::shown(&b"\x1b[4000Cx\n".repeat(10_000));
+    assert_eq!(wide.lines().count(), 1024 * 1024 / 4002, "what fits of whole lines");
     assert_eq!(text::shown(b"\x1b[12"), "");
     assert_eq!(text::shown(b"\x1b[99999999999999999999Cz").chars().count(), 2);
     assert_eq!(text::shown(b"\x1b[9999Cz").chars().count(), 4096);
@@ -215,11 +242,11 @@ fn what_is_no_form_of_ours_is_refused() {
 fn an_address_says_what_it_was_made_of() {
     for query in [
         Query::default(),
-        Query { refresh: true, hidden: None, after: Some(3), conflict: false },
-        Query { refresh: false, hidden: Some(true), after: None, conflict: true },
+        Query { refresh: true, after: Some(3), seen: Some(9), ..Query::default() },
+        Query { hidden: Some(true), conflict: true, from: Some(5), ..Query::default() },
     ] {
         let location = query.location("1d1d", query.after);
-        let said = location.trim_start_matches("/plain/1d1d").trim_end_matches("#end").trim_start_matches('?');
+        let said = location.trim_start_matches("/plain/1d1d").split('#').next().unwrap().trim_start_matches('?');
         assert_eq!(Query::parse(said), query, "{location}");
     }
     assert_eq!(Query::parse("x&refresh=maybe&typing=&after=-1&after"), Query::default());

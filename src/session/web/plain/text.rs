@@ -3,9 +3,10 @@
 //! It knows what makes most output readable: lines, carriage return, backspace, tabs and clearing. Colours and other
 //! commands are left out. A program that fills the screen wants the terminal page.
 
-/// So many of the last lines are shown.
-const MOST_LINES: usize = 1000;
-/// And so many letters of a line; what comes beyond overwrites nothing and is left out.
+/// So many of the last letters are shown, and no line in part. Text is never as long, also where each letter is a tab: only who moves
+/// about on the screen makes more of little.
+const MOST_LETTERS: usize = 1024 * 1024;
+/// So far to the right somebody may move without text.
 const MOST_COLUMNS: usize = 4096;
 /// A command that is longer has lost its end.
 const LONGEST_COMMAND: usize = 4096;
@@ -54,6 +55,8 @@ pub(super) fn is_prompt_for_secret(shown: &str) -> bool {
 #[derive(Default)]
 struct Page {
     lines: std::collections::VecDeque<Vec<char>>,
+    /// In all of them.
+    letters: usize,
     line: Vec<char>,
     column: usize,
 }
@@ -71,19 +74,18 @@ impl Page {
     }
 
     fn put(&mut self, letter: char) {
-        if self.column < MOST_COLUMNS {
-            if self.line.len() <= self.column {
-                self.line.resize(self.column + 1, ' ');
-            }
-            self.line[self.column] = letter;
-            self.column += 1;
+        if self.line.len() <= self.column {
+            self.line.resize(self.column + 1, ' ');
         }
+        self.line[self.column] = letter;
+        self.column += 1;
     }
 
     fn end_line(&mut self) {
+        self.letters += self.line.len() + 1;
         self.lines.push_back(std::mem::take(&mut self.line));
-        if self.lines.len() > MOST_LINES {
-            self.lines.pop_front();
+        while self.letters > MOST_LETTERS {
+            self.letters -= self.lines.pop_front().map_or(self.letters, |line| line.len() + 1);
         }
         self.column = 0;
     }
@@ -118,10 +120,10 @@ impl Page {
         let number = numbers.parse().unwrap_or(0_usize);
         let count = number.max(1);
         match letter {
-            'C' => self.column = self.column.saturating_add(count).min(MOST_COLUMNS - 1),
+            'C' => self.column = self.column.saturating_add(count).min(self.line.len().max(MOST_COLUMNS - 1)),
             'D' => self.column = self.column.saturating_sub(count),
             'G' => self.column = (count - 1).min(MOST_COLUMNS - 1),
-            'J' if number >= 2 => (self.lines, self.line) = Default::default(),
+            'J' if number >= 2 => (self.lines, self.letters, self.line) = Default::default(),
             'K' if number == 0 => self.line.truncate(self.column),
             'K' => self.line.clear(),
             'P' => {

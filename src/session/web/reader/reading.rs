@@ -1,6 +1,6 @@
 //! What has come by one connection, and what a poll is answered of it. Pure.
 
-use super::{Answer, COMES, Goal, Happened, MOST_EVENTS, Manner, Owed, Reading, WINDOW};
+use super::{Answer, Barrier, COMES, Goal, Happened, MOST_EVENTS, Manner, Owed, Reading, WINDOW};
 use crate::session::client_state::Breach;
 use crate::session::frame::OLDEST;
 use crate::session::web::handshake::Attached;
@@ -25,6 +25,7 @@ impl Reading {
             granted: start.saturating_add(terms.window.into()),
             goal: more.then_some(goal),
             barrier: None,
+            barriers: 0,
             heard: now,
             pings: 0,
             moved: now,
@@ -46,7 +47,18 @@ impl Reading {
             && self.bytes.is_empty()
             && self.end.is_none()
         {
-            (self.barrier, self.owed.barrier) = (Some(now + COMES), true);
+            self.barriers = self.barriers.wrapping_add(1);
+            self.barrier = Some(Barrier { number: self.barriers, until: now + COMES });
+            self.owed.barrier = true;
+        }
+    }
+
+    /// What comes behind an answer came later than its question.
+    pub(super) fn answered(&mut self, now: Instant, bytes: [u8; 8]) {
+        if let Some(barrier) = &mut self.barrier
+            && bytes == Barrier::question(barrier.number)
+        {
+            barrier.until = now;
         }
     }
 
@@ -79,7 +91,7 @@ impl Reading {
             return None;
         }
         self.goal = None;
-        let waits_for_barrier = self.barrier.is_some_and(|until| now < until);
+        let waits_for_barrier = self.barrier.is_some_and(|barrier| now < barrier.until);
         let has_event = events && !self.events.is_empty();
         if !self.bytes.is_empty() || self.end.is_some() || has_event {
             self.barrier = None;

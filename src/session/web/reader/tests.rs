@@ -1,4 +1,4 @@
-use super::{Action, Answer, BARRIER, Happened, Item, Manner, Reader, Reason, STAYS, WINDOW};
+use super::{Action, Answer, Barrier, Happened, Item, Manner, Reader, Reason, STAYS, WINDOW};
 use crate::session::client_state::{Breach, End};
 use crate::session::frame::{Accept, Ack, Closed, Decoder, Destination, Detached, Frame, OLDEST, Refusal, event};
 use crate::session::web::handshake::tests::accept;
@@ -74,7 +74,7 @@ impl World {
                 Frame::Ack(Ack { next, window, end: false, .. }) => {
                     format!("ack {next} to {}", next + u64::from(window))
                 }
-                Frame::Ping(BARRIER) => "barrier".into(),
+                Frame::Ping([0x80, .., number]) => format!("barrier {number}"),
                 Frame::Ping(_) => "ping".into(),
                 Frame::Pong(_) => "pong".into(),
                 other => panic!("{other:?}"),
@@ -144,12 +144,32 @@ fn a_poll_that_does_not_wait_knows_that_nothing_came() {
     world.said();
     world.poll(2, 3, 0);
     assert_eq!(world.done(), []);
-    assert_eq!(world.said(), [format!("ack 3 to {}", 3 + WINDOW), "barrier".into()]);
-    world.say(Frame::Pong(BARRIER));
+    assert_eq!(world.said(), [format!("ack 3 to {}", 3 + WINDOW), "barrier 1".into()]);
+    world.say(Frame::Pong(Barrier::question(1)));
     assert_eq!(world.done(), [Action::Answer(2, Answer::Nothing { next: 3 })]);
     world.poll(3, 3, 0).done();
     world.output(3, b"x");
     assert_eq!(world.done(), [Action::Answer(3, output(3, b"x"))]);
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_does_not_count_and_a_heartbeat_asks_again() {
+    let mut world = World::new();
+    world.poll(1, 3, 0).with_output(3).done();
+    world.poll(2, 3, 0).output(3, b"x").done();
+    world.said();
+    world.poll(3, 4, 0);
+    assert_eq!(world.said(), [format!("ack 4 to {}", 4 + WINDOW), "barrier 2".into()]);
+    world.say(Frame::Pong(Barrier::question(1)));
+    assert_eq!(world.done(), [], "that was asked before this poll");
+    // The server may answer but the last of several.
+    world.reader.tick(world.now, &mut world.actions);
+    if let super::Link::Attached(reading) = &mut world.reader.link {
+        reading.owed.ping = true;
+    }
+    assert_eq!(world.said(), ["barrier 2"]);
+    world.say(Frame::Pong(Barrier::question(2)));
+    assert_eq!(world.done(), [Action::Answer(3, Answer::Nothing { next: 4 })]);
 }
 
 #[test]

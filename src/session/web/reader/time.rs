@@ -20,7 +20,9 @@ impl Reader {
                 let beat = (!beat.is_zero()).then(|| reading.heard + beat * (reading.pings + 1));
                 let goal = reading.goal.map(|goal| goal.until);
                 let asked = self.request.as_ref().and_then(|request| match request.manner {
-                    Manner::Poll { until, .. } => Some(goal.or(reading.barrier).unwrap_or(until)),
+                    Manner::Poll { until, .. } => {
+                        Some(goal.or(reading.barrier.map(|barrier| barrier.until)).unwrap_or(until))
+                    }
                     Manner::Follow => self.stuck_from(),
                 });
                 beat.into_iter().chain(asked).min()

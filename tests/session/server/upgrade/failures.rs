@@ -99,8 +99,8 @@ fn a_program_that_says_nothing_or_nonsense_changes_nothing() {
         ("{\"ready\":99}\n", "speaks version 99"),
         ("\"taken\"\n", "out of turn"),
         ("{\"failed\":\"no room\"}\n", "cannot take over: no room"),
-        ("{\"ready\":1}\n\"taken\"\n", "cannot upgrade"),
-        ("{\"ready\":1}\n\"registered\"\n\"what?\"\n", "not understood"),
+        ("{\"ready\":2}\n\"taken\"\n", "cannot upgrade"),
+        ("{\"ready\":2}\n\"registered\"\n\"what?\"\n", "not understood"),
     ] {
         says(&site, words);
         site.upgrade_in_vain(reason);
@@ -133,7 +133,7 @@ fn sessions_that_may_have_moved_are_lost_and_no_more() {
     let site = Site::to(&destination.endpoint());
     let Both { mut here, away, .. } = Both::of(&site);
     // It is ended for the third word, and has said the fourth by then.
-    says(&site, "{\"ready\":1}\n\"registered\"\n\"what?\"\n\"taken\"\n");
+    says(&site, "{\"ready\":2}\n\"registered\"\n\"what?\"\n\"taken\"\n");
     site.upgrade_in_vain("not understood");
     site.wait_log("the sessions that went to it are lost");
     here.until("the end", |said| *said == Said::End);
@@ -210,7 +210,7 @@ fn what_another_version_has_written_is_refused() {
     site.scene.script("program", &format!("exec {suite} child successor_records {}", file.display()));
     site.upgrade_in_vain("exited with status 1");
     let mut plan: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    for (schema, form, why) in [(1, 9, "it is written in form 9"), (2, 1, "speaks version 2")] {
+    for (schema, form, why) in [(2, 9, "it is written in form 9"), (3, 2, "speaks version 3")] {
         let (stream, theirs) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = Command::new(scene::binary());
@@ -218,9 +218,9 @@ fn what_another_version_has_written_is_refused() {
         command.arg(destination.endpoint()).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         let mut new = command.spawn().unwrap();
         drop(command);
-        plan["schema"] = 1.into();
+        plan["schema"] = 2.into();
         writeln!(&stream, "{plan}").unwrap();
-        assert_eq!(line(&stream), serde_json::json!({"ready": 1}));
+        assert_eq!(line(&stream), serde_json::json!({"ready": 2}));
         plan["schema"] = schema.into();
         writeln!(&stream, "{plan}").unwrap();
         (&stream).write_all(&[0, 0, 0, 0, 0, 0, 0, 3, form, 0, 0]).unwrap();

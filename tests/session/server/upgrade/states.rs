@@ -1,10 +1,11 @@
 //! Sessions, whatever they are doing, and what is kept of them.
 
 use super::site::{NAME, Site};
-use crate::harness::process::{Exit, census, send};
+use crate::harness::process::{Exit, alive, census, send};
 use crate::harness::{PATIENCE, Scene, eventually, trials, until};
 use crate::session::server::client::{Client, Said, Ticket};
 use crate::session::server::destination::{Destination, pattern};
+use crate::session::server::stops::{speaks_before_it_listens, words};
 use nix::sys::signal::Signal;
 use socket_protector::session::frame::{self, Frame, Mode, event};
 use std::io::{Read, Write};
@@ -17,6 +18,7 @@ trials![
     output_and_input_that_wait_go_on,
     a_destination_that_has_ended_is_told_later,
     half_closed_streams_go_on,
+    a_destination_that_is_still_to_read_does_so,
     a_session_that_nobody_knows_of_goes_on_and_expires,
     a_connection_that_is_being_made_is_made,
     telnet_goes_on_between_two_bytes,
@@ -131,6 +133,26 @@ fn a_destination_that_has_ended_is_told_later() {
     assert!(client.output == pattern(0, 100_000));
     let mut client = Client::come(site.address, &failed, 0, Mode::Steal);
     client.until("why", |said| *said == Said::Destination(frame::Destination::Refused));
+}
+
+fn a_destination_that_is_still_to_read_does_so() {
+    let (destination, go, heard) = speaks_before_it_listens();
+    let options = ["--buffer", "64KiB", "--telnet", "off"];
+    let site = Site::with(Scene::new(), "127.0.0.1:0", &destination.endpoint(), &options);
+    let (mut client, ticket) = Client::create(site.address);
+    client.type_in(&words());
+    site.wait_session(&ticket, "no more is read", |session| session["buffered"].as_u64() >= session["limit"].as_u64());
+    client.say(&Frame::Close);
+    client.until("the end", |said| matches!(said, Said::Closed(_)));
+    let old = site.pid();
+    let ran = site.scene.cli(&["upgrade", NAME]).expect(0);
+    // The new process serves, and the old one stays until that destination has read.
+    let (_client, _ticket) = Client::create(site.address);
+    assert!(alive(old) && site.pid() != old);
+    go.send(()).unwrap();
+    let read = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(read == Ok(words()), "{:?}", read.map(|bytes| bytes.len()));
+    site.upgraded(old, &ran);
 }
 
 fn half_closed_streams_go_on() {
