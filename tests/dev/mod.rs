@@ -16,6 +16,7 @@ mod stage;
 mod stream;
 mod switch;
 mod tls;
+mod watches;
 mod wire;
 
 /// Every trial of the role.
@@ -37,6 +38,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         stream::trials(),
         switch::trials(),
         tls::trials(),
+        watches::trials(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -1,6 +1,6 @@
 //! What follows from what the system tells.
 
-use super::ears::Ears;
+use super::ears::{Ears, Nobody, Watches};
 use super::poll::{JUST_NOW, Seen};
 use super::queue::{Next, Told};
 use super::settle::Touch;
@@ -80,8 +80,8 @@ impl Watch {
     }
 
     fn follow(&mut self, ears: &mut Ears, unheard: &mut Option<Told>) -> io::Result<()> {
-        let found = self.tree.take_in(Path::new(""), |path| ears.watch(path))?;
-        self.tree.watch_above(|path| ears.watch(path))?;
+        let found = self.tree.take_in(Path::new(""), ears)?;
+        self.tree.watch_above(ears)?;
         self.touch_unwatched(found.files.iter());
         debug!("{} directories are watched", self.tree.len());
         while !self.inbox.is_closed() {
@@ -131,6 +131,11 @@ impl Watch {
                 Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
                 Fate::Made | Fate::Moved if is_directory => self.discover(&names, ears)?,
                 Fate::Changed if is_directory => {}
+                // A link that led to a directory.
+                Fate::Made | Fate::Moved if self.tree.knows(&names) => {
+                    self.forget(path, &names, true, ears)?;
+                    self.written(&names, Touch::Changed, ears)?;
+                }
                 Fate::Made => self.written(&names, Touch::Made, ears)?,
                 Fate::Moved | Fate::Changed => self.written(&names, Touch::Changed, ears)?,
             }
@@ -144,7 +149,7 @@ impl Watch {
 
     fn written(&mut self, names: &[PathBuf], touch: Touch, ears: &mut Ears) -> io::Result<()> {
         self.touch(names, touch);
-        self.tree.follow_links(names, |path| ears.watch(path))
+        self.tree.follow_links(names, ears)
     }
 
     fn touch(&mut self, names: &[PathBuf], touch: Touch) {
@@ -153,13 +158,28 @@ impl Watch {
         }
     }
 
-    /// A directory has come. Files may have been made in it before we have heard of it.
+    /// A directory has come, or a link to one. Files may have been made in it before we have heard of it.
     fn discover(&mut self, names: &[PathBuf], ears: &mut Ears) -> io::Result<()> {
         for name in names {
-            let found = self.tree.take_in(name, |path| ears.watch(path))?;
-            for file in found.files {
-                self.settling.touch(Instant::now(), &file, Touch::Made);
+            let found = self.tree.take_in(name, ears)?;
+            for file in &found.files {
+                self.settling.touch(Instant::now(), file, Touch::Made);
             }
+            if found.files.is_empty() && found.lost.counted {
+                self.settling.touch(Instant::now(), name, Touch::Changed);
+            }
+            self.regain(found.lost.again, ears)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in again what was watched by a path that is gone. What was written meanwhile has changed.
+    fn regain(&mut self, mut names: Vec<PathBuf>, ears: &mut Ears) -> io::Result<()> {
+        let then = SystemTime::now() - JUST_NOW;
+        while let Some(name) = names.pop() {
+            let found = self.tree.take_in(&name, ears)?;
+            self.touch_since(then, found.files.iter());
+            names.extend(found.lost.again);
         }
         Ok(())
     }
@@ -168,20 +188,15 @@ impl Watch {
         if names.is_empty() {
             return Ok(());
         }
-        let lost = self.lose(path, names, whole);
-        ears.unwatch(&lost.unwatch);
-        let then = SystemTime::now() - JUST_NOW;
-        for name in lost.again {
-            let found = self.tree.take_in(&name, |path| ears.watch(path))?;
-            self.touch_since(then, found.files.iter());
-        }
+        let lost = self.lose(path, names, whole, ears);
+        self.regain(lost.again, ears)?;
         let root_is_gone = names.iter().any(|name| name.as_os_str().is_empty());
         if root_is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     /// What was moved away has gone without a word about its files; of what is removed each is told.
-    fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool) -> Lost {
-        let lost = self.tree.forget(path, names);
+    fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> Lost {
+        let lost = self.tree.forget(path, names, ears);
         self.touch(names, Touch::Changed);
         if let Some(name) = names.first().filter(|_| whole && lost.counted) {
             let name = if name.as_os_str().is_empty() { Path::new(".") } else { name };
@@ -197,8 +212,7 @@ impl Watch {
     }
 
     fn take_in_again(&mut self, ears: &mut Ears) -> io::Result<()> {
-        let again = self.tree.take_in_again(|path| ears.watch(path))?;
-        ears.unwatch(&again.unwatch);
+        let again = self.tree.take_in_again(ears)?;
         self.touch_since(SystemTime::now() - JUST_NOW, again.fresh.iter());
         Ok(())
     }
@@ -228,7 +242,7 @@ impl Watch {
             let names = self.tree.names_at(path);
             let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
             match fate(event) {
-                Fate::Gone { whole } => drop(self.lose(path, &names, whole)),
+                Fate::Gone { whole } => drop(self.lose(path, &names, whole, &mut Nobody)),
                 Fate::Made | Fate::Moved if is_directory => come.extend(names),
                 Fate::Made => self.touch(&names, Touch::Made),
                 Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
