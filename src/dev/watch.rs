@@ -1,6 +1,6 @@
 //! The files: a thread watches those that matter and says when they have changed and settled.
 //!
-//! `rules` and `ignored` say which matter, `never` which never do, `settle` when they have settled, `tree` which directories
+//! `rules`, `ignored` and `repository` say which matter, `never` which never do, `settle` when they have settled, `tree` which directories
 //! are watched and by which names, `links` what symbolic links lead to, `ears` and `queue` let the system tell, `told`
 //! is what follows from that. Where it does not tell, `poll` looks again and again.
 
@@ -10,6 +10,7 @@ mod links;
 mod never;
 mod poll;
 mod queue;
+mod repository;
 mod rules;
 mod settle;
 mod told;
@@ -47,7 +48,8 @@ pub(super) fn start(root: &Path, files: &Files, inbox: Inbox) -> Result<(), DevE
     let tree = Tree::new(root, Rules::new(root, files)?);
     // A server that starts while we begin to watch may have read what is written meanwhile.
     let unwatched_since = Some(SystemTime::now());
-    let watch = Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false };
+    let watch =
+        Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false };
     std::thread::Builder::new().name("files".into()).spawn(move || watch.run()).map_err(failed)?;
     Ok(())
 }
@@ -114,8 +116,7 @@ impl Watch {
 impl Watch {
     /// Whether git changes the files, as at a checkout: it has its lock then. One that is old has been left behind.
     fn git_is_at_work(&self) -> bool {
-        let lock = self.tree.rules.repository().map(|top| top.join(".git/index.lock"));
-        let age = lock.and_then(|lock| fs::metadata(lock).ok()?.modified().ok()?.elapsed().ok());
+        let age = self.tree.rules.lock().and_then(|lock| fs::metadata(lock).ok()?.modified().ok()?.elapsed().ok());
         age.is_some_and(|age| age < OLD_LOCK)
     }
 }
