@@ -4,6 +4,7 @@
 //! are watched and by which names, `links` what symbolic links lead to, `ears` and `queue` let the system tell, `told`
 //! is what follows from that. Where it does not tell, `poll` looks again and again.
 
+mod below;
 mod ears;
 mod ignored;
 mod links;
@@ -29,6 +30,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use told::Stale;
 use tree::Tree;
 
 /// How often it is looked where the system does not tell; less often if a look takes long.
@@ -49,7 +51,7 @@ pub(super) fn start(root: &Path, files: &Files, inbox: Inbox) -> Result<(), DevE
     // A server that starts while we begin to watch may have read what is written meanwhile.
     let unwatched_since = Some(SystemTime::now());
     let watch =
-        Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false };
+        Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false, stale: None };
     std::thread::Builder::new().name("files".into()).spawn(move || watch.run()).map_err(failed)?;
     Ok(())
 }
@@ -61,6 +63,7 @@ struct Watch {
     /// The beginning, until all has been watched or seen once.
     unwatched_since: Option<SystemTime>,
     git_was_at_work: bool,
+    stale: Option<Stale>,
 }
 
 impl Watch {

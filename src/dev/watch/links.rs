@@ -1,8 +1,9 @@
 //! Symbolic links: a change of what one leads to is a change of the link, wherever that is. So the directory that the target
 //! is in has to be watched, and its name there is remembered.
 
+use super::below::below;
 use super::tree::{Identity, identity};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ type Place = (Identity, OsString);
 pub(super) struct Links {
     /// The names of links by what they lead to.
     to: HashMap<Place, Vec<PathBuf>>,
-    from: HashMap<PathBuf, Place>,
+    from: BTreeMap<PathBuf, Place>,
     /// How many lead into a directory.
     into: HashMap<Identity, usize>,
 }
@@ -44,9 +45,10 @@ impl Links {
         Some((directory.to_owned(), identity))
     }
 
-    /// Forgets the links of these names; gives the directories that none leads into any more.
-    pub(super) fn remove_all(&mut self, of: impl Fn(&Path) -> bool) -> Vec<Identity> {
-        let names: Vec<_> = self.from.keys().filter(|name| of(name)).cloned().collect();
+    /// Forgets those links of this name, and of names below it, for which it is so; gives the directories that none leads into
+    /// any more.
+    pub(super) fn remove_below(&mut self, name: &Path, so: impl Fn(&Path) -> bool) -> Vec<Identity> {
+        let names: Vec<_> = below(&self.from, name).map(|(name, _)| name).filter(|name| so(name)).cloned().collect();
         names.iter().filter_map(|name| self.remove(name)).collect()
     }
 

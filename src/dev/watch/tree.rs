@@ -4,6 +4,7 @@
 //! By symbolic links a directory may have several names, each with rules of its own. It is watched once, by one path, and what
 //! is told of that path is about all of its names.
 
+use super::below::below;
 use super::ears::{Nobody, Watches};
 use super::links::Links;
 use super::rules::Rules;
@@ -12,6 +13,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What identifies a directory, whatever its names are.
 pub(super) type Identity = (u64, u64);
@@ -20,7 +22,13 @@ pub(super) type Identity = (u64, u64);
 const MOST_NAMES: usize = 8;
 
 pub(super) fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    known(path).map(|known| known.identity)
+}
+
+/// What is to be known of a directory that nothing has been seen of yet.
+fn known(path: &Path) -> Option<Directory> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Directory { identity: (metadata.dev(), metadata.ino()), born: metadata.created().ok(), counts: false })
 }
 
 /// The tree. Names are relative to the root; paths are whole.
@@ -41,6 +49,8 @@ pub(super) struct Tree {
 #[derive(Clone, Copy, Debug)]
 struct Directory {
     identity: Identity,
+    /// Where it can be told, since the number of one that is gone may be another's.
+    born: Option<SystemTime>,
     /// A file in it counts, or has counted.
     counts: bool,
 }
@@ -135,6 +145,12 @@ impl Tree {
         names.iter().any(|name| self.names.contains_key(name))
     }
 
+    /// Whether the directory that is at a path now is the one that is known by one of these names.
+    pub(super) fn has_taken_in(&self, path: &Path, names: &[PathBuf]) -> bool {
+        let is = |now: Directory, known: &Directory| (known.identity, known.born) == (now.identity, now.born);
+        known(path).is_some_and(|now| names.iter().filter_map(|name| self.names.get(name)).any(|known| is(now, known)))
+    }
+
     /// Takes in a directory and all below it that are not known by these names. Each is watched before it is read, so that
     /// nothing is missed in between.
     ///
@@ -222,7 +238,8 @@ impl Tree {
     /// before is lost.
     fn add(&mut self, name: &Path, lost: &mut Lost, ears: &mut impl Watches) -> io::Result<bool> {
         let path = self.path(name);
-        let Some(identity) = identity(&path) else { return Ok(false) };
+        let Some(directory) = known(&path) else { return Ok(false) };
+        let identity = directory.identity;
         let known = |name: &Path| self.names.get(name).map(|known| known.identity);
         if name.ancestors().any(|above| known(above) == Some(identity)) {
             return Ok(false);
@@ -236,7 +253,7 @@ impl Tree {
             return Ok(false);
         }
         names.push(name.to_owned());
-        self.names.insert(name.to_owned(), Directory { identity, counts: false });
+        self.names.insert(name.to_owned(), directory);
         if !self.path_of.contains_key(&identity) {
             self.watch(&path, identity, ears)?;
         }
@@ -271,8 +288,8 @@ impl Tree {
     /// Forgets what was at a path, by all these names, and all below it. Nothing of it is watched any more.
     pub(super) fn forget(&mut self, path: &Path, names: &[PathBuf], ears: &mut impl Watches) -> Lost {
         let (mut lost, mut nameless) = (Lost::default(), Vec::new());
-        let gone = |name: &Path| names.iter().any(|gone| name.starts_with(gone));
-        for name in self.names.keys().filter(|name| gone(name.as_path())).cloned().collect::<Vec<_>>() {
+        let inside = names.iter().flat_map(|gone| below(&self.names, gone)).map(|(name, _)| name.clone());
+        for name in inside.collect::<Vec<_>>() {
             let Some(directory) = self.names.remove(&name) else { continue };
             lost.counted |= directory.counts;
             let left = self.names_of.entry(directory.identity).or_default();
@@ -288,9 +305,11 @@ impl Tree {
             }
         }
         // What a link leads to is gone more often than the link.
-        nameless.extend(self.links.remove_all(|name| gone(name) && !is_link(&self.root.join(name))));
-        let below = self.watched.iter().filter(|(watched, _)| watched.starts_with(path));
-        for (watched, identity) in below.map(|(path, identity)| (path.clone(), *identity)).collect::<Vec<_>>() {
+        for gone in names {
+            nameless.extend(self.links.remove_below(gone, |name| !is_link(&self.root.join(name))));
+        }
+        let inside = below(&self.watched, path).map(|(path, identity)| (path.clone(), *identity));
+        for (watched, identity) in inside.collect::<Vec<_>>() {
             self.watched.remove(&watched);
             self.path_of.remove(&identity);
             ears.unwatch(&watched);
