@@ -13,6 +13,7 @@ mod orphans;
 mod process;
 mod smuggling;
 mod stage;
+mod strangers;
 mod stream;
 mod switch;
 mod tls;
@@ -35,6 +36,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         orphans::trials_of_root(),
         process::trials(),
         smuggling::trials(),
+        strangers::trials(),
         stream::trials(),
         switch::trials(),
         tls::trials(),
