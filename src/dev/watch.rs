@@ -2,12 +2,13 @@
 //!
 //! `rules`, `ignored` and `repository` say which matter, `never` which never do, `settle` when they have settled, `tree` which directories
 //! are watched and by which names, `links` what symbolic links lead to, `ears` and `queue` let the system tell, `told`
-//! is what follows from that. Where it does not tell, `poll` looks again and again.
+//! is what follows from that. Where it does not tell, as on some `mounts`, `poll` looks again and again.
 
 mod below;
 mod ears;
 mod ignored;
 mod links;
+mod mounts;
 mod never;
 mod poll;
 mod queue;
@@ -22,7 +23,6 @@ use super::event::{Event, Inbox};
 use super::gate::Change;
 use super::settings::Files;
 use log::warn;
-use nix::sys::statfs;
 use poll::Seen;
 use rules::Rules;
 use settle::Settling;
@@ -68,7 +68,7 @@ struct Watch {
 
 impl Watch {
     fn run(mut self) {
-        if let Some(kind) = remote(&self.tree.path(Path::new(""))) {
+        if let Some(kind) = mounts::remote(&self.tree.path(Path::new(""))) {
             warn!("no changes are told of files on {kind}: they are looked at again and again");
             return self.poll(Seen::default());
         }
@@ -130,20 +130,4 @@ fn changed_since(path: &Path, then: SystemTime) -> bool {
     let (seconds, nanoseconds) = (u64::try_from(metadata.ctime()), u32::try_from(metadata.ctime_nsec()));
     let age = Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0));
     UNIX_EPOCH + age > then
-}
-
-/// The kind of a file system on which others change files without our system knowing.
-fn remote(root: &Path) -> Option<&'static str> {
-    const CIFS: i64 = 0xFF53_4D42;
-    const SMB2: i64 = 0xFE53_4D42;
-    const P9: i64 = 0x0102_1997;
-    const VBOX: i64 = 0x786f_4256;
-    const NFS: i64 = statfs::NFS_SUPER_MAGIC.0;
-    match statfs::statfs(root).ok()?.filesystem_type().0 {
-        NFS => Some("NFS"),
-        CIFS | SMB2 => Some("a share of SMB"),
-        P9 => Some("a directory of the host of a virtual machine"),
-        VBOX => Some("a shared folder of VirtualBox"),
-        _ => None,
-    }
 }
