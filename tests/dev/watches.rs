@@ -12,6 +12,7 @@ use crate::harness::{eventually, stays, trials};
 
 trials![
     links_that_lead_elsewhere_again_and_again_leave_nothing_watched,
+    directories_that_are_removed_are_told_of_once,
     a_further_working_tree_is_one_of_its_repository,
     a_submodule_has_rules_and_a_lock_of_its_own,
     what_git_keeps_apart_is_not_watched,
@@ -74,6 +75,21 @@ fn watched(proxy: &Proxy) -> Vec<u64> {
 fn wait_watched(proxy: &Proxy, path: &Path) {
     let inode = fs::metadata(path).unwrap().ino();
     eventually("it is watched", || watched(proxy).contains(&inode));
+}
+
+fn directories_that_are_removed_are_told_of_once() {
+    let setup = Setup::new().with(&["--pattern", "*.py"]);
+    for number in 0..100 {
+        fs::create_dir_all(setup.scene().path(&format!("site/all/{number}"))).unwrap();
+    }
+    let proxy = setup.start();
+    proxy.wait_version("1");
+    eventually("all are watched", || watched(&proxy).len() == 102);
+    fs::remove_dir_all(proxy.site("all")).unwrap();
+    eventually("only the root is", || watched(&proxy).len() == 1);
+    proxy.touch("a.py");
+    wait_reload(&proxy, 1, "a.py");
+    assert!(!proxy.said().contains("WARN"), "{}", proxy.said());
 }
 
 fn a_further_working_tree_is_one_of_its_repository() {
