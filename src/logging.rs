@@ -69,6 +69,8 @@ pub fn start(level: LevelFilter, destination: &Destination) -> Result<Logging, L
     builder
         .filter_level(level)
         .filter_module(CHILD, level.max(LevelFilter::Info))
+        // It warns of each watched directory that is removed.
+        .filter_module("notify", if level > LevelFilter::Info { level } else { level.min(LevelFilter::Error) })
         .parse_env(env_logger::Env::new().filter("RUST_LOG"));
     builder.format(|line, record| {
         let time = line.timestamp_millis();

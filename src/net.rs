@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod endpoint;
 pub mod far_end;
 pub mod listener;
+pub mod listening;
 pub mod proxy_protocol;
 pub mod relay;
 pub mod resolve;

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -372,8 +372,9 @@ impl Driver {
             Some(port) => {
                 self.parts.insert(generation, Part::Checking);
                 let inbox = self.inbox.clone();
+                let patience = if self.has_run { port::LINGERS } else { Duration::ZERO };
                 tokio::task::spawn_blocking(move || {
-                    let _ = inbox.send(Event::PortChecked(generation, port::check(&backend, port)));
+                    let _ = inbox.send(Event::PortChecked(generation, port::check(&backend, port, patience)));
                 });
             }
         }

@@ -11,6 +11,7 @@ mod word;
 
 use super::family::{Family, Part};
 use crate::process::spawn::{self, Launch, Process, SpawnError};
+use crate::time::Time;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -32,6 +34,9 @@ const ALL: &str = "all";
 const GROUP: &str = "group";
 /// More than any line of a keeper.
 const LONGEST_LINE: usize = 100;
+/// So long it may take until a command runs. That is a matter of milliseconds, unless a disk hangs or somebody has stopped the
+/// keeper; all that we do waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a keeper starts.
 #[derive(Debug)]
@@ -58,7 +63,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts a command below a keeper of its own. Must be called within the runtime; blocks until the command runs.
+    /// Starts a command below a keeper of its own. Must be called within the runtime; blocks until the command runs, for [`PATIENCE`] at
+    /// the most.
     ///
     /// # Errors
     /// Why it cannot run; nothing is left behind.
@@ -83,19 +89,7 @@ impl Keeper {
             death_signal: None,
         })?;
         drop(theirs);
-        let started = tell_command(&ours, start.command).and_then(|()| first_word(&ours));
-        let leader = match started {
-            Ok(Word::Started(leader)) => leader,
-            other => {
-                drop(ours);
-                process.reap();
-                return Err(match other {
-                    Ok(Word::Failed(step, errno)) => step.error(program, errno),
-                    Ok(_) => failed(io::ErrorKind::InvalidData.into()),
-                    Err(error) => failed(error),
-                });
-            }
-        };
+        let (process, leader) = meet(process, &ours, start.command, PATIENCE)?;
         let stream = ours.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(ours));
         // An end that is dropped here is the order to kill.
         let (words, orders) = stream.map_err(failed)?.into_split();
@@ -143,19 +137,56 @@ impl Keeper {
     }
 }
 
-fn tell_command(mut stream: &UnixStream, command: &[OsString]) -> io::Result<()> {
+/// Tells a keeper its command and waits until that runs. One from which that is not heard in time is killed.
+fn meet(
+    process: Process,
+    ours: &UnixStream,
+    command: &[OsString],
+    patience: Duration,
+) -> Result<(Process, Pid), SpawnError> {
+    let program = command.first().map(OsString::as_os_str).unwrap_or_default();
+    let failed = |source: io::Error| SpawnError::Process { program: program.into(), source };
+    let deadline = Instant::now() + patience;
+    let error = match tell_command(ours, command, patience).and_then(|()| first_word(ours, deadline)) {
+        Ok(Word::Started(leader)) => return Ok((process, leader)),
+        Ok(Word::Failed(step, errno)) => step.error(program, errno),
+        Ok(_) => failed(io::ErrorKind::InvalidData.into()),
+        Err(error) => failed(if is_late(&error) { late(patience) } else { error }),
+    };
+    spawn::signal_leader(&process, Signal::SIGKILL);
+    // What hangs may not even be killed at once.
+    std::thread::spawn(move || process.reap());
+    Err(error)
+}
+
+/// What the sockets' own time limits say; see socket(7), SO_RCVTIMEO.
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn late(patience: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("its keeper has said nothing for {}", Time::of(patience)))
+}
+
+fn tell_command(mut stream: &UnixStream, command: &[OsString], patience: Duration) -> io::Result<()> {
     let mut bytes = format!("{}\n", command.len()).into_bytes();
     for word in command {
         bytes.extend_from_slice(OsStr::as_bytes(word));
         bytes.push(0);
     }
+    stream.set_write_timeout(Some(patience))?;
     stream.write_all(&bytes)
 }
 
 /// The first line, and not a byte more.
-fn first_word(mut stream: &UnixStream) -> io::Result<Word> {
+fn first_word(mut stream: &UnixStream, deadline: Instant) -> io::Result<Word> {
     let (mut line, mut byte) = (String::new(), [0]);
     while line.len() < LONGEST_LINE {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
         stream.read_exact(&mut byte)?;
         if byte == *b"\n" {
             break;
@@ -163,4 +194,61 @@ fn first_word(mut stream: &UnixStream) -> io::Result<Word> {
         line.push(byte[0].into());
     }
     Word::parse(&line).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Word, first_word, meet};
+    use crate::process::spawn::{self, Launch};
+    use nix::errno::Errno;
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+    use std::ffi::OsString;
+    use std::io::{ErrorKind, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_keeper_that_says_nothing_is_killed_and_the_start_has_failed() {
+        let server = [OsString::from("server"), "x".repeat(4 * 1024 * 1024).into()];
+        for command in [&server[..1], &server] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let process = spawn::spawn(&Launch {
+                command: &["sleep".into(), "1000".into()],
+                environment: &[],
+                listen_pid: false,
+                descriptors: &[(theirs.as_fd(), 0)],
+                directory: None,
+                open_files: None,
+                death_signal: None,
+            });
+            let process = process.unwrap();
+            let pid = process.pid();
+            drop(theirs);
+            let error = meet(process, &ours, command, Duration::from_millis(20)).unwrap_err();
+            let text = crate::chain(&error);
+            assert!(text.contains("server") && text.contains("has said nothing for 20ms"), "{text}");
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while kill(pid, None) != Err(Errno::ESRCH) {
+                assert!(Instant::now() < deadline, "it is killed and reaped");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_word_comes_in_time_or_not_at_all() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let soon = || Instant::now() + Duration::from_secs(60);
+        theirs.write_all(b"started 7\nexited status 0\n").unwrap();
+        assert_eq!(first_word(&ours, soon()).unwrap(), Word::Started(Pid::from_raw(7)));
+        assert_eq!(first_word(&ours, Instant::now()).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(matches!(first_word(&ours, soon()).unwrap(), Word::Exited(_)));
+        theirs.write_all(b"star").unwrap();
+        let kind = first_word(&ours, Instant::now() + Duration::from_millis(20)).unwrap_err().kind();
+        assert_eq!(kind, ErrorKind::WouldBlock, "the rest does not come");
+        drop(theirs);
+        assert_eq!(first_word(&ours, soon()).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
 }

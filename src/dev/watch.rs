@@ -1,15 +1,18 @@
 //! The files: a thread watches those that matter and says when they have changed and settled.
 //!
-//! `rules` and `ignored` say which matter, `never` which never do, `settle` when they have settled, `tree` which directories
+//! `rules`, `ignored` and `repository` say which matter, `never` which never do, `settle` when they have settled, `tree` which directories
 //! are watched and by which names, `links` what symbolic links lead to, `ears` and `queue` let the system tell, `told`
-//! is what follows from that. Where it does not tell, `poll` looks again and again.
+//! is what follows from that. Where it does not tell, as on some `mounts`, `poll` looks again and again.
 
+mod below;
 mod ears;
 mod ignored;
 mod links;
+mod mounts;
 mod never;
 mod poll;
 mod queue;
+mod repository;
 mod rules;
 mod settle;
 mod told;
@@ -20,7 +23,6 @@ use super::event::{Event, Inbox};
 use super::gate::Change;
 use super::settings::Files;
 use log::warn;
-use nix::sys::statfs;
 use poll::Seen;
 use rules::Rules;
 use settle::Settling;
@@ -28,6 +30,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use told::Stale;
 use tree::Tree;
 
 /// How often it is looked where the system does not tell; less often if a look takes long.
@@ -47,7 +50,8 @@ pub(super) fn start(root: &Path, files: &Files, inbox: Inbox) -> Result<(), DevE
     let tree = Tree::new(root, Rules::new(root, files)?);
     // A server that starts while we begin to watch may have read what is written meanwhile.
     let unwatched_since = Some(SystemTime::now());
-    let watch = Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false };
+    let watch =
+        Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false, stale: None };
     std::thread::Builder::new().name("files".into()).spawn(move || watch.run()).map_err(failed)?;
     Ok(())
 }
@@ -59,11 +63,12 @@ struct Watch {
     /// The beginning, until all has been watched or seen once.
     unwatched_since: Option<SystemTime>,
     git_was_at_work: bool,
+    stale: Option<Stale>,
 }
 
 impl Watch {
     fn run(mut self) {
-        if let Some(kind) = remote(&self.tree.path(Path::new(""))) {
+        if let Some(kind) = mounts::remote(&self.tree.path(Path::new(""))) {
             warn!("no changes are told of files on {kind}: they are looked at again and again");
             return self.poll(Seen::default());
         }
@@ -114,8 +119,7 @@ impl Watch {
 impl Watch {
     /// Whether git changes the files, as at a checkout: it has its lock then. One that is old has been left behind.
     fn git_is_at_work(&self) -> bool {
-        let lock = self.tree.rules.repository().map(|top| top.join(".git/index.lock"));
-        let age = lock.and_then(|lock| fs::metadata(lock).ok()?.modified().ok()?.elapsed().ok());
+        let age = self.tree.rules.lock().and_then(|lock| fs::metadata(lock).ok()?.modified().ok()?.elapsed().ok());
         age.is_some_and(|age| age < OLD_LOCK)
     }
 }
@@ -126,20 +130,4 @@ fn changed_since(path: &Path, then: SystemTime) -> bool {
     let (seconds, nanoseconds) = (u64::try_from(metadata.ctime()), u32::try_from(metadata.ctime_nsec()));
     let age = Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0));
     UNIX_EPOCH + age > then
-}
-
-/// The kind of a file system on which others change files without our system knowing.
-fn remote(root: &Path) -> Option<&'static str> {
-    const CIFS: i64 = 0xFF53_4D42;
-    const SMB2: i64 = 0xFE53_4D42;
-    const P9: i64 = 0x0102_1997;
-    const VBOX: i64 = 0x786f_4256;
-    const NFS: i64 = statfs::NFS_SUPER_MAGIC.0;
-    match statfs::statfs(root).ok()?.filesystem_type().0 {
-        NFS => Some("NFS"),
-        CIFS | SMB2 => Some("a share of SMB"),
-        P9 => Some("a directory of the host of a virtual machine"),
-        VBOX => Some("a shared folder of VirtualBox"),
-        _ => None,
-    }
 }

@@ -13,9 +13,11 @@ mod orphans;
 mod process;
 mod smuggling;
 mod stage;
+mod strangers;
 mod stream;
 mod switch;
 mod tls;
+mod watches;
 mod wire;
 
 /// Every trial of the role.
@@ -34,10 +36,12 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         orphans::trials_of_root(),
         process::trials(),
         smuggling::trials(),
+        strangers::trials(),
         stream::trials(),
         switch::trials(),
         tls::trials(),
         tls::trials_with(),
+        watches::trials(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -3,8 +3,30 @@
 use super::queue::{Next, Queue, Told};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
+
+/// What watches directories, each by itself.
+pub(super) trait Watches {
+    /// # Errors
+    /// The system watches no more directories.
+    fn watch(&mut self, path: &Path) -> io::Result<()>;
+
+    /// Nothing more is told of the directory that was watched by this path.
+    fn unwatch(&mut self, path: &Path);
+}
+
+/// Watches nothing.
+#[derive(Debug)]
+pub(super) struct Nobody;
+
+impl Watches for Nobody {
+    fn watch(&mut self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unwatch(&mut self, _: &Path) {}
+}
 
 pub(super) struct Ears {
     watcher: RecommendedWatcher,
@@ -18,23 +40,6 @@ impl Ears {
         let queue = Queue::default();
         let watcher = RecommendedWatcher::new(queue.teller(), notify::Config::default()).map_err(io_error)?;
         Ok(Ears { watcher, queue })
-    }
-
-    /// # Errors
-    /// The system watches no more directories.
-    pub(super) fn watch(&mut self, path: &Path) -> io::Result<()> {
-        match self.watcher.watch(path, RecursiveMode::NonRecursive) {
-            Err(error) if is_limit(&error) => Err(io_error(error)),
-            // One that has gone, or that we may not read, has nothing for us.
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    pub(super) fn unwatch(&mut self, paths: &[PathBuf]) {
-        for path in paths {
-            // Of one that is gone the system has forgotten it as well.
-            let _ = self.watcher.unwatch(path);
-        }
     }
 
     /// All that has happened up to now.
@@ -52,6 +57,21 @@ impl Ears {
                 Next::Nothing | Next::End => return told,
             }
         }
+    }
+}
+
+impl Watches for Ears {
+    fn watch(&mut self, path: &Path) -> io::Result<()> {
+        match self.watcher.watch(path, RecursiveMode::NonRecursive) {
+            Err(error) if is_limit(&error) => Err(io_error(error)),
+            // One that has gone, or that we may not read, has nothing for us.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn unwatch(&mut self, path: &Path) {
+        // Of one that is gone the system has forgotten it as well.
+        let _ = self.watcher.unwatch(path);
     }
 }
 

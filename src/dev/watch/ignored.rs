@@ -1,6 +1,7 @@
 //! What `.gitignore` and `.ignore` files name, in the directory, below it, and above it as far as its repository reaches; see
 //! gitignore(5). The ones that are nearer win, and nothing below an ignored directory comes back.
 
+use super::repository::Repository;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::collections::HashMap;
@@ -25,11 +26,13 @@ pub(super) struct Ignored {
 }
 
 impl Ignored {
-    pub(super) fn new(root: &Path) -> Ignored {
-        let top = root.ancestors().find(|directory| directory.join(".git").exists()).unwrap_or(root).to_owned();
+    pub(super) fn new(root: &Path, repository: Option<&Repository>) -> Ignored {
+        let top = repository.map_or(root, |repository| &repository.top).to_owned();
         let mut of_repository = GitignoreBuilder::new(&top);
-        // A line that means nothing hides no other.
-        let _ = of_repository.add(top.join(".git/info/exclude"));
+        if let Some(repository) = repository {
+            // A line that means nothing hides no other.
+            let _ = of_repository.add(repository.exclude());
+        }
         let of_repository = of_repository.build().unwrap_or_else(|_| Gitignore::empty());
         Ignored { root: root.to_owned(), top, of_repository, of_user: Gitignore::global().0, read: HashMap::new() }
     }
@@ -71,11 +74,6 @@ impl Ignored {
         })
     }
 
-    /// The top of the repository, or the directory itself.
-    pub(super) fn top(&self) -> &Path {
-        &self.top
-    }
-
     /// The directories above this one as far as its repository reaches.
     pub(super) fn above(&self) -> Vec<PathBuf> {
         let above = self.root.ancestors().skip(1).take_while(|directory| directory.starts_with(&self.top));
@@ -94,7 +92,7 @@ impl Ignored {
 
 #[cfg(test)]
 mod tests {
-    use super::Ignored;
+    use super::{Ignored, Repository};
     use std::fs;
     use std::path::Path;
 
@@ -111,7 +109,7 @@ mod tests {
         write("project/.gitignore", "build/\n*.tmp\n!keep.tmp\n");
         write("project/.ignore", "*.pyc\n");
         write("project/sub/.gitignore", "!*.log\nlocal\n");
-        let mut ignored = Ignored::new(&root);
+        let mut ignored = Ignored::new(&root, Repository::of(&root).as_ref());
         let mut has = |path: &str| ignored.has(Path::new(path), false);
         for path in [
             "a.log",

@@ -1,8 +1,9 @@
 //! Symbolic links: a change of what one leads to is a change of the link, wherever that is. So the directory that the target
 //! is in has to be watched, and its name there is remembered.
 
+use super::below::below;
 use super::tree::{Identity, identity};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ type Place = (Identity, OsString);
 pub(super) struct Links {
     /// The names of links by what they lead to.
     to: HashMap<Place, Vec<PathBuf>>,
-    from: HashMap<PathBuf, Place>,
+    from: BTreeMap<PathBuf, Place>,
     /// How many lead into a directory.
     into: HashMap<Identity, usize>,
 }
@@ -27,7 +28,7 @@ impl Links {
     /// Remembers where a link leads to, whether or not it is there; gives the directory of that. One that leads to the root, or
     /// above it, leads to nothing new.
     pub(super) fn add(&mut self, root: &Path, name: &Path, path: &Path) -> Option<(PathBuf, Identity)> {
-        self.remove(name);
+        let _ = self.remove(name);
         let target = fs::canonicalize(path).ok().or_else(|| missing_target(path))?;
         if root.starts_with(&target) {
             return None;
@@ -44,27 +45,28 @@ impl Links {
         Some((directory.to_owned(), identity))
     }
 
-    /// Forgets the links of these names.
-    pub(super) fn remove_all(&mut self, of: impl Fn(&Path) -> bool) {
-        for name in self.from.keys().filter(|name| of(name)).cloned().collect::<Vec<_>>() {
-            self.remove(&name);
-        }
+    /// Forgets those links of this name, and of names below it, for which it is so; gives the directories that none leads into
+    /// any more.
+    pub(super) fn remove_below(&mut self, name: &Path, so: impl Fn(&Path) -> bool) -> Vec<Identity> {
+        let names: Vec<_> = below(&self.from, name).map(|(name, _)| name).filter(|name| so(name)).cloned().collect();
+        names.iter().filter_map(|name| self.remove(name)).collect()
     }
 
-    fn remove(&mut self, name: &Path) {
-        let Some(place) = self.from.remove(name) else { return };
+    /// Forgets a link; gives the directory that it led into if it was the last one.
+    pub(super) fn remove(&mut self, name: &Path) -> Option<Identity> {
+        let place = self.from.remove(name)?;
         if let Some(names) = self.to.get_mut(&place) {
             names.retain(|other| other != name);
             if names.is_empty() {
                 self.to.remove(&place);
             }
         }
-        if let Some(count) = self.into.get_mut(&place.0) {
-            *count -= 1;
-            if *count == 0 {
-                self.into.remove(&place.0);
-            }
-        }
+        let count = self.into.get_mut(&place.0)?;
+        *count -= 1;
+        (*count == 0).then(|| {
+            self.into.remove(&place.0);
+            place.0
+        })
     }
 
     /// The links that lead to this name in a directory.

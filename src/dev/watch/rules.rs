@@ -2,6 +2,7 @@
 
 use super::ignored::{Ignored, is_ignore_file};
 use super::never::{is_of_editor, is_private};
+use super::repository::Repository;
 use crate::dev::DevError;
 use crate::dev::settings::Files;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -12,6 +13,9 @@ pub(super) struct Rules {
     patterns: Option<GlobSet>,
     excludes: GlobSet,
     ignored: Option<Ignored>,
+    repository: Option<Repository>,
+    /// What is git's own, under whatever names.
+    of_git: Vec<PathBuf>,
 }
 
 impl Rules {
@@ -19,8 +23,10 @@ impl Rules {
     /// A pattern that means nothing.
     pub(super) fn new(root: &Path, files: &Files) -> Result<Rules, DevError> {
         let patterns = if files.patterns.is_empty() { None } else { Some(set(root, &files.patterns)?) };
-        let ignored = files.ignore_files.then(|| Ignored::new(root));
-        Ok(Rules { patterns, excludes: set(root, &files.excludes)?, ignored })
+        let repository = Repository::of(root);
+        let ignored = files.ignore_files.then(|| Ignored::new(root, repository.as_ref()));
+        let of_git = repository.as_ref().map(|repository| repository.inside(root)).unwrap_or_default();
+        Ok(Rules { patterns, excludes: set(root, &files.excludes)?, ignored, repository, of_git })
     }
 
     /// Whether a change of this file matters.
@@ -29,13 +35,13 @@ impl Rules {
         wanted
             && !self.excludes.is_match(file)
             && !name(file).is_some_and(is_of_editor)
-            && !file.parent().is_some_and(has_private)
+            && !self.is_private(file)
             && !self.is_ignored(file, false)
     }
 
     /// Whether anything in this directory may matter.
     pub(super) fn enter(&mut self, directory: &Path) -> bool {
-        !has_private(directory) && !self.excludes.is_match(directory) && !self.is_ignored(directory, true)
+        !self.is_private(directory) && !self.excludes.is_match(directory) && !self.is_ignored(directory, true)
     }
 
     /// Whether this file says what is ignored.
@@ -43,9 +49,9 @@ impl Rules {
         self.ignored.is_some() && is_ignore_file(file)
     }
 
-    /// The top of the repository that this directory is in, as far as ignore files are asked.
-    pub(super) fn repository(&self) -> Option<&Path> {
-        self.ignored.as_ref().map(Ignored::top)
+    /// Where git says that it is at work on these files.
+    pub(super) fn lock(&self) -> Option<PathBuf> {
+        self.repository.as_ref().map(Repository::lock)
     }
 
     /// The directories above this one that may have ignore files.
@@ -58,6 +64,11 @@ impl Rules {
         self.ignored.as_mut().is_some_and(|ignored| ignored.forget(file))
     }
 
+    /// Whether this is version control's own: what is in its directories, or the file that leads to them.
+    fn is_private(&self, path: &Path) -> bool {
+        has_private(path) || self.of_git.iter().any(|own| path.starts_with(own))
+    }
+
     fn is_ignored(&mut self, path: &Path, is_directory: bool) -> bool {
         self.ignored.as_mut().is_some_and(|ignored| ignored.has(path, is_directory))
     }
@@ -67,8 +78,8 @@ fn name(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()
 }
 
-fn has_private(directory: &Path) -> bool {
-    directory.iter().any(|part| part.to_str().is_some_and(is_private))
+fn has_private(path: &Path) -> bool {
+    path.iter().any(|part| part.to_str().is_some_and(is_private))
 }
 
 /// A pattern without a slash is about a name at any depth; one that names a directory is about all that is below it.
@@ -125,7 +136,8 @@ mod tests {
 
     #[test]
     fn without_a_pattern_every_file_counts_but_for_those_of_editors() {
-        let no = ["a.py~", ".a.py.swp", "4913", ".git/index", "sub/.git/x/y", "build/out.js", "lib/build/x"];
+        let no =
+            ["a.py~", ".a.py.swp", "4913", ".git/index", "sub/.git/x/y", "sub/.git", "build/out.js", "lib/build/x"];
         check(rules(&[], &["build"]), &["a", ".env", "src/.hidden/x", "rebuild/x"], &no);
         let mut rules = rules(&["*.py"], &["build", "*.tmp"]);
         assert!(rules.enter(Path::new("src")) && rules.enter(Path::new("")));

@@ -1,6 +1,6 @@
 //! What follows from what the system tells.
 
-use super::ears::Ears;
+use super::ears::{Ears, Nobody, Watches};
 use super::poll::{JUST_NOW, Seen};
 use super::queue::{Next, Told};
 use super::settle::Touch;
@@ -12,7 +12,7 @@ use notify::{Event, EventKind};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Why the system cannot tell any more.
 pub(super) struct Deaf {
@@ -35,6 +35,26 @@ impl Deaf {
                 self.error
             ),
         }
+    }
+}
+
+/// Since when it is not known whether what is watched is what matters. A walk through everything takes long, so all that asks
+/// for one within a moment gets it together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stale {
+    since: SystemTime,
+    first: Instant,
+    last: Instant,
+}
+
+impl Stale {
+    /// So long nobody else may have asked.
+    const QUIET: Duration = Duration::from_millis(20);
+    /// But nobody waits longer than this.
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    fn due(self) -> Instant {
+        (self.last + Stale::QUIET).min(self.first + Stale::LONGEST)
     }
 }
 
@@ -80,23 +100,27 @@ impl Watch {
     }
 
     fn follow(&mut self, ears: &mut Ears, unheard: &mut Option<Told>) -> io::Result<()> {
-        let found = self.tree.take_in(Path::new(""), |path| ears.watch(path))?;
-        self.tree.watch_above(|path| ears.watch(path))?;
+        let found = self.tree.take_in(Path::new(""), ears)?;
+        self.tree.watch_above(ears)?;
         self.touch_unwatched(found.files.iter());
         debug!("{} directories are watched", self.tree.len());
         while !self.inbox.is_closed() {
-            match ears.queue.next(self.settling.deadline()) {
+            let until = self.stale.map(|stale| stale.due()).or(self.settling.deadline());
+            match ears.queue.next(until) {
                 Next::Told(told) => {
                     if let Err(error) = self.hear(&told, ears) {
                         *unheard = Some(told);
                         return Err(error);
                     }
                 }
-                Next::Overflow => self.look_anew(ears)?,
+                Next::Overflow => self.look_anew(),
                 Next::Nothing => {}
                 Next::End => return Err(io::Error::other("nothing is told any more")),
             }
-            self.settle();
+            self.refresh(Instant::now(), ears)?;
+            if self.stale.is_none() {
+                self.settle();
+            }
         }
         Ok(())
     }
@@ -115,36 +139,56 @@ impl Watch {
         }
     }
 
-    fn hear(&mut self, told: &Told, ears: &mut Ears) -> io::Result<()> {
+    fn hear(&mut self, told: &Told, ears: &mut impl Watches) -> io::Result<()> {
         let event = match told {
-            Ok(event) if event.need_rescan() => return self.look_anew(ears),
-            Ok(event) => event,
+            Ok(event) if !event.need_rescan() => event,
+            Ok(_) => {
+                self.look_anew();
+                return Ok(());
+            }
             Err(error) => {
                 warn!("a change may have been missed: {error}");
-                return self.look_anew(ears);
+                self.look_anew();
+                return Ok(());
             }
         };
         for path in &event.paths {
             let names = self.tree.names_at(path);
             let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
             match fate(event) {
+                Fate::Gone { whole: false } if is_directory && self.tree.has_taken_in(path, &names) => {
+                    self.stay(path, names, ears)?;
+                }
                 Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
                 Fate::Made | Fate::Moved if is_directory => self.discover(&names, ears)?,
                 Fate::Changed if is_directory => {}
+                // A link that led to a directory.
+                Fate::Made | Fate::Moved if self.tree.knows(&names) => {
+                    self.forget(path, &names, true, ears)?;
+                    self.written(&names, Touch::Changed, ears)?;
+                }
                 Fate::Made => self.written(&names, Touch::Made, ears)?,
                 Fate::Moved | Fate::Changed => self.written(&names, Touch::Changed, ears)?,
             }
             // What was ignored may not be any more, and what was not may be.
             if self.tree.rules.learn(path) {
-                self.take_in_again(ears)?;
+                self.mark_stale();
             }
         }
         Ok(())
     }
 
-    fn written(&mut self, names: &[PathBuf], touch: Touch, ears: &mut Ears) -> io::Result<()> {
+    /// A directory that is there has been told to be gone: it was another of the same name, which somebody had held open. The
+    /// system may have stopped watching the path with it.
+    fn stay(&mut self, path: &Path, mut names: Vec<PathBuf>, ears: &mut impl Watches) -> io::Result<()> {
+        let lost = self.tree.forget(path, &names, ears);
+        names.extend(lost.again);
+        self.regain(names, ears)
+    }
+
+    fn written(&mut self, names: &[PathBuf], touch: Touch, ears: &mut impl Watches) -> io::Result<()> {
         self.touch(names, touch);
-        self.tree.follow_links(names, |path| ears.watch(path))
+        self.tree.follow_links(names, ears)
     }
 
     fn touch(&mut self, names: &[PathBuf], touch: Touch) {
@@ -153,35 +197,45 @@ impl Watch {
         }
     }
 
-    /// A directory has come. Files may have been made in it before we have heard of it.
-    fn discover(&mut self, names: &[PathBuf], ears: &mut Ears) -> io::Result<()> {
+    /// A directory has come, or a link to one. Files may have been made in it before we have heard of it.
+    fn discover(&mut self, names: &[PathBuf], ears: &mut impl Watches) -> io::Result<()> {
         for name in names {
-            let found = self.tree.take_in(name, |path| ears.watch(path))?;
-            for file in found.files {
-                self.settling.touch(Instant::now(), &file, Touch::Made);
+            let found = self.tree.take_in(name, ears)?;
+            for file in &found.files {
+                self.settling.touch(Instant::now(), file, Touch::Made);
             }
+            if found.files.is_empty() && found.lost.counted {
+                self.settling.touch(Instant::now(), name, Touch::Changed);
+            }
+            self.regain(found.lost.again, ears)?;
         }
         Ok(())
     }
 
-    fn forget(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut Ears) -> io::Result<()> {
+    /// Takes in again what was watched by a path that is gone. What was written meanwhile has changed.
+    fn regain(&mut self, mut names: Vec<PathBuf>, ears: &mut impl Watches) -> io::Result<()> {
+        let then = SystemTime::now() - JUST_NOW;
+        while let Some(name) = names.pop() {
+            let found = self.tree.take_in(&name, ears)?;
+            self.touch_since(then, found.files.iter());
+            names.extend(found.lost.again);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> io::Result<()> {
         if names.is_empty() {
             return Ok(());
         }
-        let lost = self.lose(path, names, whole);
-        ears.unwatch(&lost.unwatch);
-        let then = SystemTime::now() - JUST_NOW;
-        for name in lost.again {
-            let found = self.tree.take_in(&name, |path| ears.watch(path))?;
-            self.touch_since(then, found.files.iter());
-        }
+        let lost = self.lose(path, names, whole, ears);
+        self.regain(lost.again, ears)?;
         let root_is_gone = names.iter().any(|name| name.as_os_str().is_empty());
         if root_is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     /// What was moved away has gone without a word about its files; of what is removed each is told.
-    fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool) -> Lost {
-        let lost = self.tree.forget(path, names);
+    fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> Lost {
+        let lost = self.tree.forget(path, names, ears);
         self.touch(names, Touch::Changed);
         if let Some(name) = names.first().filter(|_| whole && lost.counted) {
             let name = if name.as_os_str().is_empty() { Path::new(".") } else { name };
@@ -191,15 +245,25 @@ impl Watch {
     }
 
     /// Something has been missed.
-    fn look_anew(&mut self, ears: &mut Ears) -> io::Result<()> {
+    fn look_anew(&mut self) {
         self.settling.overflow(Instant::now());
-        self.take_in_again(ears)
+        self.mark_stale();
     }
 
-    fn take_in_again(&mut self, ears: &mut Ears) -> io::Result<()> {
-        let again = self.tree.take_in_again(|path| ears.watch(path))?;
-        ears.unwatch(&again.unwatch);
-        self.touch_since(SystemTime::now() - JUST_NOW, again.fresh.iter());
+    /// What is watched may not be what matters any more.
+    fn mark_stale(&mut self) {
+        let now = Instant::now();
+        self.stale = Some(match self.stale {
+            Some(stale) => Stale { last: now, ..stale },
+            None => Stale { since: SystemTime::now(), first: now, last: now },
+        });
+    }
+
+    /// Takes in everything anew if that is due. What is watched from now on, and was written since it should have been, has changed.
+    fn refresh(&mut self, now: Instant, ears: &mut impl Watches) -> io::Result<()> {
+        let Some(stale) = self.stale.take_if(|stale| stale.due() <= now) else { return Ok(()) };
+        let again = self.tree.take_in_again(ears)?;
+        self.touch_since(stale.since - JUST_NOW, again.fresh.iter());
         Ok(())
     }
 
@@ -228,7 +292,9 @@ impl Watch {
             let names = self.tree.names_at(path);
             let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
             match fate(event) {
-                Fate::Gone { whole } => drop(self.lose(path, &names, whole)),
+                // One of the same name is gone.
+                Fate::Gone { whole: false } if is_directory && self.tree.has_taken_in(path, &names) => {}
+                Fate::Gone { whole } => drop(self.lose(path, &names, whole, &mut Nobody)),
                 Fate::Made | Fate::Moved if is_directory => come.extend(names),
                 Fate::Made => self.touch(&names, Touch::Made),
                 Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
@@ -239,62 +305,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Deaf, Fate, JUST_NOW, fate};
-    use crate::dev::settings::Files;
-    use crate::dev::watch::Watch;
-    use crate::dev::watch::rules::Rules;
-    use crate::dev::watch::settle::Settling;
-    use crate::dev::watch::tree::Tree;
-    use notify::event::{ModifyKind, RemoveKind, RenameMode};
-    use notify::{Event, EventKind};
-    use std::fs;
-    use std::io;
-    use std::path::PathBuf;
-    use std::time::SystemTime;
-
-    #[test]
-    fn moves_are_told_apart() {
-        let moved = |mode| fate(&Event::new(EventKind::Modify(ModifyKind::Name(mode))));
-        assert_eq!(moved(RenameMode::From), Fate::Gone { whole: true });
-        assert_eq!(moved(RenameMode::To), Fate::Moved);
-        assert_eq!(fate(&Event::new(EventKind::Remove(RemoveKind::Any))), Fate::Gone { whole: false });
-        assert_eq!(fate(&Event::new(EventKind::Modify(ModifyKind::Any))), Fate::Changed);
-    }
-
-    #[test]
-    fn what_is_written_before_it_is_watched_has_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        fs::write(root.join("a.py"), "").unwrap();
-        let begin = |unwatched_since| {
-            let (inbox, _) = tokio::sync::mpsc::unbounded_channel();
-            let tree = Tree::new(root, Rules::new(root, &Files::default()).unwrap());
-            Watch {
-                tree,
-                settling: Settling::default(),
-                inbox,
-                unwatched_since: Some(unwatched_since),
-                git_was_at_work: false,
-            }
-        };
-        let touched = |watch: &mut Watch| {
-            watch.touch_unwatched([PathBuf::from("a.py")].iter());
-            watch.settling.deadline().is_some()
-        };
-        let before = SystemTime::now() - JUST_NOW;
-        assert!(touched(&mut begin(before)));
-        assert!(!touched(&mut begin(SystemTime::now() + JUST_NOW)));
-        let mut watch = begin(before);
-        watch.unwatched_since = None;
-        assert!(!touched(&mut watch), "all is watched");
-    }
-
-    #[test]
-    fn the_reason_names_the_remedy_or_what_is_gone() {
-        let deaf = |root| Deaf { error: io::Error::from_raw_os_error(libc::ENOSPC), root, ears: None, unheard: None };
-        let why = deaf(None).why();
-        assert!(why.contains("(No space left on device") && why.contains("max_user_watches"), "{why}");
-        assert!(deaf(Some("/a".into())).why().starts_with("/a is gone"));
-    }
-}
+mod tests;

@@ -4,13 +4,16 @@
 //! By symbolic links a directory may have several names, each with rules of its own. It is watched once, by one path, and what
 //! is told of that path is about all of its names.
 
+use super::below::below;
+use super::ears::{Nobody, Watches};
 use super::links::Links;
 use super::rules::Rules;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What identifies a directory, whatever its names are.
 pub(super) type Identity = (u64, u64);
@@ -19,7 +22,13 @@ pub(super) type Identity = (u64, u64);
 const MOST_NAMES: usize = 8;
 
 pub(super) fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    known(path).map(|known| known.identity)
+}
+
+/// What is to be known of a directory that nothing has been seen of yet.
+fn known(path: &Path) -> Option<Directory> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Directory { identity: (metadata.dev(), metadata.ino()), born: metadata.created().ok(), counts: false })
 }
 
 /// The tree. Names are relative to the root; paths are whole.
@@ -31,6 +40,8 @@ pub(super) struct Tree {
     /// The paths by which directories are watched, those that only links lead into as well.
     watched: BTreeMap<PathBuf, Identity>,
     path_of: HashMap<Identity, PathBuf>,
+    /// The directories above the root whose ignore files matter.
+    above: HashSet<Identity>,
     links: Links,
 }
 
@@ -38,6 +49,8 @@ pub(super) struct Tree {
 #[derive(Clone, Copy, Debug)]
 struct Directory {
     identity: Identity,
+    /// Where it can be told, since the number of one that is gone may be another's.
+    born: Option<SystemTime>,
     /// A file in it counts, or has counted.
     counts: bool,
 }
@@ -49,17 +62,24 @@ pub(super) struct Found {
     pub(super) files: Vec<PathBuf>,
     /// The files that say what is ignored.
     pub(super) ignore_files: Vec<PathBuf>,
+    /// What was there before by the same names.
+    pub(super) lost: Lost,
 }
 
 /// What is not there any more.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
-    /// What need not be watched by these paths any more.
-    pub(super) unwatch: Vec<PathBuf>,
     /// Names that are to be taken in again: what they lead to was watched by a path that is gone.
     pub(super) again: Vec<PathBuf>,
     /// A file in it has counted.
     pub(super) counted: bool,
+}
+
+impl Lost {
+    fn add(&mut self, other: Lost) {
+        self.again.extend(other.again);
+        self.counted |= other.counted;
+    }
 }
 
 /// What has come of taking in everything anew.
@@ -68,8 +88,6 @@ pub(super) struct Again {
     pub(super) found: Found,
     /// The files that count in directories that were not known.
     pub(super) fresh: Vec<PathBuf>,
-    /// What need not be watched by these paths any more.
-    pub(super) unwatch: Vec<PathBuf>,
 }
 
 impl Tree {
@@ -81,6 +99,7 @@ impl Tree {
             names_of: HashMap::new(),
             watched: BTreeMap::new(),
             path_of: HashMap::new(),
+            above: HashSet::new(),
             links: Links::default(),
         }
     }
@@ -121,73 +140,88 @@ impl Tree {
         Some(name)
     }
 
-    /// Takes in a directory and all below it that are not known by these names. `watch` is called with the path of each before it
-    /// is read, so that nothing is missed in between.
+    /// Whether any of these is the name of a directory that was taken in.
+    pub(super) fn knows(&self, names: &[PathBuf]) -> bool {
+        names.iter().any(|name| self.names.contains_key(name))
+    }
+
+    /// Whether the directory that is at a path now is the one that is known by one of these names.
+    pub(super) fn has_taken_in(&self, path: &Path, names: &[PathBuf]) -> bool {
+        let is = |now: Directory, known: &Directory| (known.identity, known.born) == (now.identity, now.born);
+        known(path).is_some_and(|now| names.iter().filter_map(|name| self.names.get(name)).any(|known| is(now, known)))
+    }
+
+    /// Takes in a directory and all below it that are not known by these names. Each is watched before it is read, so that
+    /// nothing is missed in between.
     ///
     /// # Errors
-    /// Those of `watch`. What cannot be read is empty.
-    pub(super) fn take_in(&mut self, name: &Path, mut watch: impl FnMut(&Path) -> io::Result<()>) -> io::Result<Found> {
+    /// The system watches no more. What cannot be read is empty.
+    pub(super) fn take_in(&mut self, name: &Path, ears: &mut impl Watches) -> io::Result<Found> {
+        if self.rules.enter(name) && is_link(&self.path(name)) {
+            self.follow(name, ears)?;
+        }
         let (mut found, mut left) = (Found::default(), vec![name.to_owned()]);
         while let Some(name) = left.pop() {
-            if !self.rules.enter(&name) || !self.add(&name, &mut watch)? {
+            if !self.rules.enter(&name) || !self.add(&name, &mut found.lost, ears)? {
                 continue;
             }
             for entry in fs::read_dir(self.path(&name)).into_iter().flatten().flatten() {
-                self.see(&name, &entry, &mut found, &mut left, &mut watch)?;
+                left.extend(self.see(&name, &entry, &mut found, ears)?);
             }
         }
         Ok(found)
     }
 
+    /// Takes account of one entry of a directory; gives its name if it is one itself.
     fn see(
         &mut self,
         directory: &Path,
         entry: &fs::DirEntry,
         found: &mut Found,
-        left: &mut Vec<PathBuf>,
-        watch: &mut impl FnMut(&Path) -> io::Result<()>,
-    ) -> io::Result<()> {
+        ears: &mut impl Watches,
+    ) -> io::Result<Option<PathBuf>> {
         let name = directory.join(entry.file_name());
         let is_directory = entry.path().metadata().is_ok_and(|metadata| metadata.is_dir());
         let counts = !is_directory && self.counts(std::slice::from_ref(&name)).is_some();
         if (counts || is_directory) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            self.follow(&name, watch)?;
-        }
-        if !is_directory && self.rules.is_ignore_file(&name) {
-            found.ignore_files.push(name.clone());
+            self.follow(&name, ears)?;
         }
         if is_directory {
-            left.push(name);
-        } else if counts && !self.counts_before(directory, &name) {
+            return Ok(Some(name));
+        }
+        if self.rules.is_ignore_file(&name) {
+            found.ignore_files.push(name.clone());
+        }
+        if counts && !self.counts_before(directory, &name) {
             found.files.push(name);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What was told is about these names of a file. Those that are links may lead elsewhere now.
     ///
     /// # Errors
-    /// Those of `watch`.
-    pub(super) fn follow_links(
-        &mut self,
-        names: &[PathBuf],
-        mut watch: impl FnMut(&Path) -> io::Result<()>,
-    ) -> io::Result<()> {
+    /// The system watches no more.
+    pub(super) fn follow_links(&mut self, names: &[PathBuf], ears: &mut impl Watches) -> io::Result<()> {
         for name in names {
             let leads = self.rules.count(name) && is_link(&self.path(name));
             if leads {
-                self.follow(name, &mut watch)?;
+                self.follow(name, ears)?;
             }
         }
         Ok(())
     }
 
-    /// Watches where a link leads to.
-    fn follow(&mut self, name: &Path, watch: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    /// Watches where a link leads to, and no longer where it led before.
+    fn follow(&mut self, name: &Path, ears: &mut impl Watches) -> io::Result<()> {
+        let before = self.links.remove(name);
         if let Some((target, identity)) = self.links.add(&self.root, name, &self.path(name))
             && !self.path_of.contains_key(&identity)
         {
-            self.watch(&target, identity, watch)?;
+            self.watch(&target, identity, ears)?;
+        }
+        if let Some(before) = before {
+            self.release(before, ears);
         }
         Ok(())
     }
@@ -200,36 +234,34 @@ impl Tree {
         self.counts(&others).is_some()
     }
 
-    /// Whether a directory is not known by this name. One whose own parents it leads back to is not taken in.
-    fn add(&mut self, name: &Path, watch: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<bool> {
+    /// Whether a directory is not known by this name. One whose own parents it leads back to is not taken in. What was there
+    /// before is lost.
+    fn add(&mut self, name: &Path, lost: &mut Lost, ears: &mut impl Watches) -> io::Result<bool> {
         let path = self.path(name);
-        let Some(identity) = identity(&path) else { return Ok(false) };
+        let Some(directory) = known(&path) else { return Ok(false) };
+        let identity = directory.identity;
         let known = |name: &Path| self.names.get(name).map(|known| known.identity);
         if name.ancestors().any(|above| known(above) == Some(identity)) {
             return Ok(false);
         }
         if known(name).is_some() {
-            self.forget(&path, &[name.to_owned()]);
+            // The path is watched anew below, so it has to be free before.
+            lost.add(self.forget(&path, &[name.to_owned()], ears));
         }
         let names = self.names_of.entry(identity).or_default();
         if names.len() >= MOST_NAMES {
             return Ok(false);
         }
         names.push(name.to_owned());
-        self.names.insert(name.to_owned(), Directory { identity, counts: false });
+        self.names.insert(name.to_owned(), directory);
         if !self.path_of.contains_key(&identity) {
-            self.watch(&path, identity, watch)?;
+            self.watch(&path, identity, ears)?;
         }
         Ok(true)
     }
 
-    fn watch(
-        &mut self,
-        path: &Path,
-        identity: Identity,
-        watch: &mut impl FnMut(&Path) -> io::Result<()>,
-    ) -> io::Result<()> {
-        watch(path)?;
+    fn watch(&mut self, path: &Path, identity: Identity, ears: &mut impl Watches) -> io::Result<()> {
+        ears.watch(path)?;
         if let Some(before) = self.watched.insert(path.to_owned(), identity) {
             self.path_of.remove(&before);
         }
@@ -240,23 +272,24 @@ impl Tree {
     /// Watches the directories above the root whose ignore files matter.
     ///
     /// # Errors
-    /// Those of `watch`.
-    pub(super) fn watch_above(&mut self, mut watch: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    /// The system watches no more.
+    pub(super) fn watch_above(&mut self, ears: &mut impl Watches) -> io::Result<()> {
+        self.above.clear();
         for path in self.rules.above() {
-            if let Some(identity) = identity(&path)
-                && !self.path_of.contains_key(&identity)
-            {
-                self.watch(&path, identity, &mut watch)?;
+            let Some(identity) = identity(&path) else { continue };
+            self.above.insert(identity);
+            if !self.path_of.contains_key(&identity) {
+                self.watch(&path, identity, ears)?;
             }
         }
         Ok(())
     }
 
-    /// Forgets what was at a path, by all these names, and all below it.
-    pub(super) fn forget(&mut self, path: &Path, names: &[PathBuf]) -> Lost {
-        let mut lost = Lost::default();
-        let gone = |name: &Path| names.iter().any(|gone| name.starts_with(gone));
-        for name in self.names.keys().filter(|name| gone(name.as_path())).cloned().collect::<Vec<_>>() {
+    /// Forgets what was at a path, by all these names, and all below it. Nothing of it is watched any more.
+    pub(super) fn forget(&mut self, path: &Path, names: &[PathBuf], ears: &mut impl Watches) -> Lost {
+        let (mut lost, mut nameless) = (Lost::default(), Vec::new());
+        let inside = names.iter().flat_map(|gone| below(&self.names, gone)).map(|(name, _)| name.clone());
+        for name in inside.collect::<Vec<_>>() {
             let Some(directory) = self.names.remove(&name) else { continue };
             lost.counted |= directory.counts;
             let left = self.names_of.entry(directory.identity).or_default();
@@ -268,63 +301,65 @@ impl Tree {
             }
             if left.is_empty() {
                 self.names_of.remove(&directory.identity);
-                self.unwatch(directory.identity, &mut lost);
+                nameless.push(directory.identity);
             }
         }
         // What a link leads to is gone more often than the link.
-        self.links.remove_all(|name| gone(name) && !is_link(&self.root.join(name)));
-        let below = self.watched.iter().filter(|(watched, _)| watched.starts_with(path));
-        for (watched, identity) in below.map(|(path, identity)| (path.clone(), *identity)).collect::<Vec<_>>() {
+        for gone in names {
+            nameless.extend(self.links.remove_below(gone, |name| !is_link(&self.root.join(name))));
+        }
+        let inside = below(&self.watched, path).map(|(path, identity)| (path.clone(), *identity));
+        for (watched, identity) in inside.collect::<Vec<_>>() {
             self.watched.remove(&watched);
             self.path_of.remove(&identity);
-            lost.unwatch.push(watched);
+            ears.unwatch(&watched);
             let others = self.names_of.remove(&identity).unwrap_or_default();
             for name in &others {
                 self.names.remove(name);
             }
             lost.again.extend(others);
         }
+        nameless.into_iter().for_each(|identity| self.release(identity, ears));
         lost
     }
 
-    /// A directory has no name any more. Links may still lead into it.
-    fn unwatch(&mut self, identity: Identity, lost: &mut Lost) {
-        if !self.links.lead_into(identity)
-            && let Some(path) = self.path_of.remove(&identity)
-        {
+    /// Watches a directory no longer, unless it has a name still, or a link leads into it, or its ignore file matters.
+    fn release(&mut self, identity: Identity, ears: &mut impl Watches) {
+        let is_needed =
+            self.names_of.contains_key(&identity) || self.links.lead_into(identity) || self.above.contains(&identity);
+        if !is_needed && let Some(path) = self.path_of.remove(&identity) {
             self.watched.remove(&path);
-            lost.unwatch.push(path);
+            ears.unwatch(&path);
         }
     }
 
     /// Takes in everything anew, since the rules are others or something has been missed. What is watched stays watched
-    /// meanwhile, by the same path, and `watch` is called for it too, in case it is another by now.
+    /// meanwhile, by the same path, and is watched again all the same, in case it is another by now.
     ///
     /// # Errors
-    /// Those of `watch`.
-    pub(super) fn take_in_again(&mut self, mut watch: impl FnMut(&Path) -> io::Result<()>) -> io::Result<Again> {
+    /// The system watches no more.
+    pub(super) fn take_in_again(&mut self, ears: &mut impl Watches) -> io::Result<Again> {
         let (before, known) = (std::mem::take(&mut self.watched), std::mem::take(&mut self.names));
         self.path_of.clear();
         self.names_of.clear();
         self.links = Links::default();
         for (path, directory) in before.iter().filter(|(path, directory)| identity(path) == Some(**directory)) {
-            self.watch(path, *directory, &mut watch)?;
+            self.watch(path, *directory, ears)?;
         }
-        let found = self.take_in(Path::new(""), &mut watch)?;
-        self.watch_above(watch)?;
+        let found = self.take_in(Path::new(""), ears)?;
+        self.watch_above(ears)?;
         self.drop_needless();
         let is_fresh = |file: &&PathBuf| file.parent().is_some_and(|directory| !known.contains_key(directory));
         let fresh = found.files.iter().filter(is_fresh).cloned().collect();
-        let unwatch = before.into_keys().filter(|path| !self.watched.contains_key(path)).collect();
-        Ok(Again { found, fresh, unwatch })
+        before.into_keys().filter(|path| !self.watched.contains_key(path)).for_each(|path| ears.unwatch(&path));
+        Ok(Again { found, fresh })
     }
 
     /// Counts those as not watched any more that nothing is known of.
     fn drop_needless(&mut self) {
-        let above = self.rules.above();
-        let (names_of, links) = (&self.names_of, &self.links);
-        self.watched.retain(|path, directory| {
-            names_of.contains_key(directory) || links.lead_into(*directory) || above.contains(path)
+        let (names_of, links, above) = (&self.names_of, &self.links, &self.above);
+        self.watched.retain(|_, directory| {
+            names_of.contains_key(directory) || links.lead_into(*directory) || above.contains(directory)
         });
         let watched = &self.watched;
         self.path_of.retain(|_, path| watched.contains_key(path));
@@ -332,7 +367,7 @@ impl Tree {
 
     /// Takes in everything anew, and watches nothing.
     pub(super) fn look(&mut self) -> Found {
-        self.take_in_again(|_| Ok(())).map(|again| again.found).unwrap_or_default()
+        self.take_in_again(&mut Nobody).map(|again| again.found).unwrap_or_default()
     }
 }
 

@@ -1,8 +1,9 @@
 //! Trees on a real file system, with nothing that tells of changes.
 
-use super::{Found, Rules, Tree};
+use super::{Found, Nobody, Rules, Tree, Watches};
 use crate::dev::settings::Files;
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -20,14 +21,28 @@ fn tree(files: &[&str], root: &str, patterns: &[&str], excludes: &[&str]) -> (Te
     (folder, Tree::new(&root, rules))
 }
 
+/// Remembers what is watched.
+#[derive(Default)]
+struct Recorder(Vec<PathBuf>);
+
+impl Watches for Recorder {
+    fn watch(&mut self, path: &Path) -> io::Result<()> {
+        self.unwatch(path);
+        self.0.push(path.to_owned());
+        Ok(())
+    }
+
+    fn unwatch(&mut self, path: &Path) {
+        self.0.retain(|watched| watched != path);
+    }
+}
+
 /// Takes all in; the names of what counts, and the paths that are watched, relative to the root.
 fn walk(tree: &mut Tree) -> (Vec<String>, Vec<String>) {
-    let mut watched = Vec::new();
-    let found = tree.take_in(Path::new(""), |path| {
-        watched.push(path.to_owned());
-        Ok(())
-    });
-    let watched: Vec<_> = watched.iter().map(|path| path.strip_prefix(&tree.root).unwrap_or(path).to_owned()).collect();
+    let mut watched = Recorder::default();
+    let found = tree.take_in(Path::new(""), &mut watched);
+    let watched: Vec<_> =
+        watched.0.iter().map(|path| path.strip_prefix(&tree.root).unwrap_or(path).to_owned()).collect();
     (names(&found.unwrap().files), names(&watched))
 }
 
@@ -38,7 +53,7 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
 }
 
 fn take_in(tree: &mut Tree, name: &str) -> Found {
-    tree.take_in(Path::new(name), |_| Ok(())).unwrap()
+    tree.take_in(Path::new(name), &mut Nobody).unwrap()
 }
 
 /// What a change at this path is called, if it counts.
@@ -94,6 +109,35 @@ fn a_link_that_leads_elsewhere_now_brings_what_is_there() {
 }
 
 #[test]
+fn links_that_lead_elsewhere_again_and_again_leave_nothing_watched() {
+    let files = ["out/v1/in/a.py", "out/v2/in/a.py", "out/v3/in/a.py", "far/v4/a.py", "one/c.py", "two/c.py", "site/x"];
+    let (folder, mut tree) = tree(&files, "site", &["*.py"], &[]);
+    let site = folder.path().join("site");
+    let lead = |to: &str, name: &str| {
+        symlink(to, site.join("next")).unwrap();
+        fs::rename(site.join("next"), site.join(name)).unwrap();
+    };
+    lead("../out/v1", "current");
+    lead("../one/c.py", "c.py");
+    let mut ears = Recorder::default();
+    tree.take_in(Path::new(""), &mut ears).unwrap();
+    let begin = ears.0.len();
+    assert_eq!(begin, 5, "the root, where the links lead, what is in there, and its directories: {:?}", ears.0);
+    for (to, other) in [("out/v2", "two"), ("out/v3", "one"), ("out/v1", "two"), ("far/v4", "one")] {
+        lead(&format!("../{to}"), "current");
+        lead(&format!("../{other}/c.py"), "c.py");
+        let found = tree.take_in(Path::new("current"), &mut ears).unwrap();
+        assert!(found.lost.counted && found.files.len() == 1);
+        tree.follow_links(&["c.py".into()], &mut ears).unwrap();
+        let far = usize::from(to.starts_with("far"));
+        assert_eq!(ears.0.len(), begin - far, "{to}: {:?}", ears.0);
+    }
+    // The name of what it leads to is known as well: one that is made anew is the same link.
+    let far = fs::canonicalize(folder.path().join("far")).unwrap();
+    assert_eq!(names(&tree.names_at(&far.join("v4"))), ["current"]);
+}
+
+#[test]
 fn what_a_link_leads_to_is_watched_wherever_it_is() {
     let (folder, mut tree) = tree(&["site/a.txt", "out/a.py", "out/b.py", "far/c.py"], "site", &["*.py"], &[]);
     let site = folder.path().join("site");
@@ -113,17 +157,18 @@ fn what_a_link_leads_to_is_watched_wherever_it_is() {
 fn what_is_gone_is_forgotten_with_all_its_names() {
     let (folder, mut tree) = tree(&["src/deep/a.py", "src/none.txt", "empty/x.txt"], "", &["*.py"], &[]);
     symlink("src/deep", folder.path().join("linked")).unwrap();
-    walk(&mut tree);
-    let forget = |tree: &mut Tree, name: &str| {
+    let mut ears = Recorder::default();
+    tree.take_in(Path::new(""), &mut ears).unwrap();
+    let mut forget = |tree: &mut Tree, name: &str| {
         let path = tree.path(Path::new(name));
         let names = tree.names_at(&path);
-        tree.forget(&path, &names)
+        tree.forget(&path, &names, &mut ears)
     };
     assert!(!forget(&mut tree, "empty").counted);
     fs::rename(folder.path().join("src"), folder.path().join("moved")).unwrap();
     let lost = forget(&mut tree, "src");
     assert!(lost.counted);
-    assert!(!lost.unwatch.is_empty());
+    assert_eq!(ears.0, [tree.path(Path::new(""))], "only the root is left");
     assert_eq!(names(&take_in(&mut tree, "moved").files), ["moved/deep/a.py"]);
     assert!(tree.watched.contains_key(&tree.path(Path::new("moved/deep"))), "it is watched where it is now");
     assert_eq!(called(&mut tree, "moved/deep/b.py").unwrap(), "moved/deep/b.py");
@@ -147,15 +192,17 @@ fn all_is_taken_in_again_by_the_same_paths() {
     let paths = |tree: &Tree| tree.watched.keys().cloned().collect::<Vec<_>>();
     let before = paths(&tree);
     assert_eq!(watched.len(), 3);
-    let again = tree.take_in_again(|_| Ok(())).unwrap();
-    assert_eq!((again.found.files.len(), again.unwatch.len(), paths(&tree)), (2, 0, before.clone()));
+    let mut ears = Recorder(before.clone());
+    let again = tree.take_in_again(&mut ears).unwrap();
+    assert_eq!((again.found.files.len(), ears.0.len(), paths(&tree)), (2, before.len(), before.clone()));
     fs::write(folder.path().join("top/.gitignore"), "out\n").unwrap();
     tree.rules.learn(Path::new(".gitignore"));
-    let again = tree.take_in_again(|_| Ok(())).unwrap();
+    let again = tree.take_in_again(&mut ears).unwrap();
     assert_eq!(names(&again.found.ignore_files), [".gitignore"]);
-    assert_eq!(again.unwatch, [tree.path(Path::new("out"))], "what is ignored now is left");
+    assert_eq!(ears.0.len(), before.len() - 1);
+    assert!(!ears.0.contains(&tree.path(Path::new("out"))), "what is ignored now is left");
     fs::remove_file(folder.path().join("top/.gitignore")).unwrap();
     tree.rules.learn(Path::new(".gitignore"));
-    let again = tree.take_in_again(|_| Ok(())).unwrap();
+    let again = tree.take_in_again(&mut ears).unwrap();
     assert_eq!((names(&again.fresh), paths(&tree)), (vec!["out/b.py".to_owned()], before), "and taken in again");
 }

@@ -1,0 +1,142 @@
+//! What follows from what is told, without anybody who tells.
+
+use super::{Deaf, Fate, JUST_NOW, Stale, fate};
+use crate::dev::settings::Files;
+use crate::dev::watch::Watch;
+use crate::dev::watch::ears::Watches;
+use crate::dev::watch::rules::Rules;
+use crate::dev::watch::settle::Settling;
+use crate::dev::watch::tree::Tree;
+use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
+use notify::{Event, EventKind};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+use tempfile::TempDir;
+
+/// What watches a directory, with nothing known of it yet.
+fn watch(root: &Path, files: &Files) -> Watch {
+    let (inbox, _) = tokio::sync::mpsc::unbounded_channel();
+    let tree = Tree::new(root, Rules::new(root, files).unwrap());
+    Watch { tree, settling: Settling::default(), inbox, unwatched_since: None, git_was_at_work: false, stale: None }
+}
+
+/// Remembers what is watched, and how often that of the root was asked for.
+#[derive(Default)]
+struct Recorder {
+    watched: Vec<PathBuf>,
+    all: Vec<PathBuf>,
+}
+
+impl Watches for Recorder {
+    fn watch(&mut self, path: &Path) -> io::Result<()> {
+        self.unwatch(path);
+        self.watched.push(path.to_owned());
+        self.all.push(path.to_owned());
+        Ok(())
+    }
+
+    fn unwatch(&mut self, path: &Path) {
+        self.watched.retain(|watched| watched != path);
+    }
+}
+
+/// The directory, and what watches it from now on.
+fn watched(files: &Files) -> (TempDir, Watch, Recorder) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut watch, mut ears) = (watch(folder.path(), files), Recorder::default());
+    watch.tree.take_in(Path::new(""), &mut ears).unwrap();
+    (folder, watch, ears)
+}
+
+fn tell(watch: &mut Watch, ears: &mut Recorder, kind: EventKind, path: &Path) {
+    watch.hear(&Ok(Event::new(kind).add_path(path.to_owned())), ears).unwrap();
+}
+
+const MADE: EventKind = EventKind::Create(CreateKind::Any);
+const GONE: EventKind = EventKind::Remove(RemoveKind::Any);
+
+#[test]
+fn a_late_word_of_one_that_is_gone_is_not_about_the_one_that_was_made_anew() {
+    let (folder, mut watch, mut ears) = watched(&Files::default());
+    let path = folder.path().join("a");
+    fs::create_dir_all(path.join("in")).unwrap();
+    tell(&mut watch, &mut ears, MADE, &path);
+    let both = [folder.path().to_owned(), path.clone(), path.join("in")];
+    assert_eq!(ears.watched, both);
+    fs::remove_dir_all(&path).unwrap();
+    fs::create_dir_all(path.join("in")).unwrap();
+    tell(&mut watch, &mut ears, GONE, &path);
+    tell(&mut watch, &mut ears, MADE, &path);
+    let before = ears.all.len();
+    tell(&mut watch, &mut ears, GONE, &path);
+    assert_eq!(ears.watched, both, "it is watched, and so is what is in it");
+    assert_eq!(ears.all.len(), before + 2, "again, in case that it was not any more");
+    assert_eq!(watch.tree.names_at(&path.join("in/x.py")), [PathBuf::from("a/in/x.py")]);
+    fs::remove_dir_all(&path).unwrap();
+    tell(&mut watch, &mut ears, GONE, &path);
+    assert_eq!(ears.watched, both[..1], "and one that is gone is");
+}
+
+#[test]
+fn many_ignore_files_that_change_within_a_moment_are_one_walk() {
+    let (folder, mut watch, mut ears) = watched(&Files { ignore_files: true, ..Files::default() });
+    let walks = |ears: &Recorder| ears.all.iter().filter(|path| *path == folder.path()).count() - 1;
+    for number in 0..100 {
+        let directory = folder.path().join(number.to_string());
+        fs::create_dir(&directory).unwrap();
+        tell(&mut watch, &mut ears, MADE, &directory);
+        tell(&mut watch, &mut ears, MADE, &directory.join(".gitignore"));
+    }
+    let now = Instant::now();
+    assert_eq!(walks(&ears), 0);
+    watch.refresh(now, &mut ears).unwrap();
+    assert_eq!(walks(&ears), 0, "more may come");
+    let due = watch.stale.unwrap().due();
+    assert!(due <= now + Stale::QUIET);
+    watch.refresh(due, &mut ears).unwrap();
+    watch.refresh(due + Stale::LONGEST, &mut ears).unwrap();
+    assert_eq!(walks(&ears), 1);
+    // However many come, it is not put off for ever; nor what has been missed.
+    watch.look_anew();
+    let stale = watch.stale.unwrap();
+    watch.stale = Some(Stale { last: stale.first + Stale::LONGEST * 2, ..stale });
+    watch.refresh(stale.first + Stale::LONGEST, &mut ears).unwrap();
+    assert_eq!(walks(&ears), 2);
+}
+
+#[test]
+fn moves_are_told_apart() {
+    let moved = |mode| fate(&Event::new(EventKind::Modify(ModifyKind::Name(mode))));
+    assert_eq!(moved(RenameMode::From), Fate::Gone { whole: true });
+    assert_eq!(moved(RenameMode::To), Fate::Moved);
+    assert_eq!(fate(&Event::new(EventKind::Remove(RemoveKind::Any))), Fate::Gone { whole: false });
+    assert_eq!(fate(&Event::new(EventKind::Modify(ModifyKind::Any))), Fate::Changed);
+}
+
+#[test]
+fn what_is_written_before_it_is_watched_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("a.py"), "").unwrap();
+    let begin = |unwatched_since| Watch { unwatched_since: Some(unwatched_since), ..watch(root, &Files::default()) };
+    let touched = |watch: &mut Watch| {
+        watch.touch_unwatched([PathBuf::from("a.py")].iter());
+        watch.settling.deadline().is_some()
+    };
+    let before = SystemTime::now() - JUST_NOW;
+    assert!(touched(&mut begin(before)));
+    assert!(!touched(&mut begin(SystemTime::now() + JUST_NOW)));
+    let mut watch = begin(before);
+    watch.unwatched_since = None;
+    assert!(!touched(&mut watch), "all is watched");
+}
+
+#[test]
+fn the_reason_names_the_remedy_or_what_is_gone() {
+    let deaf = |root| Deaf { error: io::Error::from_raw_os_error(libc::ENOSPC), root, ears: None, unheard: None };
+    let why = deaf(None).why();
+    assert!(why.contains("(No space left on device") && why.contains("max_user_watches"), "{why}");
+    assert!(deaf(Some("/a".into())).why().starts_with("/a is gone"));
+}
