@@ -38,5 +38,6 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         switch::trials(),
         tls::trials(),
     ];
-    all.into_iter().flatten().collect()
+    let guests = looks::GUESTS.iter().map(|guest| guest.trial("dev::looks"));
+    all.into_iter().flatten().chain(guests).collect()
 }
