@@ -81,6 +81,7 @@ impl Keeper {
             directory: Some(start.directory),
             open_files: start.open_files,
             death_signal: None,
+            session: false,
         })?;
         drop(theirs);
         let started = tell_command(&ours, start.command).and_then(|()| first_word(&ours));

@@ -15,6 +15,7 @@ mod smuggling;
 mod stage;
 mod stream;
 mod switch;
+mod terminal;
 mod tls;
 mod wire;
 
@@ -36,6 +37,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         smuggling::trials(),
         stream::trials(),
         switch::trials(),
+        terminal::trials(),
         tls::trials(),
     ];
     let guests = looks::GUESTS.iter().map(|guest| guest.trial("dev::looks"));

@@ -7,6 +7,8 @@ pub(crate) mod client;
 pub(crate) mod guest;
 pub(crate) mod load;
 pub(crate) mod process;
+#[cfg(feature = "http")]
+pub(crate) mod pty;
 pub(crate) mod ran;
 pub(crate) mod scene;
 pub(crate) mod supervisor;

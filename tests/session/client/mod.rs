@@ -6,7 +6,6 @@ mod ends;
 mod follow;
 mod place;
 mod polling;
-mod pty;
 mod races;
 mod state;
 mod terminal;
