@@ -123,14 +123,19 @@ impl Setup {
         &self.scene
     }
 
+    /// The host of the address where browsers come.
+    pub(crate) fn host(&self) -> &str {
+        self.front.rsplit_once(':').unwrap().0
+    }
+
     pub(crate) fn port(&self) -> u16 {
-        self.backend.rsplit_once(':').unwrap().1.parse().unwrap()
+        self.backend.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     /// The command of the server that follows scripts, for this role.
     pub(crate) fn web(&self, role: &str) -> Vec<String> {
         let dir = self.scene.path("web").to_str().unwrap().to_owned();
-        let port = self.backend.rsplit_once(':').unwrap().1.to_owned();
+        let port = self.backend.rsplit(':').next().unwrap().to_owned();
         let port = if port == "0" { "{port}".to_owned() } else { port };
         vec![suite(), "child".into(), role.into(), dir, format!("127.0.0.1:{port}")]
     }

@@ -4,6 +4,7 @@ mod channel;
 mod chromium;
 mod frameworks;
 mod inject;
+mod readme;
 mod refused;
 mod socket;
 
@@ -16,7 +17,7 @@ use crate::harness::scene::suite;
 /// Every trial with browsers.
 pub(super) fn trials() -> Vec<Trial> {
     let alone = [channel::trials(), inject::trials(), refused::trials()];
-    let guests = [chromium::GUESTS, frameworks::GUESTS].concat();
+    let guests = [chromium::GUESTS, frameworks::GUESTS, readme::GUESTS].concat();
     alone.into_iter().flatten().chain(guests.into_iter().map(|guest| guest.trial("dev::browser"))).collect()
 }
 
