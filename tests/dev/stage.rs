@@ -259,9 +259,15 @@ impl Proxy {
     /// Waits until it has said this.
     #[track_caller]
     pub(crate) fn wait_said(&self, words: &str) {
+        self.wait_said_often(words, 1);
+    }
+
+    /// Waits until it has said this so often.
+    #[track_caller]
+    pub(crate) fn wait_said_often(&self, words: &str, times: usize) {
         until("it says so", PATIENCE, || {
             let said = self.said();
-            if said.contains(words) { Ok(()) } else { Err(said) }
+            if said.matches(words).count() >= times { Ok(()) } else { Err(said) }
         });
     }
 
