@@ -11,6 +11,7 @@ mod instance;
 mod looks;
 mod orphans;
 mod process;
+mod signals;
 mod smuggling;
 mod stage;
 mod stream;
@@ -34,6 +35,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         orphans::trials(),
         orphans::trials_of_root(),
         process::trials(),
+        signals::trials(),
         smuggling::trials(),
         stream::trials(),
         switch::trials(),
