@@ -7,10 +7,12 @@ mod defects;
 mod files;
 mod hold;
 mod http;
+mod idle;
 mod instance;
 mod looks;
 mod orphans;
 mod process;
+mod restarts;
 mod signals;
 mod smuggling;
 mod stage;
@@ -30,11 +32,13 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         files::trials(),
         hold::trials(),
         http::trials(),
+        idle::trials(),
         instance::trials(),
         looks::trials(),
         orphans::trials(),
         orphans::trials_of_root(),
         process::trials(),
+        restarts::trials(),
         signals::trials(),
         smuggling::trials(),
         stream::trials(),

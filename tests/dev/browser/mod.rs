@@ -7,7 +7,7 @@ mod frameworks;
 mod inject;
 mod readme;
 mod refused;
-mod socket;
+pub(in crate::dev) mod socket;
 
 use libtest_mimic::Trial;
 
