@@ -38,7 +38,6 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         orphans::trials(),
         orphans::trials_of_root(),
         process::trials(),
-        restarts::trials(),
         signals::trials(),
         smuggling::trials(),
         stream::trials(),
@@ -46,6 +45,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         terminal::trials(),
         tls::trials(),
     ];
-    let guests = looks::GUESTS.iter().map(|guest| guest.trial("dev::looks"));
+    let looks = looks::GUESTS.iter().map(|guest| guest.trial("dev::looks"));
+    let guests = looks.chain(restarts::GUESTS.iter().map(|guest| guest.trial("dev::restarts")));
     all.into_iter().flatten().chain(guests).collect()
 }

@@ -1,18 +1,25 @@
 //! That a restart costs the thousandth time what it costs the first time.
+//!
+//! In a network namespace of its own: elsewhere the closed connections of all others are in the table of sockets, which is read
+//! at each start.
 
 use std::time::{Duration, Instant};
 
 use super::stage::{Proxy, Setup};
+use crate::harness::guest::guests;
 use crate::harness::process::{Census, census};
-use crate::harness::{PATIENCE, trials, until};
+use crate::harness::{PATIENCE, until};
 
-trials![restarts_on_one_port_leave_nothing_behind, restarts_with_overlap_leave_nothing_behind,];
+guests![
+    "unshare --user --map-root-user --net ip link set lo up";
+    restarts_on_one_port_leave_nothing_behind,
+    restarts_with_overlap_leave_nothing_behind,
+];
 
 /// Until then caches fill and threads come.
 const WARM: u32 = 10;
-/// More than allocators keep for later, and less than would be lost by a few KiB for each of a thousand restarts.
-const GROWTH_KIB: u64 = 4096;
-
+/// More than allocators keep for later, and less than a thousand restarts would lose by 2 KiB each.
+const GROWTH_KIB: u64 = 2000;
 /// Threads that wait for a disk come when there is something to do, and go when they have had nothing for a while.
 const MORE_THREADS: u64 = 4;
 
@@ -34,12 +41,13 @@ fn restarts_with_overlap_leave_nothing_behind() {
 /// `DEV_RESTARTS=1000 cargo test --test suite -- dev::restarts --nocapture` restarts it as often as that, and tells how long it took.
 fn restart_often(setup: Setup) {
     let rounds = std::env::var("DEV_RESTARTS").map_or(30, |count| count.parse::<u32>().unwrap());
+    let alone = "ip link set lo up && exec \"$@\"";
+    let setup = setup.wrap(&["unshare", "--user", "--map-root-user", "--net", "sh", "-c", alone, "sh"]);
     let proxy = setup.with(&["--name", "often"]).start();
-    proxy.wait_version("1");
     let restart = || {
         let since = Instant::now();
+        // Done once the new server has answered.
         proxy.scene.cli(&["reload", "often"]).expect(0);
-        assert_eq!(proxy.get("/").0, 200);
         since.elapsed()
     };
     let first: Vec<_> = (0..WARM).map(|_| restart()).collect();
