@@ -7,7 +7,6 @@ pub(crate) mod client;
 pub(crate) mod guest;
 pub(crate) mod load;
 pub(crate) mod process;
-#[cfg(feature = "http")]
 pub(crate) mod pty;
 pub(crate) mod ran;
 pub(crate) mod scene;

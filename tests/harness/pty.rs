@@ -99,6 +99,7 @@ impl Pty {
     }
 
     /// Closes the terminal, as a window is closed; what runs at it goes on as it may.
+    #[cfg(feature = "http")]
     pub(crate) fn hang_up(&mut self) {
         self.reader.end();
         let nothing = || File::open("/dev/null").unwrap();
@@ -135,6 +136,7 @@ impl Pty {
     }
 
     /// The process group that its keys are for.
+    #[cfg(feature = "http")]
     pub(crate) fn foreground(&self) -> Pid {
         nix::unistd::tcgetpgrp(&self.master).unwrap()
     }
@@ -176,5 +178,6 @@ impl Drop for Pty {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.reader.end();
     }
 }
