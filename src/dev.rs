@@ -28,6 +28,7 @@ mod run;
 mod server;
 pub mod settings;
 pub mod status;
+mod terminal;
 mod watch;
 
 pub use error::DevError;

@@ -31,6 +31,8 @@ pub(crate) struct ChildSteps<'a> {
     pub(crate) open_files: Option<(u64, u64)>,
     /// The signal that the child gets when its parent dies; 0 for none.
     pub(crate) death_signal: c_int,
+    /// Whether it leads a session, and not only a process group.
+    pub(crate) session: bool,
 }
 
 /// The step that failed in the child.
@@ -133,7 +135,7 @@ fn prepare_child(shared: &mut Shared<'_>) -> Result<(), (Step, Errno)> {
     reset_signals();
     // SAFETY: plain system calls on values, and on strings and sets that outlive them.
     unsafe {
-        done(libc::setpgid(0, 0))?;
+        done(if steps.session { libc::setsid().min(0) } else { libc::setpgid(0, 0) })?;
         if steps.death_signal != 0 {
             done(libc::prctl(libc::PR_SET_PDEATHSIG, steps.death_signal))?;
             if libc::getppid() != shared.parent {

@@ -87,6 +87,7 @@ impl Keeper {
             directory: Some(start.directory),
             open_files: start.open_files,
             death_signal: None,
+            session: false,
         })?;
         drop(theirs);
         let (process, leader) = meet(process, &ours, start.command, PATIENCE)?;
@@ -222,6 +223,7 @@ mod tests {
                 directory: None,
                 open_files: None,
                 death_signal: None,
+                session: false,
             });
             let process = process.unwrap();
             let pid = process.pid();

@@ -15,6 +15,7 @@ use super::proxy::refused::Commands;
 use super::proxy::{self, Front};
 use super::server::Nursery;
 use super::settings::Settings;
+use super::terminal::Modes;
 use super::watch;
 use crate::process::limits;
 use crate::process::stray::{self, Stray};
@@ -41,6 +42,7 @@ const THREADS: usize = 2;
 /// Why it cannot begin, or what cannot be run at the first start.
 pub fn run(settings: Settings, root: &Path, signals: Signals) -> Result<Option<Signal>, DevError> {
     stray::deal_with(Stray::CloseOnExec);
+    let _terminal = Modes::remember();
     let open_files = limits::raise_open_files().ok();
     let named = Instance::named(&settings)?;
     let listeners = listen(&settings.bind)?;

@@ -33,6 +33,8 @@ pub struct Launch<'a> {
     pub open_files: Option<(u64, u64)>,
     /// The signal that the child gets when we die.
     pub death_signal: Option<Signal>,
+    /// Whether it leads a session of its own, which has no terminal (setsid(2)); else it leads a process group in ours.
+    pub session: bool,
 }
 
 /// Why a child could not be started.
@@ -167,6 +169,7 @@ pub fn spawn(launch: &Launch<'_>) -> Result<Process, SpawnError> {
         directory: directory.as_deref(),
         open_files: launch.open_files,
         death_signal: launch.death_signal.map_or(0, |signal| signal as i32),
+        session: launch.session,
     };
     let pid = sys::spawn(&steps).map_err(|(step, errno)| failure(launch, step, errno, &candidates))?;
     Ok(Process { pid })

@@ -168,6 +168,7 @@ pub fn start(
         directory: settings.directory.as_deref(),
         open_files: Some(settings.open_files),
         death_signal: (!settings.keep_orphans).then_some(settings.drain_signal),
+        session: false,
     })?;
     watch(reactor, number, command, process, channel, streams, ready.map(|(ours, _)| ours))
 }

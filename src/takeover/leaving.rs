@@ -86,6 +86,7 @@ impl Leaving {
             directory: None,
             open_files: None,
             death_signal: None,
+            session: false,
         })?;
         info!("process {} is getting ready to take over", process.pid());
         (self.process, self.output) = (Some(process), Some(output));

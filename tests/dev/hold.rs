@@ -13,6 +13,7 @@ trials![
     one_who_leaves_makes_room,
     those_who_wait_are_told_when_the_server_fails,
     a_request_that_died_with_its_server_goes_to_the_next,
+    a_request_that_died_with_two_servers_goes_to_the_third,
     a_body_that_was_sent_goes_to_the_next_as_well,
 ];
 
@@ -122,6 +123,25 @@ fn a_request_that_died_with_its_server_goes_to_the_next() {
     let head = get.head();
     assert_eq!((head.status, get.body(&head)), (200, b"2".to_vec()));
     assert_eq!(post.head().status, 502, "it may have been done");
+}
+
+fn a_request_that_died_with_two_servers_goes_to_the_third() {
+    for setup in [Setup::new().fixed(), Setup::new().with(&["--overlap", "--stop-timeout", "100ms"])] {
+        let proxy = setup.script("hangs", "note asked\nuntil never").start();
+        proxy.wait_version("1");
+        let mut get = proxy.client();
+        get.send("GET /hangs HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let asked = |times: usize| {
+            eventually("it is asked", || proxy.scene.read("web/heads").matches("/hangs").count() == times);
+        };
+        asked(1);
+        proxy.change("2");
+        asked(2);
+        std::fs::remove_file(proxy.scene.path("web/scripts/hangs")).unwrap();
+        proxy.change("3");
+        let head = get.head();
+        assert_eq!((head.status, get.body(&head)), (200, b"3".to_vec()));
+    }
 }
 
 fn a_body_that_was_sent_goes_to_the_next_as_well() {

@@ -7,36 +7,36 @@ use nix::sys::signal::Signal;
 
 use super::files::{replace_directories, save_in_every_way, wait_reload};
 use super::stage::Setup;
+use crate::harness::guest::guests;
 use crate::harness::process::send;
 use crate::harness::{trials, until};
 
-trials![
+guests![
+    "unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_inotify_instances'";
     where_nothing_can_be_watched_it_is_looked_at,
     where_it_is_looked_at_saves_and_directories_count_alike,
     where_no_more_can_be_watched_nothing_is_lost,
+];
+
+trials![
     more_events_than_the_kernel_keeps_are_one_look_at_all,
     a_root_that_goes_and_comes_back_is_found_again,
     a_root_in_a_repository_that_is_made_anew_is_found_and_run_in,
 ];
 
-/// Words that start a command in a user namespace of its own, after a line for the shell; none where that is not allowed.
-fn limited(line: &str) -> Option<Vec<String>> {
-    let line = format!("{line} && exec \"$@\"");
-    let wrap = ["unshare", "--user", "--map-root-user", "sh", "-c", &line, "sh"];
-    let allowed = std::process::Command::new(wrap[0]).args(&wrap[1..]).arg("true").status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "no user namespace can be made here");
-        eprintln!("no user namespace can be made here");
-        return None;
-    }
-    Some(wrap.map(str::to_owned).to_vec())
+/// A proxy to be in a user namespace of its own, where this limit of inotify(7) is as told.
+fn limited(setup: Setup, limit: &str, value: u32) -> Setup {
+    let line = format!("echo {value} > /proc/sys/user/{limit} && exec \"$@\"");
+    setup.wrap(&["unshare", "--user", "--map-root-user", "sh", "-c", &line, "sh"])
+}
+
+/// Nobody may have an inotify instance.
+fn blind(setup: Setup) -> Setup {
+    limited(setup, "max_inotify_instances", 0)
 }
 
 fn where_nothing_can_be_watched_it_is_looked_at() {
-    // Nobody may have an inotify instance.
-    let Some(wrap) = limited("echo 0 > /proc/sys/user/max_inotify_instances") else { return };
-    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
-    let proxy = Setup::new().fixed().wrap(&wrap).start();
+    let proxy = blind(Setup::new().fixed()).start();
     proxy.wait_said("they are looked at again and again");
     proxy.wait_version("1");
     proxy.change("2");
@@ -50,11 +50,9 @@ fn where_nothing_can_be_watched_it_is_looked_at() {
 }
 
 fn where_it_is_looked_at_saves_and_directories_count_alike() {
-    let Some(wrap) = limited("echo 0 > /proc/sys/user/max_inotify_instances") else { return };
-    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
-    save_in_every_way(Setup::new().wrap(&wrap));
-    replace_directories(Setup::new().wrap(&wrap));
-    let setup = Setup::new().wrap(&wrap).with(&["--pattern", "*.py"]);
+    save_in_every_way(blind(Setup::new()));
+    replace_directories(blind(Setup::new()));
+    let setup = blind(Setup::new().with(&["--pattern", "*.py"]));
     fs::create_dir(setup.scene().path("site/out")).unwrap();
     setup.scene().write("site/.gitignore", "out\n");
     let proxy = setup.start();
@@ -66,12 +64,10 @@ fn where_it_is_looked_at_saves_and_directories_count_alike() {
 }
 
 fn where_no_more_can_be_watched_nothing_is_lost() {
-    // One watch is left when it begins.
-    let Some(wrap) = limited("echo 3 > /proc/sys/user/max_inotify_watches") else { return };
     let setup = Setup::new().fixed().with(&["--pattern", "*.py"]);
     fs::create_dir(setup.scene().path("site/src")).unwrap();
-    let wrap: Vec<_> = wrap.iter().map(String::as_str).collect();
-    let proxy = setup.wrap(&wrap).start();
+    // One watch is left when it begins.
+    let proxy = limited(setup, "max_inotify_watches", 3).start();
     proxy.wait_version("1");
     proxy.touch("src/a.py");
     wait_reload(&proxy, 1, "src/a.py");

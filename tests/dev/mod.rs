@@ -7,15 +7,19 @@ mod defects;
 mod files;
 mod hold;
 mod http;
+mod idle;
 mod instance;
 mod looks;
 mod orphans;
 mod process;
+mod restarts;
+mod signals;
 mod smuggling;
 mod stage;
 mod strangers;
 mod stream;
 mod switch;
+mod terminal;
 mod tls;
 mod watches;
 mod wire;
@@ -30,18 +34,24 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         files::trials(),
         hold::trials(),
         http::trials(),
+        idle::trials(),
         instance::trials(),
         looks::trials(),
         orphans::trials(),
         orphans::trials_of_root(),
         process::trials(),
+        signals::trials(),
         smuggling::trials(),
         strangers::trials(),
         stream::trials(),
         switch::trials(),
+        terminal::trials(),
         tls::trials(),
         tls::trials_with(),
         watches::trials(),
+        watches::trials_with(),
     ];
-    all.into_iter().flatten().collect()
+    let looks = looks::GUESTS.iter().map(|guest| guest.trial("dev::looks"));
+    let guests = looks.chain(restarts::GUESTS.iter().map(|guest| guest.trial("dev::restarts")));
+    all.into_iter().flatten().chain(guests).collect()
 }

@@ -42,6 +42,22 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Where browsers may come, once a proxy has said so.
+pub(crate) fn address_in(said: &str) -> Option<SocketAddr> {
+    let line = said.lines().find(|line| line.contains(" leads to "))?;
+    let (_, rest) = line.split_once("://").unwrap();
+    Some(rest.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// The status and the body of one GET.
+#[track_caller]
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut client = Client::connect(address);
+    client.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+    let head = client.head();
+    (head.status, String::from_utf8_lossy(&client.body(&head)).into_owned())
+}
+
 impl Setup {
     /// With a server on a fresh port for each generation, version 1, and a directory `site` that is watched.
     pub(crate) fn new() -> Setup {
@@ -107,14 +123,19 @@ impl Setup {
         &self.scene
     }
 
+    /// The host of the address where browsers come.
+    pub(crate) fn host(&self) -> &str {
+        self.front.rsplit_once(':').unwrap().0
+    }
+
     pub(crate) fn port(&self) -> u16 {
-        self.backend.rsplit_once(':').unwrap().1.parse().unwrap()
+        self.backend.rsplit(':').next().unwrap().parse().unwrap()
     }
 
     /// The command of the server that follows scripts, for this role.
     pub(crate) fn web(&self, role: &str) -> Vec<String> {
         let dir = self.scene.path("web").to_str().unwrap().to_owned();
-        let port = self.backend.rsplit_once(':').unwrap().1.to_owned();
+        let port = self.backend.rsplit(':').next().unwrap().to_owned();
         let port = if port == "0" { "{port}".to_owned() } else { port };
         vec![suite(), "child".into(), role.into(), dir, format!("127.0.0.1:{port}")]
     }
@@ -137,8 +158,8 @@ impl Setup {
         self
     }
 
-    /// The process, with its output in `dev.out` and `dev.err`.
-    pub(crate) fn spawn(&self) -> Child {
+    /// The command; where its output goes is not said yet.
+    pub(crate) fn line(&self) -> Command {
         let mut words = self.wrap.clone();
         words.extend([binary().to_str().unwrap().to_owned(), "dev".into(), self.front.clone(), self.backend.clone()]);
         words.extend(self.options.iter().cloned());
@@ -147,12 +168,17 @@ impl Setup {
         }
         words.push("--exec".into());
         words.extend(self.command.clone().unwrap_or_else(|| self.web("web")));
-        let file = |name: &str| File::create(self.scene.path(name)).unwrap();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(self.scene.path("site")).stdin(Stdio::null());
-        command.env("XDG_DATA_HOME", self.scene.path("data"));
-        command.stdout(file("dev.out")).stderr(file("dev.err")).envs(self.environment.iter().cloned());
-        self.scene.mark(&mut command).spawn().unwrap()
+        command.args(&words[1..]).current_dir(self.scene.path("site"));
+        command.env("XDG_DATA_HOME", self.scene.path("data")).envs(self.environment.iter().cloned());
+        self.scene.mark(&mut command);
+        command
+    }
+
+    /// The process, with its output in `dev.out` and `dev.err`.
+    pub(crate) fn spawn(&self) -> Child {
+        let file = |name: &str| File::create(self.scene.path(name)).unwrap();
+        self.line().stdin(Stdio::null()).stdout(file("dev.out")).stderr(file("dev.err")).spawn().unwrap()
     }
 
     /// Starts it and waits until browsers may come; not until the server answers.
@@ -162,9 +188,7 @@ impl Setup {
         let scene = Arc::clone(&self.scene);
         let address = until("the proxy listens", PATIENCE, || {
             let said = scene.read("dev.err");
-            let line = said.lines().find(|line| line.contains(" leads to ")).ok_or_else(|| said.clone())?;
-            let (_, rest) = line.split_once("://").unwrap();
-            Ok(rest.split(' ').next().unwrap().parse().unwrap())
+            address_in(&said).ok_or(said)
         });
         Proxy { scene, child, address, exit: None }
     }
@@ -187,10 +211,7 @@ impl Proxy {
     /// The status and the body of one GET.
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let mut client = self.client();
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
-        let head = client.head();
-        (head.status, String::from_utf8_lossy(&client.body(&head)).into_owned())
+        get(self.address, path)
     }
 
     /// The status of one GET; none if nobody listens any more.
@@ -238,9 +259,15 @@ impl Proxy {
     /// Waits until it has said this.
     #[track_caller]
     pub(crate) fn wait_said(&self, words: &str) {
+        self.wait_said_often(words, 1);
+    }
+
+    /// Waits until it has said this so often.
+    #[track_caller]
+    pub(crate) fn wait_said_often(&self, words: &str, times: usize) {
         until("it says so", PATIENCE, || {
             let said = self.said();
-            if said.contains(words) { Ok(()) } else { Err(said) }
+            if said.matches(words).count() >= times { Ok(()) } else { Err(said) }
         });
     }
 

@@ -19,6 +19,8 @@ trials![
     a_post_that_takes_too_long_for_a_restart_is_lost,
     an_answer_in_progress_finishes_before_a_restart,
     requests_that_race_with_a_restart_get_one_answer,
+    requests_that_race_with_a_restart_on_a_fresh_port_get_one_answer,
+    requests_that_race_with_a_restart_with_overlap_get_one_answer,
     what_has_no_end_or_can_go_again_holds_no_restart_up,
 ];
 
@@ -155,42 +157,52 @@ fn tunnels_end_with_their_server() {
     }
 }
 
-/// `DEV_RACES=1000 cargo test --test suite -- dev::switch::requests_that_race` restarts it as often as that.
 fn requests_that_race_with_a_restart_get_one_answer() {
+    races(Setup::new().fixed());
+}
+
+fn requests_that_race_with_a_restart_on_a_fresh_port_get_one_answer() {
+    races(Setup::new());
+}
+
+fn requests_that_race_with_a_restart_with_overlap_get_one_answer() {
+    races(Setup::new().with(&["--overlap"]));
+}
+
+/// `DEV_RACES=1000 cargo test --test suite -- dev::switch::requests_that_race` restarts it as often as that.
+fn races(setup: Setup) {
     let rounds = std::env::var("DEV_RACES").map_or(10, |count| count.parse::<u32>().unwrap());
-    for setup in [Setup::new().fixed(), Setup::new(), Setup::new().with(&["--overlap"])] {
-        let proxy = setup.with(&["--name", "races"]).start();
-        proxy.wait_version("1");
-        // Idle for the whole of each restart, and used right behind it.
-        let mut kept = proxy.client();
-        let (done, answers) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU32::new(0));
-        std::thread::scope(|scope| {
-            for method in ["GET", "PUT", "POST"] {
-                let (proxy, done, answers) = (&proxy, &done, &answers);
-                scope.spawn(move || {
-                    let mut client = proxy.client();
-                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                        client.send(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
-                        let head = client.head();
-                        let body = client.body(&head);
-                        // What may have been done already is lost, and that is told.
-                        let fine = head.status == 200 && !body.is_empty() || method == "POST" && head.status == 502;
-                        assert!(fine, "{method}: {}", head.text);
-                        answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    }
-                });
-            }
-            for _ in 0..rounds {
-                proxy.scene.cli(&["reload", "races"]).expect(0);
-                kept.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-                let head = kept.head();
-                kept.body(&head);
-                assert_eq!(head.status, 200);
-            }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-        });
-        assert!(answers.into_inner() > rounds);
-    }
+    let proxy = setup.with(&["--name", "races"]).start();
+    proxy.wait_version("1");
+    // Idle for the whole of each restart, and used right behind it.
+    let mut kept = proxy.client();
+    let (done, answers) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for method in ["GET", "PUT", "POST"] {
+            let (proxy, done, answers) = (&proxy, &done, &answers);
+            scope.spawn(move || {
+                let mut client = proxy.client();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    client.send(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+                    let head = client.head();
+                    let body = client.body(&head);
+                    // What may have been done already is lost, and that is told.
+                    let fine = head.status == 200 && !body.is_empty() || method == "POST" && head.status == 502;
+                    assert!(fine, "{method}: {}", head.text);
+                    answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..rounds {
+            proxy.scene.cli(&["reload", "races"]).expect(0);
+            kept.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let head = kept.head();
+            kept.body(&head);
+            assert_eq!(head.status, 200);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(answers.into_inner() > rounds);
 }
 
 fn a_post_in_progress_finishes_before_a_restart() {

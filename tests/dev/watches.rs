@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use super::files::wait_reload;
 use super::stage::{Proxy, Setup};
-use crate::harness::{eventually, stays, trials};
+use crate::harness::{eventually, stays, trials, trials_with};
 
-trials![
-    links_that_lead_elsewhere_again_and_again_leave_nothing_watched,
-    directories_that_are_removed_are_told_of_once,
-    a_further_working_tree_is_one_of_its_repository,
-    a_submodule_has_rules_and_a_lock_of_its_own,
-    what_git_keeps_apart_is_not_watched,
+trials![links_that_lead_elsewhere_again_and_again_leave_nothing_watched, directories_that_are_removed_are_told_of_once,];
+trials_with![
+    GIT => a_further_working_tree_is_one_of_its_repository,
+    GIT => a_submodule_has_rules_and_a_lock_of_its_own,
+    GIT => what_git_keeps_apart_is_not_watched,
 ];
+
+const GIT: &str = "git --version";
 
 /// Runs git in a directory, and gives what it prints.
 #[track_caller]

@@ -8,6 +8,7 @@ pub(crate) mod guest;
 pub(crate) mod island;
 pub(crate) mod load;
 pub(crate) mod process;
+pub(crate) mod pty;
 pub(crate) mod ran;
 pub(crate) mod scene;
 pub(crate) mod supervisor;

@@ -12,9 +12,8 @@ const NEWS: Duration = Duration::from_millis(500);
 enum Place {
     /// It waits until this time for the next server, or for what becomes of the one that has lost it.
     Held { until: Instant, lost_by: Option<Generation> },
-    /// This server has it; `again`: another one has lost it before.
-    /// `bound`: no other one can answer it.
-    At { server: Generation, again: bool, bound: bool },
+    /// This server has it. `bound`: no other one can answer it.
+    At { server: Generation, bound: bool },
 }
 
 /// All requests that have no answer yet.
@@ -106,13 +105,13 @@ impl Gate {
 
     pub(super) fn came(&mut self, now: Instant, request: Request, actions: &mut Vec<Action>) {
         match self.serving() {
-            Some(server) => self.forward(request, server, false, actions),
+            Some(server) => self.forward(request, server, actions),
             None => self.hold_or_refuse(now, request, actions),
         }
     }
 
-    fn forward(&mut self, request: Request, server: Generation, again: bool, actions: &mut Vec<Action>) {
-        self.requests.put(request, Place::At { server, again, bound: false });
+    fn forward(&mut self, request: Request, server: Generation, actions: &mut Vec<Action>) {
+        self.requests.put(request, Place::At { server, bound: false });
         actions.push(Action::Forward(request, server));
     }
 
@@ -139,13 +138,14 @@ impl Gate {
         }
     }
 
-    /// A server has not answered. It may be dead without our knowing: then the next one gets the request, once.
+    /// A server has not answered. It may be dead without our knowing: then the next one gets the request. There is a next one
+    /// only behind a change, so a request that kills its server is asked no more often than somebody saves.
     pub(super) fn lost(&mut self, now: Instant, request: Request, replayable: bool, actions: &mut Vec<Action>) {
-        let Some(Place::At { server, again, .. }) = self.requests.remove(request) else { return };
-        if !replayable || again {
+        let Some(Place::At { server, .. }) = self.requests.remove(request) else { return };
+        if !replayable {
             actions.push(Action::Refuse(request, Why::Lost));
         } else if let Some(other) = self.serving().filter(|serving| *serving != server) {
-            self.forward(request, other, true, actions);
+            self.forward(request, other, actions);
         } else if let Some(why) = self.why_not_held() {
             actions.push(Action::Refuse(request, why));
         } else {
@@ -163,7 +163,7 @@ impl Gate {
             if lost_by == Some(server) {
                 actions.push(Action::Refuse(request, Why::Lost));
             } else {
-                self.forward(request, server, lost_by.is_some(), actions);
+                self.forward(request, server, actions);
             }
         }
     }

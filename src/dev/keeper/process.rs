@@ -87,6 +87,9 @@ fn start(command: &[OsString], whole: bool) -> Result<Process, (Step, i32)> {
         open_files: None,
         // Somebody may kill a keeper; and then this is all that can be done.
         death_signal: Some(Signal::SIGKILL),
+        // The terminal's foreground is ours. Another group that used it would be stopped; in another session it is not, and
+        // finds no terminal to ask (setsid(2), "Access control" in credentials(7)).
+        session: true,
     });
     // What reads the command's output waits for its end, and not for ours.
     let _ = (dup2_stdout(&null), dup2_stderr(&null));

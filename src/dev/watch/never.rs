@@ -1,8 +1,8 @@
-//! Files that no program reads: those that editors keep for themselves while they write another, and the insides of version
-//! control. Pure.
+//! Files that nobody edits: those that editors keep for themselves while they write another, the insides of version
+//! control, and what Python makes of its sources each time it has read them anew. Pure.
 
 /// Directories that are never looked into.
-const DIRECTORIES: [&str; 5] = [".git", ".hg", ".svn", ".jj", ".bzr"];
+const DIRECTORIES: [&str; 6] = [".git", ".hg", ".svn", ".jj", ".bzr", "__pycache__"];
 
 /// Whether a directory of this name is never looked into.
 pub fn is_private(name: &str) -> bool {
@@ -71,6 +71,6 @@ mod tests {
         ] {
             assert!(!is_of_editor(name), "{name}");
         }
-        assert!(is_private(".git") && !is_private(".github") && !is_private("git"));
+        assert!(is_private(".git") && is_private("__pycache__") && !is_private(".github") && !is_private("git"));
     }
 }

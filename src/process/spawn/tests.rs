@@ -18,6 +18,7 @@ fn launch(command: &[OsString], descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Resu
         directory: None,
         open_files: None,
         death_signal: None,
+        session: false,
     })
 }
 

@@ -96,28 +96,50 @@ fn edited(setup: Setup, file: &str, text: &str) {
     let setup = setup.with(&["--inject"]).env("PATH", &path_with_tools()).env("PYTHONDONTWRITEBYTECODE", "1");
     let proxy = setup.env("NODE_PATH", &format!("{TOOLS}/node/node_modules")).start();
     answers(&proxy, "1");
-    let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        let load: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| ask(&proxy, &over, &asked))).collect();
+    under_load(&proxy, |load| {
         for version in ["2", "3", "4"] {
-            let before = asked.load(Ordering::Relaxed);
             write(&proxy, file, &save(version));
             answers(&proxy, version);
-            until("the load goes on", SLOW, || match asked.load(Ordering::Relaxed) {
-                now if now > before + CLIENTS => Ok(()),
-                now => Err(format!("{now} requests, {before} before")),
-            });
+            load.goes_on();
         }
-        over.store(true, Ordering::Relaxed);
-        let failures: Vec<String> = load.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        assert_eq!(failures, Vec::<String>::new(), "of {} requests; {}", asked.load(Ordering::Relaxed), proxy.said());
     });
     assert_eq!(proxy.reloads(), 3, "{}", proxy.said());
 }
 
+/// Clients that ask all the time.
+pub(super) struct Load<'a> {
+    asked: &'a AtomicUsize,
+}
+
+impl Load<'_> {
+    /// Waits until each of them has been answered from its first question to its last since now.
+    #[track_caller]
+    pub(super) fn goes_on(&self) {
+        let before = self.asked.load(Ordering::Relaxed);
+        until("the load goes on", SLOW, || match self.asked.load(Ordering::Relaxed) {
+            now if now > before + 2 * CLIENTS => Ok(()),
+            now => Err(format!("{now} requests, {before} before")),
+        });
+    }
+}
+
+/// Does this while clients ask, none of which may fail.
+#[track_caller]
+pub(super) fn under_load(proxy: &Proxy, action: impl FnOnce(&Load<'_>)) {
+    let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let load: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| ask(proxy, &over, &asked))).collect();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| action(&Load { asked: &asked })));
+        over.store(true, Ordering::Relaxed);
+        let failures: Vec<String> = load.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        assert_eq!(failures, Vec::<String>::new(), "of {} requests; {}", asked.load(Ordering::Relaxed), proxy.said());
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
 /// Waits until this version answers.
 #[track_caller]
-fn answers(proxy: &Proxy, version: &str) {
+pub(super) fn answers(proxy: &Proxy, version: &str) {
     until("the version answers", SLOW, || match proxy.get("/") {
         (200, body) if body.contains(&format!("<title>{version}</title>")) => Ok(()),
         other => Err(format!("{other:?}; {}", proxy.said())),

@@ -1,11 +1,13 @@
 //! What browsers are told and shown: by clients that are a few lines, in a real browser, and with the servers of others.
 
+mod cargo;
 mod channel;
 mod chromium;
 mod frameworks;
 mod inject;
+mod readme;
 mod refused;
-mod socket;
+pub(in crate::dev) mod socket;
 
 use libtest_mimic::Trial;
 
@@ -16,7 +18,7 @@ use crate::harness::scene::suite;
 /// Every trial with browsers.
 pub(super) fn trials() -> Vec<Trial> {
     let alone = [channel::trials(), inject::trials(), refused::trials()];
-    let guests = [chromium::GUESTS, frameworks::GUESTS].concat();
+    let guests = [cargo::GUESTS, chromium::GUESTS, frameworks::GUESTS, readme::GUESTS].concat();
     alone.into_iter().flatten().chain(guests.into_iter().map(|guest| guest.trial("dev::browser"))).collect()
 }
 

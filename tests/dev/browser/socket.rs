@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use crate::harness::PATIENCE;
 
 /// The path of the channel on the page's own host.
-pub(super) const CHANNEL: &str = "/__socket_protector/reload";
+pub(in crate::dev) const CHANNEL: &str = "/__socket_protector/reload";
 /// The protocol's name.
 const PROTOCOL: &str = "http://livereload.com/protocols/official-7";
 
 /// An open WebSocket.
-pub(super) struct Socket {
+pub(in crate::dev) struct Socket {
     stream: TcpStream,
 }
 
 impl Socket {
     /// Opens one with these fields, `Host` among them; or the status that says why not.
     #[track_caller]
-    pub(super) fn open(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Result<Socket, u16> {
+    pub(in crate::dev) fn open(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Result<Socket, u16> {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -50,7 +50,7 @@ impl Socket {
 
     /// Opens one and says hello; what is answered.
     #[track_caller]
-    pub(super) fn join(address: SocketAddr, path: &str) -> (Socket, Value) {
+    pub(in crate::dev) fn join(address: SocketAddr, path: &str) -> (Socket, Value) {
         let mut socket = Socket::open(address, path, &[("Host", &address.to_string())]).unwrap();
         socket.say(&json!({ "command": "hello", "protocols": [PROTOCOL] }));
         let hello = socket.hear();
@@ -59,7 +59,7 @@ impl Socket {
     }
 
     /// Sends a message.
-    pub(super) fn say(&mut self, message: &Value) {
+    pub(in crate::dev) fn say(&mut self, message: &Value) {
         let text = message.to_string();
         let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 1, 2, 3, 4];
         assert!(text.len() < 126, "a longer one needs a longer length");
@@ -69,13 +69,13 @@ impl Socket {
 
     /// The next message.
     #[track_caller]
-    pub(super) fn hear(&mut self) -> Value {
+    pub(in crate::dev) fn hear(&mut self) -> Value {
         self.try_hear().expect("the connection is open")
     }
 
     /// The next message; none if the connection is closed.
     #[track_caller]
-    pub(super) fn try_hear(&mut self) -> Option<Value> {
+    pub(in crate::dev) fn try_hear(&mut self) -> Option<Value> {
         loop {
             let (kind, payload) = self.frame()?;
             match kind {

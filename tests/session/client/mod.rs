@@ -6,7 +6,6 @@ mod ends;
 mod follow;
 mod place;
 mod polling;
-mod pty;
 mod races;
 mod seed;
 mod state;

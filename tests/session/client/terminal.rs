@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use nix::sys::termios::Termios;
 
 use super::place::{Destination, Place, read, within};
-use super::pty::Pty;
 use crate::harness::process::{send, stopped};
+use crate::harness::pty::Pty;
 use crate::harness::{PATIENCE, eventually, trials, until};
 
 trials![

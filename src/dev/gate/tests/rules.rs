@@ -197,14 +197,21 @@ fn so_many_wait_and_the_others_are_told_to_come_again() {
 }
 
 #[test]
-fn a_request_that_a_dying_server_has_lost_goes_to_the_next_one_once() {
+fn a_request_that_dying_servers_have_lost_goes_to_the_next_one_each_time() {
     let mut bench = Bench::after(PLAIN, &UP);
     bench.on(Input::Came(ASKED));
     bench.on(START);
     assert_eq!(bench.on(Input::Lost(ASKED, true)), []);
     bench.on(Input::Gone(FIRST));
     assert!(bench.on(Input::Answered(SECOND_ONE)).contains(&Action::Forward(ASKED, SECOND_ONE)));
-    assert_eq!(bench.on(Input::Lost(ASKED, true)), [Action::Refuse(ASKED, Why::Lost)]);
+    // Another change comes before the answer.
+    bench.on(START);
+    assert_eq!(bench.on(Input::Lost(ASKED, true)), []);
+    bench.on(Input::Gone(SECOND_ONE));
+    assert!(bench.on(Input::Answered(THIRD)).contains(&Action::Forward(ASKED, THIRD)));
+    // This one does not want it, and lives.
+    assert_eq!(bench.on(Input::Lost(ASKED, true)), []);
+    assert_eq!(bench.in_time(), [Action::Refuse(ASKED, Why::Lost)]);
 }
 
 #[test]
