@@ -4,6 +4,7 @@ mod browser;
 mod build;
 mod command_line;
 mod defects;
+mod delay;
 mod files;
 mod hold;
 mod http;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         build::trials(),
         command_line::trials(),
         defects::trials(),
+        delay::trials(),
         files::trials(),
         hold::trials(),
         http::trials(),
