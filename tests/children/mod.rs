@@ -23,6 +23,8 @@ mod serve;
 pub(crate) mod successor;
 #[cfg(feature = "http")]
 mod web;
+#[cfg(feature = "http")]
+pub(crate) mod websocket;
 mod wire;
 mod wrap;
 

@@ -102,6 +102,10 @@ impl Web {
             }
             "note" => fs::write(self.dir.join(rest), ""),
             "echo" => std::io::copy(&mut stream.try_clone()?, stream).map(drop),
+            "websocket" => {
+                super::websocket::serve(stream.try_clone()?);
+                Ok(())
+            }
             "end" => stream.shutdown(std::net::Shutdown::Write),
             "eof" => std::io::copy(stream, &mut std::io::sink()).map(drop),
             "reset" => socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),

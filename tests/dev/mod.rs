@@ -17,6 +17,7 @@ mod stage;
 mod stream;
 mod switch;
 mod tls;
+mod websocket;
 mod wire;
 
 /// Every trial of the role.
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         stream::trials(),
         switch::trials(),
         tls::trials(),
+        websocket::trials(),
     ];
     all.into_iter().flatten().collect()
 }

@@ -44,6 +44,11 @@ impl Client {
         Client { stream: self.stream.try_clone().unwrap() }
     }
 
+    /// The connection itself, once no head is to come any more.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     #[track_caller]
     pub(crate) fn send(&mut self, text: &str) {
         self.send_bytes(text.as_bytes());
