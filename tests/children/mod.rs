@@ -16,6 +16,8 @@ pub(crate) mod original;
 mod output;
 #[cfg(feature = "http")]
 mod pages;
+#[cfg(feature = "http")]
+pub(crate) mod pattern;
 mod plain;
 mod probe;
 mod probed;

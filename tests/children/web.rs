@@ -89,6 +89,12 @@ impl Web {
                 }
                 Ok(())
             }
+            "pattern" => super::pattern::write(stream, rest.parse().unwrap()),
+            "expect" => {
+                let count = rest.parse().unwrap();
+                let right = super::pattern::read(stream, count)?;
+                if right == count { Ok(()) } else { fs::write(self.dir.join("wrong"), right.to_string()) }
+            }
             "head" => {
                 let text =
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{head}", head.len());

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::children::pattern;
 use crate::harness::PATIENCE;
 
 /// A connection.
@@ -59,6 +60,18 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends the pattern's first bytes.
+    #[track_caller]
+    pub(crate) fn send_pattern(&mut self, count: u64) {
+        pattern::write(&mut self.stream, count).unwrap();
+    }
+
+    /// How many bytes come that are the pattern's, at most so many.
+    #[track_caller]
+    pub(crate) fn pattern(&mut self, count: u64) -> u64 {
+        pattern::read(&mut self.stream, count).unwrap()
+    }
+
     /// Sends, and does not mind if nobody reads it.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
@@ -84,8 +97,8 @@ impl Client {
             bytes.push(byte);
         }
         let text = String::from_utf8(bytes).unwrap();
-        let status =
-            text.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("no answer: {text:?}"))[..3].parse().unwrap();
+        let rest = text.strip_prefix("HTTP/1.1 ").or_else(|| text.strip_prefix("HTTP/1.0 "));
+        let status = rest.unwrap_or_else(|| panic!("no answer: {text:?}"))[..3].parse().unwrap();
         Head { status, text }
     }
 
