@@ -3,11 +3,13 @@
 use super::DevError;
 use super::browsers::Browsers;
 use super::control::Answers;
+use super::door::Door;
 use super::echo::{Echoes, Verdict as Echo};
-use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Standing, Verdict};
+use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
 use super::family;
-use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
+use super::gate::{Action, Change, Generation, Input, Phase, Request, Why};
 use super::livereload::Build;
+use super::porter::Porter;
 use super::server::ready::Question;
 use super::server::{Nursery, Order, Running, port};
 use crate::time::Time;
@@ -15,7 +17,6 @@ use log::{error, info, warn};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -62,14 +63,10 @@ pub(super) struct Driver {
     /// The last restart that was asked for and has come to nothing yet.
     reload: Option<u64>,
     chronicle: Chronicle,
-    gate: Gate,
+    porter: Porter,
     nursery: Nursery,
     inbox: Inbox,
     parts: BTreeMap<Generation, Part>,
-    /// The servers that have answered, and where.
-    addresses: BTreeMap<Generation, SocketAddr>,
-    /// How the requests stand that have no answer, or none that is over.
-    standings: HashMap<Request, Arc<Standing>>,
     /// Requests that wait for a word.
     waiting: HashMap<Request, Reply>,
     failure: Option<Arc<Failure>>,
@@ -91,18 +88,22 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>, title: Title, answers: Arc<Answers>) -> Driver {
+    pub(super) fn new(
+        nursery: Nursery,
+        browsers: Arc<Browsers>,
+        door: Arc<Door>,
+        told: (Title, Arc<Answers>),
+    ) -> Driver {
+        let (title, answers) = told;
         Driver {
             title,
             answers,
             reload: None,
             chronicle: Chronicle::default(),
-            gate: Gate::new(nursery.settings.policy),
+            porter: Porter::new(nursery.settings.policy, door),
             inbox: nursery.inbox.clone(),
             nursery,
             parts: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            standings: HashMap::new(),
             waiting: HashMap::new(),
             failure: None,
             paths: Vec::new(),
@@ -129,7 +130,7 @@ impl Driver {
         self.input(Input::Changed(Change::Files));
         while !self.over {
             let delayed = self.delayed.as_ref().map(|delayed| delayed.until);
-            let deadline = self.gate.deadline().into_iter().chain(delayed).min();
+            let deadline = self.porter.gate().deadline().into_iter().chain(delayed).min();
             let due = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -151,10 +152,6 @@ impl Driver {
     }
 
     fn on(&mut self, event: Event) {
-        // A server may be about to end, or wait for its requests to do so.
-        if matches!(event, Event::Changed(..) | Event::Asked(_) | Event::Built(..)) || self.gate.finishes() {
-            self.tell_standings();
-        }
         match event {
             Event::Changed(change, words, paths) => self.changed(change, words, paths),
             Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
@@ -169,10 +166,10 @@ impl Driver {
                 self.input(Input::Built(generation, false));
             }
             Event::Answered(generation, address) => {
-                self.addresses.insert(generation, address);
+                self.porter.answers_at(generation, address);
                 self.echoes.came_up(Instant::now());
                 self.input(Input::Answered(generation));
-                if !self.gate.has_failed() {
+                if !self.porter.gate().has_failed() {
                     self.failure = None;
                 }
             }
@@ -182,7 +179,7 @@ impl Driver {
             }
             Event::Gone(generation) => self.gone(generation),
             Event::Came(request, standing, reply) => {
-                self.standings.insert(request, standing);
+                self.porter.asks(request, standing);
                 self.waiting.insert(request, reply);
                 self.input(Input::Came(request));
             }
@@ -192,7 +189,6 @@ impl Driver {
             }
             Event::Done(request) => {
                 self.waiting.remove(&request);
-                self.standings.remove(&request);
                 self.input(Input::Done(request));
             }
             Event::Signal(Signal::SIGCHLD) => {
@@ -205,13 +201,6 @@ impl Driver {
             Event::Asked(asked) => self.asked(asked),
         }
         self.settle_reload();
-    }
-
-    fn tell_standings(&mut self) {
-        let bound = self.standings.iter().map(|(request, standing)| Input::Bound(*request, standing.is_bound()));
-        for input in bound.collect::<Vec<_>>() {
-            self.input(input);
-        }
     }
 
     fn changed(&mut self, change: Change, words: String, paths: Vec<String>) {
@@ -239,20 +228,19 @@ impl Driver {
     }
 
     fn restart(&mut self, change: Change, words: &str) {
-        info!("reload: {words} changed");
         self.chronicle.last_change = Some(words.to_owned());
         self.input(Input::Changed(change));
+        info!("reload: {words} changed");
     }
 
     fn on_deadline(&mut self) {
         if let Some(delayed) = self.delayed.take_if(|delayed| delayed.until <= Instant::now()) {
-            self.tell_standings();
             self.restart(delayed.change, &delayed.words);
         }
-        if self.gate.deadline().is_none_or(|deadline| deadline > Instant::now()) {
+        if self.porter.gate().deadline().is_none_or(|deadline| deadline > Instant::now()) {
             return;
         }
-        let starting = self.gate.phase() == Phase::Starting;
+        let starting = self.porter.gate().phase() == Phase::Starting;
         let running = self.parts.last_key_value().map(|(generation, _)| *generation);
         if starting && let Some(generation) = running {
             let time = Time::of(self.nursery.settings.policy.ready_timeout);
@@ -260,7 +248,7 @@ impl Driver {
             let before =
                 self.failure.replace(Arc::new(Failure { summary, lines: self.lines(generation), of_build: false }));
             self.input(Input::Deadline);
-            if self.gate.phase() == Phase::Starting {
+            if self.porter.gate().phase() == Phase::Starting {
                 self.failure = before;
             } else if let Some(failure) = &self.failure {
                 warn!("{}", failure.summary);
@@ -291,13 +279,12 @@ impl Driver {
         if let Some(Part::Runs(_, Some(question))) = self.parts.remove(&generation) {
             question.abort();
         }
-        self.addresses.remove(&generation);
         self.input(Input::Gone(generation));
     }
 
     fn input(&mut self, input: Input) {
         let mut actions = Vec::new();
-        self.gate.on(Instant::now(), input, &mut actions);
+        self.porter.on(Instant::now(), input, &mut actions);
         for action in actions {
             self.perform(action);
         }
@@ -327,7 +314,7 @@ impl Driver {
     }
 
     fn reload(&mut self, change: Change) {
-        let serving = self.gate.serving();
+        let serving = self.porter.gate().serving();
         let build = Build { generation: serving.unwrap_or(self.last), up: serving.is_some() };
         self.told = Some(build);
         let paths = std::mem::take(&mut self.paths);
@@ -341,8 +328,8 @@ impl Driver {
     }
 
     fn forward(&mut self, request: Request, generation: Generation) {
-        let verdict = match self.addresses.get(&generation) {
-            Some(address) => Verdict::Forward(generation, *address),
+        let verdict = match self.porter.address(generation) {
+            Some(address) => Verdict::Forward(generation, address),
             None => Verdict::Refuse(Refusal { why: Why::Lost, failure: None, build: self.told }),
         };
         self.reply(request, verdict);
