@@ -1,6 +1,7 @@
 //! What is asked by the control socket, and what the driver says to it.
 
-use super::{Driver, Part};
+use super::Driver;
+use super::servers::Part;
 use crate::dev::control::ENDS;
 use crate::dev::event::{Asked, Failure};
 use crate::dev::gate::{Change, Generation, Input, Phase};
