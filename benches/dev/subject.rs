@@ -19,10 +19,14 @@ pub const OURS: &str = "ours";
 /// What ours is compared with.
 pub const PLAIN: &str = "hyper";
 
+/// Other builds of ours, to be compared with this one: `before|/path/to/socket-protector;;…`.
+const BUILDS: &str = "DEV_BUILDS";
+
 /// One way to reach the server.
 #[derive(Clone, Debug)]
 pub struct Subject {
     pub name: String,
+    ours: bool,
     /// Words in which `{own}`, `{listen}`, `{target}` and `{folder}` are replaced; none for the direct way.
     template: Option<String>,
 }
@@ -30,19 +34,16 @@ pub struct Subject {
 impl Subject {
     /// All that there are on this machine.
     pub fn all() -> Vec<Subject> {
-        let subject = |name: &str, template: &str| Subject { name: name.into(), template: Some(template.into()) };
-        let ours = env!("CARGO_BIN_EXE_socket-protector");
+        let subject =
+            |name: &str, template: &str| Subject { name: name.into(), ours: false, template: Some(template.into()) };
         let mut all = vec![
-            Subject { name: DIRECT.into(), template: None },
-            subject(
-                OURS,
-                &format!(
-                    "{ours} -q dev 127.0.0.1:{{listen}} 127.0.0.1:{{target}} --no-livereload --run-dir {{folder}}/run \
-                     --exec {{own}} web {{target}}"
-                ),
-            ),
+            Subject { name: DIRECT.into(), ours: false, template: None },
+            Subject::ours(OURS, env!("CARGO_BIN_EXE_socket-protector")),
             subject(PLAIN, "{own} plain {listen} {target}"),
         ];
+        let builds = std::env::var(BUILDS).unwrap_or_default();
+        let builds = builds.split(";;").filter_map(|build| build.split_once('|'));
+        all.extend(builds.map(|(name, path)| Subject::ours(name.trim(), path.trim())));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
         if folders.any(|folder| folder.join("nginx").exists()) {
@@ -53,8 +54,16 @@ impl Subject {
         all
     }
 
+    fn ours(name: &str, path: &str) -> Subject {
+        let template = format!(
+            "{path} -q dev 127.0.0.1:{{listen}} 127.0.0.1:{{target}} --no-livereload --run-dir {{folder}}/run \
+             --exec {{own}} web {{target}}"
+        );
+        Subject { name: name.into(), ours: true, template: Some(template) }
+    }
+
     pub fn is_ours(&self) -> bool {
-        self.name == OURS
+        self.ours
     }
 }
 

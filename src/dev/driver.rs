@@ -3,50 +3,31 @@
 use super::DevError;
 use super::browsers::Browsers;
 use super::control::Answers;
+use super::door::Door;
 use super::echo::{Echoes, Verdict as Echo};
-use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Standing, Verdict};
+use super::event::{Event, Failure, Inbox, News, Refusal, Reply, Verdict};
 use super::family;
-use super::gate::{Action, Change, Gate, Generation, Input, Phase, Request, Why};
+use super::gate::{Action, Change, Generation, Input, Phase, Request, Why};
 use super::livereload::Build;
-use super::server::ready::Question;
-use super::server::{Nursery, Order, Running, port};
+use super::porter::Porter;
+use super::server::{Nursery, Order};
 use crate::time::Time;
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 mod asked;
+mod servers;
 
 use asked::Chronicle;
 pub(super) use asked::Title;
+use servers::Part;
 
 /// So many paths of changed files are kept for the browsers.
 const MOST_PATHS: usize = 64;
-
-/// What of a generation is under way.
-#[derive(Debug)]
-enum Part {
-    /// It is looked whether anybody has its port.
-    Checking,
-    /// Its build or its server; and the question whether that one answers.
-    Runs(Running, Option<JoinHandle<()>>),
-}
-
-impl Part {
-    /// Our child that keeps it.
-    fn keeper(&self) -> Option<Pid> {
-        match self {
-            Part::Checking => None,
-            Part::Runs(running, _) => Some(running.keeper()),
-        }
-    }
-}
 
 /// A change that waits.
 struct Delayed {
@@ -62,14 +43,10 @@ pub(super) struct Driver {
     /// The last restart that was asked for and has come to nothing yet.
     reload: Option<u64>,
     chronicle: Chronicle,
-    gate: Gate,
+    porter: Porter,
     nursery: Nursery,
     inbox: Inbox,
     parts: BTreeMap<Generation, Part>,
-    /// The servers that have answered, and where.
-    addresses: BTreeMap<Generation, SocketAddr>,
-    /// How the requests stand that have no answer, or none that is over.
-    standings: HashMap<Request, Arc<Standing>>,
     /// Requests that wait for a word.
     waiting: HashMap<Request, Reply>,
     failure: Option<Arc<Failure>>,
@@ -91,18 +68,22 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(nursery: Nursery, browsers: Arc<Browsers>, title: Title, answers: Arc<Answers>) -> Driver {
+    pub(super) fn new(
+        nursery: Nursery,
+        browsers: Arc<Browsers>,
+        door: Arc<Door>,
+        told: (Title, Arc<Answers>),
+    ) -> Driver {
+        let (title, answers) = told;
         Driver {
             title,
             answers,
             reload: None,
             chronicle: Chronicle::default(),
-            gate: Gate::new(nursery.settings.policy),
+            porter: Porter::new(nursery.settings.policy, door),
             inbox: nursery.inbox.clone(),
             nursery,
             parts: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            standings: HashMap::new(),
             waiting: HashMap::new(),
             failure: None,
             paths: Vec::new(),
@@ -129,7 +110,7 @@ impl Driver {
         self.input(Input::Changed(Change::Files));
         while !self.over {
             let delayed = self.delayed.as_ref().map(|delayed| delayed.until);
-            let deadline = self.gate.deadline().into_iter().chain(delayed).min();
+            let deadline = self.porter.gate().deadline().into_iter().chain(delayed).min();
             let due = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -151,10 +132,6 @@ impl Driver {
     }
 
     fn on(&mut self, event: Event) {
-        // A server may be about to end, or wait for its requests to do so.
-        if matches!(event, Event::Changed(..) | Event::Asked(_) | Event::Built(..)) || self.gate.finishes() {
-            self.tell_standings();
-        }
         match event {
             Event::Changed(change, words, paths) => self.changed(change, words, paths),
             Event::PortChecked(generation, checked) => self.port_checked(generation, checked),
@@ -169,10 +146,10 @@ impl Driver {
                 self.input(Input::Built(generation, false));
             }
             Event::Answered(generation, address) => {
-                self.addresses.insert(generation, address);
+                self.porter.answers_at(generation, address);
                 self.echoes.came_up(Instant::now());
                 self.input(Input::Answered(generation));
-                if !self.gate.has_failed() {
+                if !self.porter.gate().has_failed() {
                     self.failure = None;
                 }
             }
@@ -182,7 +159,7 @@ impl Driver {
             }
             Event::Gone(generation) => self.gone(generation),
             Event::Came(request, standing, reply) => {
-                self.standings.insert(request, standing);
+                self.porter.asks(request, standing);
                 self.waiting.insert(request, reply);
                 self.input(Input::Came(request));
             }
@@ -192,7 +169,6 @@ impl Driver {
             }
             Event::Done(request) => {
                 self.waiting.remove(&request);
-                self.standings.remove(&request);
                 self.input(Input::Done(request));
             }
             Event::Signal(Signal::SIGCHLD) => {
@@ -205,13 +181,6 @@ impl Driver {
             Event::Asked(asked) => self.asked(asked),
         }
         self.settle_reload();
-    }
-
-    fn tell_standings(&mut self) {
-        let bound = self.standings.iter().map(|(request, standing)| Input::Bound(*request, standing.is_bound()));
-        for input in bound.collect::<Vec<_>>() {
-            self.input(input);
-        }
     }
 
     fn changed(&mut self, change: Change, words: String, paths: Vec<String>) {
@@ -239,20 +208,19 @@ impl Driver {
     }
 
     fn restart(&mut self, change: Change, words: &str) {
-        info!("reload: {words} changed");
         self.chronicle.last_change = Some(words.to_owned());
         self.input(Input::Changed(change));
+        info!("reload: {words} changed");
     }
 
     fn on_deadline(&mut self) {
         if let Some(delayed) = self.delayed.take_if(|delayed| delayed.until <= Instant::now()) {
-            self.tell_standings();
             self.restart(delayed.change, &delayed.words);
         }
-        if self.gate.deadline().is_none_or(|deadline| deadline > Instant::now()) {
+        if self.porter.gate().deadline().is_none_or(|deadline| deadline > Instant::now()) {
             return;
         }
-        let starting = self.gate.phase() == Phase::Starting;
+        let starting = self.porter.gate().phase() == Phase::Starting;
         let running = self.parts.last_key_value().map(|(generation, _)| *generation);
         if starting && let Some(generation) = running {
             let time = Time::of(self.nursery.settings.policy.ready_timeout);
@@ -260,7 +228,7 @@ impl Driver {
             let before =
                 self.failure.replace(Arc::new(Failure { summary, lines: self.lines(generation), of_build: false }));
             self.input(Input::Deadline);
-            if self.gate.phase() == Phase::Starting {
+            if self.porter.gate().phase() == Phase::Starting {
                 self.failure = before;
             } else if let Some(failure) = &self.failure {
                 warn!("{}", failure.summary);
@@ -272,32 +240,9 @@ impl Driver {
         self.settle_reload();
     }
 
-    fn lines(&self, generation: Generation) -> Vec<Vec<u8>> {
-        match self.parts.get(&generation) {
-            Some(Part::Runs(running, _)) => running.lines(),
-            Some(Part::Checking) | None => Vec::new(),
-        }
-    }
-
-    fn fails(&mut self, failure: Failure) {
-        self.echoes.came_up(Instant::now());
-        warn!("{}", failure.summary);
-        let failure = Arc::new(failure);
-        self.chronicle.failed(&failure);
-        self.failure = Some(failure);
-    }
-
-    fn gone(&mut self, generation: Generation) {
-        if let Some(Part::Runs(_, Some(question))) = self.parts.remove(&generation) {
-            question.abort();
-        }
-        self.addresses.remove(&generation);
-        self.input(Input::Gone(generation));
-    }
-
     fn input(&mut self, input: Input) {
         let mut actions = Vec::new();
-        self.gate.on(Instant::now(), input, &mut actions);
+        self.porter.on(Instant::now(), input, &mut actions);
         for action in actions {
             self.perform(action);
         }
@@ -327,7 +272,7 @@ impl Driver {
     }
 
     fn reload(&mut self, change: Change) {
-        let serving = self.gate.serving();
+        let serving = self.porter.gate().serving();
         let build = Build { generation: serving.unwrap_or(self.last), up: serving.is_some() };
         self.told = Some(build);
         let paths = std::mem::take(&mut self.paths);
@@ -341,105 +286,10 @@ impl Driver {
     }
 
     fn forward(&mut self, request: Request, generation: Generation) {
-        let verdict = match self.addresses.get(&generation) {
-            Some(address) => Verdict::Forward(generation, *address),
+        let verdict = match self.porter.address(generation) {
+            Some(address) => Verdict::Forward(generation, address),
             None => Verdict::Refuse(Refusal { why: Why::Lost, failure: None, build: self.told }),
         };
         self.reply(request, verdict);
-    }
-
-    fn build(&mut self, generation: Generation) {
-        self.last = generation;
-        self.echoes.started(Instant::now());
-        let line = self.nursery.settings.build.clone().unwrap_or_default();
-        match self.nursery.build(generation, &line) {
-            Ok(running) => {
-                self.parts.insert(generation, Part::Runs(running, None));
-            }
-            Err(error) => self.tell_cannot_run(generation, error),
-        }
-    }
-
-    fn start(&mut self, generation: Generation) {
-        self.last = generation;
-        self.echoes.started(Instant::now());
-        let backend = self.nursery.settings.backend.clone();
-        match backend.port {
-            None => match port::fresh(&backend) {
-                Ok(port) => self.serve(generation, port),
-                Err(error) => self.tell_cannot_run(generation, error),
-            },
-            Some(port) => {
-                self.parts.insert(generation, Part::Checking);
-                let inbox = self.inbox.clone();
-                let patience = if self.has_run { port::LINGERS } else { Duration::ZERO };
-                tokio::task::spawn_blocking(move || {
-                    let _ = inbox.send(Event::PortChecked(generation, port::check(&backend, port, patience)));
-                });
-            }
-        }
-    }
-
-    fn port_checked(&mut self, generation: Generation, checked: Result<(), DevError>) {
-        // It may have been ended meanwhile.
-        let Some(Part::Checking) = self.parts.get(&generation) else { return };
-        self.parts.remove(&generation);
-        match (checked, self.nursery.settings.backend.port) {
-            (Ok(()), Some(port)) => self.serve(generation, port),
-            (Ok(()), None) => {}
-            (Err(error), _) => self.tell_cannot_run(generation, error),
-        }
-    }
-
-    fn serve(&mut self, generation: Generation, port: u16) {
-        match self.nursery.serve(generation, port) {
-            Ok(running) => {
-                self.has_run = true;
-                self.chronicle.starts += 1;
-                let settings = &self.nursery.settings;
-                let question = Question { backend: settings.backend.clone(), port, path: settings.ready_path.clone() };
-                let (family, inbox) = (running.family(), self.inbox.clone());
-                let asking = tokio::spawn(async move {
-                    let address = question.until_answered(family).await;
-                    let _ = inbox.send(Event::Answered(generation, address));
-                });
-                self.parts.insert(generation, Part::Runs(running, Some(asking)));
-            }
-            Err(error) => self.tell_cannot_run(generation, error),
-        }
-    }
-
-    /// In its turn, behind the actions that are being performed.
-    fn tell_cannot_run(&self, generation: Generation, error: DevError) {
-        let _ = self.inbox.send(Event::CannotRun(generation, error));
-    }
-
-    /// What cannot even be started. At the first start that is the end; later it is a change that has failed.
-    fn cannot_run(&mut self, generation: Generation, error: DevError) {
-        if self.has_run {
-            self.fails(Failure { summary: crate::chain(&error), lines: Vec::new(), of_build: false });
-            self.input(Input::CannotRun(generation));
-        } else {
-            self.fatal = Some(error);
-            self.over = true;
-        }
-    }
-
-    fn order(&mut self, generation: Generation, order: Order) {
-        match self.parts.get_mut(&generation) {
-            Some(Part::Runs(running, question)) => {
-                if let Some(question) = question.take() {
-                    question.abort();
-                }
-                running.order(order);
-            }
-            // Nothing of it runs. The news must not overtake what is being done.
-            Some(Part::Checking) => {
-                self.parts.remove(&generation);
-                let _ = self.inbox.send(Event::Gone(generation));
-            }
-            // It could not run, and the news of that are on their way.
-            None => {}
-        }
     }
 }

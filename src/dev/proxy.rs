@@ -20,7 +20,9 @@ mod tunnel;
 mod upstream;
 
 use super::browsers::Browsers;
+use super::door::Door;
 use super::event::Inbox;
+use super::gate::Request as Number;
 use super::inject::policy::Ours;
 use super::livereload::Build;
 use body::Body;
@@ -61,6 +63,8 @@ const BUFFER: usize = 2 * LONGEST_HEAD;
 /// What all connections share.
 pub(super) struct Front {
     pub(super) inbox: Inbox,
+    /// The way in while a server answers.
+    pub(super) door: Arc<Door>,
     /// Which hosts browsers may name.
     pub(super) hosts: Hosts,
     /// Our name in `Via`, which no other instance has.
@@ -90,8 +94,8 @@ impl Front {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    fn number(&self) -> Number {
+        Number(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// What a page needs to load itself again. None where it names no host, or without random numbers.

@@ -83,6 +83,7 @@ impl Scene<'_> {
         let (closing, open) = proxy::closing();
         let browsers = Arc::new(Browsers::new(nursery.mark.token().to_owned()));
         let front = Arc::new(front(&settings, &nursery, Arc::clone(&browsers))?);
+        let door = Arc::clone(&front.door);
         for listener in listeners {
             let failed = |source| DevError::Listen { bind: settings.bind.clone(), source };
             let address = listener.local_addr().map_err(failed)?;
@@ -96,7 +97,7 @@ impl Scene<'_> {
         if settings.livereload {
             tell_extensions(&settings.bind, &front);
         }
-        let ended = Driver::new(nursery, browsers, title, answers).run(events).await;
+        let ended = Driver::new(nursery, browsers, door, (title, answers)).run(events).await;
         // Whoever still asks where to go hears that there is nothing.
         events.close();
         while events.try_recv().is_ok() {}
@@ -110,6 +111,7 @@ fn front(settings: &Settings, nursery: &Nursery, browsers: Arc<Browsers>) -> Res
     let tls = settings.tls.as_ref().map(|identity| identity.load(&settings.bind.host)).transpose()?;
     Ok(Front {
         inbox: nursery.inbox.clone(),
+        door: Arc::default(),
         hosts: Hosts::new(names),
         via: format!("socket-protector-{}", nursery.mark.token()),
         authority: settings.bind.to_string(),

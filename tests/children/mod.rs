@@ -16,6 +16,8 @@ pub(crate) mod original;
 mod output;
 #[cfg(feature = "http")]
 mod pages;
+#[cfg(feature = "http")]
+pub(crate) mod pattern;
 mod plain;
 mod probe;
 mod probed;
@@ -23,6 +25,8 @@ mod serve;
 pub(crate) mod successor;
 #[cfg(feature = "http")]
 mod web;
+#[cfg(feature = "http")]
+pub(crate) mod websocket;
 mod wire;
 mod wrap;
 

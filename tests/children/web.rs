@@ -89,6 +89,12 @@ impl Web {
                 }
                 Ok(())
             }
+            "pattern" => super::pattern::write(stream, rest.parse().unwrap()),
+            "expect" => {
+                let count = rest.parse().unwrap();
+                let right = super::pattern::read(stream, count)?;
+                if right == count { Ok(()) } else { fs::write(self.dir.join("wrong"), right.to_string()) }
+            }
             "head" => {
                 let text =
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{head}", head.len());
@@ -102,6 +108,10 @@ impl Web {
             }
             "note" => fs::write(self.dir.join(rest), ""),
             "echo" => std::io::copy(&mut stream.try_clone()?, stream).map(drop),
+            "websocket" => {
+                super::websocket::serve(stream.try_clone()?);
+                Ok(())
+            }
             "end" => stream.shutdown(std::net::Shutdown::Write),
             "eof" => std::io::copy(stream, &mut std::io::sink()).map(drop),
             "reset" => socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),

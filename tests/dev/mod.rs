@@ -4,6 +4,7 @@ mod browser;
 mod build;
 mod command_line;
 mod defects;
+mod delay;
 mod files;
 mod hold;
 mod http;
@@ -22,6 +23,7 @@ mod switch;
 mod terminal;
 mod tls;
 mod watches;
+mod websocket;
 mod wire;
 
 /// Every trial of the role.
@@ -31,6 +33,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         build::trials(),
         command_line::trials(),
         defects::trials(),
+        delay::trials(),
         files::trials(),
         hold::trials(),
         http::trials(),
@@ -50,6 +53,7 @@ pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
         tls::trials_with(),
         watches::trials(),
         watches::trials_with(),
+        websocket::trials(),
     ];
     let looks = looks::GUESTS.iter().map(|guest| guest.trial("dev::looks"));
     let guests = looks.chain(restarts::GUESTS.iter().map(|guest| guest.trial("dev::restarts")));

@@ -93,14 +93,28 @@ fn answers_that_could_be_read_in_two_ways_are_a_502() {
 }
 
 fn heads_have_limits() {
-    let proxy = Setup::new().start();
+    let answer = format!("send HTTP/1.1 200 OK\\r\\n{}Content-Length: 0\\r\\n\\r\\n", "X: y\\r\\n".repeat(10_000));
+    let proxy = Setup::new().script("many", &answer).start();
     proxy.wait_version("1");
-    for large in ["X: y\r\n".repeat(10_000), format!("X: {}\r\n", "y".repeat(1024 * 1024))] {
+    let most = "X: y\r\n".repeat(199);
+    for large in [
+        format!("{most}X: y\r\n"),
+        "X: y\r\n".repeat(10_000),
+        (0..10_000).map(|number| format!("X-{number}: {number}\r\n")).collect(),
+        format!("X: {}\r\n", "y".repeat(1024 * 1024)),
+    ] {
         let mut client = proxy.client();
-        client.try_send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{large}\r\n").as_bytes());
+        client.try_send(format!("GET / HTTP/1.1\r\nHost: localhost\r\n{large}\r\n{SECOND}").as_bytes());
         let head = client.head();
         assert_eq!((head.status, head.field("connection")), (431, Some("close")));
+        client.body(&head);
+        assert_eq!(client.rest(), b"", "it is closed behind its answer");
     }
+    assert!(!proxy.scene.read("web/heads").contains("/second"));
+    let mut client = proxy.client();
+    client.send(&format!("GET / HTTP/1.1\r\nHost: localhost\r\n{most}\r\n"));
+    assert_eq!(client.head().status, 200, "so many are fine");
+    assert_eq!(proxy.get("/many").0, 502, "a server has limits, too");
     assert_eq!(proxy.get("/").0, 200);
 }
 

@@ -1,11 +1,14 @@
 //! Bodies without end: what is slow makes the other side wait, and memory does not grow.
 
 use super::stage::{Proxy, Setup};
-use crate::harness::{eventually, trials};
+use crate::harness::process::processor_time;
+use crate::harness::{eventually, stays, trials};
+use std::time::Duration;
 
 trials![
     a_large_download_passes_in_little_memory,
     a_large_upload_passes_in_little_memory,
+    who_takes_a_byte_at_a_time_costs_little_and_delays_nobody,
     a_slow_client_holds_the_server_up,
     a_slow_server_holds_the_client_up,
     a_client_that_leaves_is_noticed_by_the_server,
@@ -14,39 +17,89 @@ trials![
 ];
 
 const LARGE: usize = 256 * 1024 * 1024;
+/// How much more memory than before it may have had at any time, in KiB, for one body whatever its length.
+const LITTLE: usize = 16 * 1024;
+const OK: &str = "send HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok";
 
-/// What it has in memory of its own, in KiB.
-pub(super) fn memory(proxy: &Proxy) -> usize {
+/// So long are bodies that are checked byte by byte. `DEV_LARGE_MIB=5120 cargo test --test suite -- dev::stream` makes them as long
+/// as that.
+fn length() -> u64 {
+    std::env::var("DEV_LARGE_MIB").map_or(LARGE as u64, |count| count.parse::<u64>().unwrap() * 1024 * 1024)
+}
+
+fn status(proxy: &Proxy, name: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap()
 }
 
+/// What it has in memory of its own, in KiB.
+pub(super) fn memory(proxy: &Proxy) -> usize {
+    status(proxy, "RssAnon:")
+}
+
+/// The most that it has had in memory at any time, in KiB.
+fn peak(proxy: &Proxy) -> usize {
+    status(proxy, "VmHWM:")
+}
+
 fn a_large_download_passes_in_little_memory() {
-    let proxy = Setup::new().script("large", &format!("send HTTP/1.1 200 OK\\r\\n\\r\\n\nfill {LARGE}")).start();
+    let length = length();
+    let proxy = Setup::new()
+        .script("end", &format!("send HTTP/1.1 200 OK\\r\\n\\r\\n\npattern {length}"))
+        .script("length", &format!("send HTTP/1.1 200 OK\\r\\nContent-Length: {length}\\r\\n\\r\\n\npattern {length}"))
+        .start();
     proxy.wait_version("1");
-    let before = memory(&proxy);
-    let mut client = proxy.client();
-    client.send("GET /large HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    assert!(client.swallow() > LARGE);
-    assert!(memory(&proxy) < before + 16 * 1024, "{} KiB, {before} before", memory(&proxy));
+    let before = peak(&proxy);
+    for path in ["end", "length"] {
+        let mut client = proxy.client();
+        client.send(&format!("GET /{path} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(client.head().status, 200);
+        assert_eq!(client.pattern(length), length, "{path}: all of it, as it was");
+        assert_eq!(client.byte(), None);
+        assert!(peak(&proxy) < before + LITTLE, "{} KiB, {before} before", peak(&proxy));
+    }
 }
 
 fn a_large_upload_passes_in_little_memory() {
+    let length = length();
+    let proxy = Setup::new().script("large", &format!("expect {length}\n{OK}")).start();
+    proxy.wait_version("1");
+    let before = peak(&proxy);
+    let mut client = proxy.client();
+    client.send(&format!("POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"));
+    client.send_pattern(length);
+    let head = client.head();
+    assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()));
+    assert!(!proxy.scene.path("web/wrong").exists(), "wrong from byte {}", proxy.scene.read("web/wrong"));
+    assert!(peak(&proxy) < before + LITTLE, "{} KiB, {before} before", peak(&proxy));
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(client.head().status, 200, "and the connection goes on");
+}
+
+fn who_takes_a_byte_at_a_time_costs_little_and_delays_nobody() {
+    const READERS: usize = 50;
+    /// In KiB.
+    const EACH: usize = 920;
+    let length = length();
     let proxy = Setup::new()
-        .script("large", &format!("count {LARGE}\nsend HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"))
+        .script("large", &format!("send HTTP/1.1 200 OK\\r\\nContent-Length: {length}\\r\\n\\r\\n\npattern {length}"))
         .start();
     proxy.wait_version("1");
     let before = memory(&proxy);
-    let mut client = proxy.client();
-    client.send(&format!("POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LARGE}\r\n\r\n"));
-    let piece = vec![b'x'; 1024 * 1024];
-    (0..LARGE / piece.len()).for_each(|_| client.send_bytes(&piece));
-    let head = client.head();
-    assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()));
-    assert!(memory(&proxy) < before + 16 * 1024, "{} KiB, {before} before", memory(&proxy));
-    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert_eq!(client.head().status, 200, "and the connection goes on");
+    let mut readers: Vec<_> = (0..READERS).map(|_| proxy.client()).collect();
+    for reader in &mut readers {
+        reader.send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(reader.head().status, 200);
+    }
+    for _ in 0..100 {
+        readers.iter_mut().for_each(|reader| assert!(reader.byte().is_some()));
+        assert_eq!(proxy.get("/"), (200, "1".into()));
+    }
+    assert!(memory(&proxy) < before + READERS * EACH, "{} KiB, {before} before", memory(&proxy));
+    let used = processor_time(proxy.pid());
+    // Nothing moves now, and nobody turns in a circle for it.
+    stays("it rests", Duration::from_millis(500), || processor_time(proxy.pid()) < used + Duration::from_millis(250));
 }
 
 fn a_slow_client_holds_the_server_up() {

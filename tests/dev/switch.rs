@@ -22,6 +22,7 @@ trials![
     requests_that_race_with_a_restart_on_a_fresh_port_get_one_answer,
     requests_that_race_with_a_restart_with_overlap_get_one_answer,
     what_has_no_end_or_can_go_again_holds_no_restart_up,
+    requests_wake_nobody_who_decides_while_a_server_answers,
 ];
 
 const OK: &str = "send HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok";
@@ -290,4 +291,25 @@ fn what_has_no_end_or_can_go_again_holds_no_restart_up() {
     assert_eq!((head.status, get.body(&head)), (200, b"2".to_vec()));
     assert_eq!(tunnel.byte(), None);
     assert_eq!(stream.chunks().unwrap().0, b"data: 1\n\n", "it had no length, so that this is its end");
+}
+
+fn requests_wake_nobody_who_decides_while_a_server_answers() {
+    let proxy = Setup::new().start();
+    proxy.wait_version("1");
+    // The first thread decides; connections have others.
+    let wakes = || {
+        let status = std::fs::read_to_string(format!("/proc/{0}/task/{0}/status", proxy.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse::<u32>().unwrap()
+    };
+    let (before, mut client) = (wakes(), proxy.client());
+    for _ in 0..500 {
+        client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let head = client.head();
+        assert_eq!((head.status, client.body(&head)), (200, b"1".to_vec()));
+    }
+    assert!(wakes() - before < 100, "{} times", wakes() - before);
+    proxy.change("2");
+    proxy.wait_version("2");
+    assert!(wakes() > before, "it does decide");
 }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::children::pattern;
 use crate::harness::PATIENCE;
 
 /// A connection.
@@ -44,6 +45,11 @@ impl Client {
         Client { stream: self.stream.try_clone().unwrap() }
     }
 
+    /// The connection itself, once no head is to come any more.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     #[track_caller]
     pub(crate) fn send(&mut self, text: &str) {
         self.send_bytes(text.as_bytes());
@@ -52,6 +58,18 @@ impl Client {
     #[track_caller]
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends the pattern's first bytes.
+    #[track_caller]
+    pub(crate) fn send_pattern(&mut self, count: u64) {
+        pattern::write(&mut self.stream, count).unwrap();
+    }
+
+    /// How many bytes come that are the pattern's, at most so many.
+    #[track_caller]
+    pub(crate) fn pattern(&mut self, count: u64) -> u64 {
+        pattern::read(&mut self.stream, count).unwrap()
     }
 
     /// Sends, and does not mind if nobody reads it.
@@ -79,8 +97,8 @@ impl Client {
             bytes.push(byte);
         }
         let text = String::from_utf8(bytes).unwrap();
-        let status =
-            text.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("no answer: {text:?}"))[..3].parse().unwrap();
+        let rest = text.strip_prefix("HTTP/1.1 ").or_else(|| text.strip_prefix("HTTP/1.0 "));
+        let status = rest.unwrap_or_else(|| panic!("no answer: {text:?}"))[..3].parse().unwrap();
         Head { status, text }
     }
 

@@ -1,6 +1,7 @@
 //! What is asked by the control socket, and what the driver says to it.
 
-use super::{Driver, Part};
+use super::Driver;
+use super::servers::Part;
 use crate::dev::control::ENDS;
 use crate::dev::event::{Asked, Failure};
 use crate::dev::gate::{Change, Generation, Input, Phase};
@@ -40,17 +41,17 @@ impl Driver {
                 let status = serde_json::to_value(self.status()).unwrap_or_default();
                 self.answers.status(client, status);
             }
-            Asked::Reload(number) if self.gate.ends() => self.answers.reloaded(number, Err(ending())),
+            Asked::Reload(number) if self.porter.gate().ends() => self.answers.reloaded(number, Err(ending())),
             Asked::Reload(number) => {
-                info!("reload: asked for");
                 self.reload = Some(number);
                 // What waits to be started is in it.
                 self.delayed = None;
                 self.chronicle.last_change = None;
                 self.input(Input::Changed(Change::Files));
+                info!("reload: asked for");
             }
             // Whoever asks a second time waits for the same end.
-            Asked::Stop if self.gate.ends() => {}
+            Asked::Stop if self.porter.gate().ends() => {}
             Asked::Stop => {
                 info!("stop: asked for");
                 self.input(Input::Stop);
@@ -61,10 +62,10 @@ impl Driver {
     /// Says what has become of the restarts that were asked for, once that is known.
     pub(super) fn settle_reload(&mut self) {
         let Some(number) = self.reload else { return };
-        let outcome = match (self.gate.phase(), self.gate.serving()) {
-            (Phase::Up, Some(generation)) if !self.gate.has_failed() => Ok(generation.0),
+        let outcome = match (self.porter.gate().phase(), self.porter.gate().serving()) {
+            (Phase::Up, Some(generation)) if !self.porter.gate().has_failed() => Ok(generation.0),
             (Phase::Up | Phase::Failed, _) => Err(self.failure.clone().unwrap_or_else(ending)),
-            (Phase::Stopping, _) if self.gate.ends() => Err(ending()),
+            (Phase::Stopping, _) if self.porter.gate().ends() => Err(ending()),
             (Phase::Building | Phase::Starting | Phase::Stopping, _) => return,
         };
         self.reload = None;
@@ -80,16 +81,16 @@ impl Driver {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_seconds: self.title.since.elapsed().as_secs(),
-            phase: phase(self.gate.phase()).into(),
-            failed: self.gate.has_failed(),
+            phase: phase(self.porter.gate().phase()).into(),
+            failed: self.porter.gate().has_failed(),
             generation: self.last.0,
             listeners: self.title.listeners.iter().map(|address| Listener { address: address.clone() }).collect(),
             backend: settings.backend.to_string(),
             command: settings.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             generations: self.parts.iter().map(|(generation, part)| self.running(*generation, part)).collect(),
             restarts: self.chronicle.starts.saturating_sub(1),
-            held: self.gate.held() as u64,
-            in_progress: self.gate.in_progress() as u64,
+            held: self.porter.gate().held() as u64,
+            in_progress: self.porter.gate().in_progress() as u64,
             last_change: self.chronicle.last_change.clone(),
             last_failure: self.chronicle.last_failure.as_ref().map(|(failure, at)| LastFailure {
                 summary: failure.summary.clone(),
@@ -104,16 +105,16 @@ impl Driver {
             Part::Checking => None,
             Part::Runs(running, _) => u32::try_from(running.leader().as_raw()).ok(),
         };
-        let phase = if self.gate.serving() == Some(generation) {
+        let phase = if self.porter.gate().serving() == Some(generation) {
             "serving"
-        } else if self.gate.next() == Some(generation) {
-            phase(self.gate.phase())
-        } else if self.gate.is_parked(generation) {
+        } else if self.porter.gate().next() == Some(generation) {
+            phase(self.porter.gate().phase())
+        } else if self.porter.gate().is_parked(generation) {
             "parked"
         } else {
             "stopping"
         };
-        let address = self.addresses.get(&generation).map(ToString::to_string);
+        let address = self.porter.address(generation).map(|address| address.to_string());
         Running { number: generation.0, phase: phase.into(), pid, address }
     }
 }

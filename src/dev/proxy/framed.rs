@@ -195,6 +195,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         }
     }
 
+    /// Whether nothing is read ahead, and all that there is room for would be fine whatever it is: then it need not come by us.
+    fn is_free(&self, room: usize) -> bool {
+        self.input.is_empty() && !self.refused && room > 0 && self.framing.free() >= room as u64
+    }
+
+    /// Reads what needs no look to where it is wanted.
+    fn read_through(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = &buffer.filled()[before..];
+        if !read.is_empty() {
+            let step = self.framing.next(read);
+            debug_assert_eq!(step, Step::Pass(read.len()));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads more. Whether the client goes on.
     fn fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.input.drain(..self.start);
@@ -260,6 +277,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Framed<S> {
         let _ = this.write_interim(context)?;
         loop {
             this.decided();
+            if this.is_free(buffer.remaining()) {
+                return this.read_through(context, buffer);
+            }
             if this.look()? && this.give(buffer) {
                 return Poll::Ready(Ok(()));
             }

@@ -96,6 +96,15 @@ impl Framing {
         matches!(self.place, Place::Undecided)
     }
 
+    /// So many of the bytes that follow are fine, whatever they are.
+    pub fn free(&self) -> u64 {
+        match &self.place {
+            Place::Length { left, .. } => *left,
+            Place::Other => u64::MAX,
+            Place::Head { .. } | Place::Chunked { .. } | Place::Undecided | Place::Broken => 0,
+        }
+    }
+
     /// Says whether the protocol has changed, after a request that asked for that.
     pub fn decide(&mut self, changed: bool) {
         if self.is_undecided() {

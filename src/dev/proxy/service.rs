@@ -11,7 +11,7 @@ use super::ticket::Ticket;
 use super::{own, page};
 use super::{tunnel, upstream};
 use crate::dev::event::{Refusal, Verdict};
-use crate::dev::gate::{Attempt, Request as Number, Why, may_replay};
+use crate::dev::gate::{Attempt, Why, may_replay};
 use crate::dev::livereload::Build;
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -115,7 +115,7 @@ impl<'a> Passing<'a> {
     async fn pass(self) -> Response<Body> {
         let method = self.parts.method.as_str();
         let bound = !may_replay(Attempt { method, sent: true, body_kept: self.body.will_be_kept(), answered: false });
-        let (ticket, mut verdict) = Ticket::ask(Number(self.front.number()), self.front.inbox.clone(), bound).await;
+        let (mut ticket, mut verdict) = Ticket::ask(self.front, bound).await;
         loop {
             let (generation, address) = match verdict {
                 Some(Verdict::Forward(generation, address)) => (generation, address),

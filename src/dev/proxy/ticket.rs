@@ -1,5 +1,8 @@
-//! A request as the gate knows it: it comes, may be lost by its server, and is done when this is dropped.
+//! A request as the gate knows it: it comes, may be lost by its server, and is done when this is dropped. While a server answers it
+//! goes in by the door, and the gate hears of it only when that matters.
 
+use super::Front;
+use crate::dev::door::Door;
 use crate::dev::event::{Event, Inbox, Standing, Verdict};
 use crate::dev::gate::Request;
 use std::sync::Arc;
@@ -9,15 +12,22 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) struct Ticket {
     request: Request,
+    door: Arc<Door>,
     inbox: Inbox,
     standing: Arc<Standing>,
+    /// It has been asked where this goes, so that it is to be told when it is done.
+    asked: bool,
 }
 
 impl Ticket {
-    /// Asks where it goes. None: there is nobody to ask any more. `bound`: it may go to one server only.
-    pub(super) async fn ask(request: Request, inbox: Inbox, bound: bool) -> (Ticket, Option<Verdict>) {
-        let ticket = Ticket { request, inbox, standing: Arc::default() };
+    /// Where the next request goes. None: there is nobody to ask any more. `bound`: it may go to one server only.
+    pub(super) async fn ask(front: &Front, bound: bool) -> (Ticket, Option<Verdict>) {
+        let (door, inbox, standing) = (Arc::clone(&front.door), front.inbox.clone(), Arc::default());
+        let mut ticket = Ticket { request: front.number(), door, inbox, standing, asked: false };
         ticket.bind(bound);
+        if let Some((generation, address)) = ticket.door.enter(ticket.request, &ticket.standing) {
+            return (ticket, Some(Verdict::Forward(generation, address)));
+        }
         let standing = Arc::clone(&ticket.standing);
         let verdict = ticket.verdict(|request, reply| Event::Came(request, standing, reply)).await;
         (ticket, verdict)
@@ -29,11 +39,12 @@ impl Ticket {
     }
 
     /// Its server has not answered: asks where else it goes.
-    pub(super) async fn lost(&self, may_replay: bool) -> Option<Verdict> {
+    pub(super) async fn lost(&mut self, may_replay: bool) -> Option<Verdict> {
         self.verdict(|request, reply| Event::Lost(request, may_replay, reply)).await
     }
 
-    async fn verdict(&self, event: impl FnOnce(Request, oneshot::Sender<Verdict>) -> Event) -> Option<Verdict> {
+    async fn verdict(&mut self, event: impl FnOnce(Request, oneshot::Sender<Verdict>) -> Event) -> Option<Verdict> {
+        self.asked = true;
         let (reply, verdict) = oneshot::channel();
         self.inbox.send(event(self.request, reply)).ok()?;
         verdict.await.ok()
@@ -42,6 +53,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let _ = self.inbox.send(Event::Done(self.request));
+        let unknown = self.door.leave(self.request);
+        if self.asked || !unknown {
+            let _ = self.inbox.send(Event::Done(self.request));
+        }
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 /// So long a connection may take: a server of this host has it at once, unless its backlog is full.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest head of an answer.
+/// The largest head of an answer, which is also what the library buffers of one that the client does not take.
 const LARGEST_HEAD: usize = 256 * 1024;
 const MOST_FIELDS: usize = 500;
 
@@ -44,7 +44,7 @@ where
     }
     let _ = stream.set_nodelay(true);
     let mut client = http1::Builder::new();
-    client.preserve_header_case(true).max_headers(MOST_FIELDS).max_header_size(LARGEST_HEAD);
+    client.preserve_header_case(true).max_headers(MOST_FIELDS).max_header_size(LARGEST_HEAD).max_buf_size(LARGEST_HEAD);
     let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(|error| unsent(&error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

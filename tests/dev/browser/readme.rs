@@ -13,7 +13,7 @@ use crate::harness::pty::Pty;
 use crate::harness::{PATIENCE, eventually, until};
 
 guests![
-    "command -v chromedriver && command -v chromium && command -v python" =>
+    "PATH=$TOOLS/python/bin:$PATH; command -v chromedriver && command -v chromium && command -v python" =>
     the_procedures_of_the_original_work_in_their_order,
 ];
 

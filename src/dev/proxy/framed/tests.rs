@@ -140,3 +140,34 @@ fn an_interim_answer_is_written_while_the_request_is_read() {
         }
     });
 }
+
+#[test]
+fn a_body_of_known_length_goes_by_without_a_copy_and_what_follows_is_looked_at() {
+    const LENGTH: usize = 20_000;
+    run(async {
+        let (mut client, stream) = tokio::io::duplex(64 * 1024);
+        let line = Arc::new(Line::default());
+        let mut framed = Framed::new(stream, Arc::clone(&line), LONG);
+        client
+            .write_all(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        read(&mut framed).await;
+        let body = "x".repeat(LENGTH);
+        client
+            .write_all(format!("{body}GET /2 HTTP/1.1\r\nHost: x\r\n\r\nGET /3 HTTP/1.1\n").as_bytes())
+            .await
+            .unwrap();
+        let mut got = String::new();
+        while got.len() < LENGTH {
+            let whole = LENGTH - got.len() >= 1024;
+            got += &read(&mut framed).await;
+            assert!(!whole || framed.input.is_empty(), "nothing is read ahead");
+        }
+        assert_eq!(got, body);
+        assert!(read(&mut framed).await.starts_with("GET /2 "));
+        assert!(read(&mut framed).await.starts_with("GET / HTTP/1.1\r\nHost: none"));
+        assert_eq!((line.take_request().1, line.take_request().1), (None, None));
+        assert!(line.take_request().1.is_some());
+    });
+}
