@@ -1,12 +1,21 @@
 //! The asking side: one request, one answer, and no wait beyond the caller's.
 
 use super::wire::{LONGEST_ANSWER, Reply};
+use crate::sys;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::Pid;
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// In milliseconds. From the end of file to the end of the process it is a matter of microseconds.
+const LAST_MOMENT: u16 = 1000;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +95,22 @@ fn connect(path: &Path, deadline: Option<Instant>) -> Result<UnixStream, AskErro
 pub fn ask_last(path: &Path, request: &impl Serialize) -> Result<Reply, AskError> {
     let broken = |source| AskError::Broken { path: path.into(), source };
     let stream = connect(path, None)?;
+    let process = process_of(&stream);
     let mut rest = stream.try_clone().map_err(broken)?;
     let reply = exchange(stream, request, None).map_err(broken)?;
-    // End of file, or a reset: either way it is gone.
+    // End of file, or a reset: either way it is gone, or about to: an exit closes descriptors first.
     let _ = rest.read(&mut [0]);
+    if let Some(process) = process {
+        let _ = poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(LAST_MOMENT));
+    }
     Ok(reply)
+}
+
+/// The process that listens there, as unix(7) tells by SO_PEERCRED. One that has taken the socket over from it is another, and one
+/// of another pid namespace has no number here.
+fn process_of(stream: &UnixStream) -> Option<OwnedFd> {
+    let peer = getsockopt(stream, PeerCredentials).ok()?;
+    sys::pidfd_open(Pid::from_raw(peer.pid())).ok()
 }
 
 /// How long may still be waited; `None`: for ever.

@@ -128,7 +128,16 @@ fn from(file: &str) -> ExitCode {
         let error = Command::new(&words[1]).args(&words[2..]).exec();
         panic!("cannot execute {}: {error}", words[1]);
     }
+    std::fs::write("/proc/self/comm", IN_ROLE).unwrap();
     run(&words)
+}
+
+/// The name of a process that has read what it is to be.
+const IN_ROLE: &str = "in its role";
+
+/// Whether a child that reads its role from a file has done so: what is written there from now on is for others.
+pub(crate) fn has_its_role(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == IN_ROLE)
 }
 
 fn milliseconds(text: &str) -> Duration {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::children;
 use crate::harness::client::ask;
 use crate::harness::process::Exit;
 use crate::harness::{PATIENCE, Setup, Supervisor, trials};
@@ -31,9 +32,11 @@ fn highest(supervisor: &Supervisor) -> u64 {
 }
 
 #[track_caller]
+/// A generation starts, and its child is what it was told to be by then.
 fn wait_starting(supervisor: &Supervisor) {
     supervisor.wait_status("a generation starts", |status| {
-        status["generations"].as_array().unwrap().iter().any(|it| it["phase"] == "starting")
+        let mut starting = status["generations"].as_array().unwrap().iter().filter(|it| it["phase"] == "starting");
+        starting.any(|it| children::has_its_role(it["workers"][0]["pid"].as_u64().unwrap()))
     });
 }
 
