@@ -343,7 +343,11 @@ impl Tree {
         self.path_of.clear();
         self.names_of.clear();
         self.links = Links::default();
-        for (path, directory) in before.iter().filter(|(path, directory)| identity(path) == Some(**directory)) {
+        let (same, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(path, directory)| identity(path) == Some(*directory));
+        // One that was moved is still watched by its old path. Were that ended once it is watched by the new one, neither would be.
+        other.keys().for_each(|path| ears.unwatch(path));
+        for (path, directory) in &same {
             self.watch(path, *directory, ears)?;
         }
         let found = self.take_in(Path::new(""), ears)?;
@@ -351,7 +355,7 @@ impl Tree {
         self.drop_needless();
         let is_fresh = |file: &&PathBuf| file.parent().is_some_and(|directory| !known.contains_key(directory));
         let fresh = found.files.iter().filter(is_fresh).cloned().collect();
-        before.into_keys().filter(|path| !self.watched.contains_key(path)).for_each(|path| ears.unwatch(&path));
+        same.into_keys().filter(|path| !self.watched.contains_key(path)).for_each(|path| ears.unwatch(&path));
         Ok(Again { found, fresh })
     }
 

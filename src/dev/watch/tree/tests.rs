@@ -2,6 +2,7 @@
 
 use super::{Found, Nobody, Rules, Tree, Watches};
 use crate::dev::settings::Files;
+use crate::dev::watch::ears::Ears;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -205,4 +206,25 @@ fn all_is_taken_in_again_by_the_same_paths() {
     tree.rules.learn(Path::new(".gitignore"));
     let again = tree.take_in_again(&mut ears).unwrap();
     assert_eq!((names(&again.fresh), paths(&tree)), (vec!["out/b.py".to_owned()], before), "and taken in again");
+}
+
+/// Whether the system tells of a file that is written now.
+fn tells_of(ears: &mut Ears, file: &Path) -> bool {
+    ears.rest();
+    fs::write(file, "now").unwrap();
+    ears.rest().into_iter().flatten().any(|event| event.paths.iter().any(|path| path == file))
+}
+
+#[test]
+fn a_directory_whose_move_was_missed_is_watched_by_its_new_path() {
+    let (_folder, mut tree) = tree(&["old/a.py", "stays/b.py"], "", &[], &[]);
+    let path = |name: &str| tree.path(Path::new(name));
+    let [old, new, stays] = ["old", "new", "stays"].map(path);
+    let mut ears = Ears::new().unwrap();
+    tree.take_in(Path::new(""), &mut ears).unwrap();
+    assert!(tells_of(&mut ears, &old.join("a.py")));
+    fs::rename(&old, &new).unwrap();
+    ears.rest();
+    tree.take_in_again(&mut ears).unwrap();
+    assert!(tells_of(&mut ears, &new.join("a.py")) && tells_of(&mut ears, &stays.join("b.py")));
 }
