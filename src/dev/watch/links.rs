@@ -3,7 +3,7 @@
 
 use super::below::below;
 use super::tree::{Identity, identity};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ pub(super) struct Links {
     /// The names of links by what they lead to.
     to: HashMap<Place, Vec<PathBuf>>,
     from: BTreeMap<PathBuf, Place>,
-    /// How many lead into a directory.
-    into: HashMap<Identity, usize>,
+    /// Those that lead into a directory.
+    into: HashMap<Identity, BTreeSet<PathBuf>>,
 }
 
 impl Links {
@@ -41,7 +41,7 @@ impl Links {
         let place = (identity, last.to_owned());
         self.to.entry(place.clone()).or_default().push(name.to_owned());
         self.from.insert(name.to_owned(), place);
-        *self.into.entry(identity).or_default() += 1;
+        self.into.entry(identity).or_default().insert(name.to_owned());
         Some((directory.to_owned(), identity))
     }
 
@@ -61,12 +61,21 @@ impl Links {
                 self.to.remove(&place);
             }
         }
-        let count = self.into.get_mut(&place.0)?;
-        *count -= 1;
-        (*count == 0).then(|| {
+        let others = self.into.get_mut(&place.0)?;
+        others.remove(name);
+        others.is_empty().then(|| {
             self.into.remove(&place.0);
             place.0
         })
+    }
+
+    /// Forgets those that lead into a directory, and gives their names.
+    pub(super) fn remove_into(&mut self, directory: Identity) -> BTreeSet<PathBuf> {
+        let names = self.into.get(&directory).cloned().unwrap_or_default();
+        for name in &names {
+            self.remove(name);
+        }
+        names
     }
 
     /// The links that lead to this name in a directory.

@@ -4,10 +4,12 @@
 //! By symbolic links a directory may have several names, each with rules of its own. It is watched once, by one path, and what
 //! is told of that path is about all of its names.
 
-use super::below::below;
+mod gone;
+
 use super::ears::{Nobody, Watches};
 use super::links::Links;
 use super::rules::Rules;
+pub(super) use gone::Lost;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -27,7 +29,7 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
 
 /// What is to be known of a directory that nothing has been seen of yet.
 fn known(path: &Path) -> Option<Directory> {
-    let metadata = fs::metadata(path).ok()?;
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
     Some(Directory { identity: (metadata.dev(), metadata.ino()), born: metadata.created().ok(), counts: false })
 }
 
@@ -64,22 +66,6 @@ pub(super) struct Found {
     pub(super) ignore_files: Vec<PathBuf>,
     /// What was there before by the same names.
     pub(super) lost: Lost,
-}
-
-/// What is not there any more.
-#[derive(Debug, Default)]
-pub(super) struct Lost {
-    /// Names that are to be taken in again: what they lead to was watched by a path that is gone.
-    pub(super) again: Vec<PathBuf>,
-    /// A file in it has counted.
-    pub(super) counted: bool,
-}
-
-impl Lost {
-    fn add(&mut self, other: Lost) {
-        self.again.extend(other.again);
-        self.counted |= other.counted;
-    }
 }
 
 /// What has come of taking in everything anew.
@@ -151,15 +137,13 @@ impl Tree {
         known(path).is_some_and(|now| names.iter().filter_map(|name| self.names.get(name)).any(|known| is(now, known)))
     }
 
-    /// Takes in a directory and all below it that are not known by these names. Each is watched before it is read, so that
-    /// nothing is missed in between.
+    /// Takes in a directory and all below it that are not known by these names, or a link to a file. Each is watched before it
+    /// is read, so that nothing is missed in between.
     ///
     /// # Errors
     /// The system watches no more. What cannot be read is empty.
     pub(super) fn take_in(&mut self, name: &Path, ears: &mut impl Watches) -> io::Result<Found> {
-        if self.rules.enter(name) && is_link(&self.path(name)) {
-            self.follow(name, ears)?;
-        }
+        self.follow_links(&[name.to_owned()], ears)?;
         let (mut found, mut left) = (Found::default(), vec![name.to_owned()]);
         while let Some(name) = left.pop() {
             if !self.rules.enter(&name) || !self.add(&name, &mut found.lost, ears)? {
@@ -168,6 +152,9 @@ impl Tree {
             for entry in fs::read_dir(self.path(&name)).into_iter().flatten().flatten() {
                 left.extend(self.see(&name, &entry, &mut found, ears)?);
             }
+        }
+        if self.path(name).is_file() && self.counts(&[name.to_owned()]).is_some() {
+            found.files.push(name.to_owned());
         }
         Ok(found)
     }
@@ -204,8 +191,10 @@ impl Tree {
     /// The system watches no more.
     pub(super) fn follow_links(&mut self, names: &[PathBuf], ears: &mut impl Watches) -> io::Result<()> {
         for name in names {
-            let leads = self.rules.count(name) && is_link(&self.path(name));
-            if leads {
+            let path = self.path(name);
+            let may_matter =
+                is_link(&path) && if path.is_dir() { self.rules.enter(name) } else { self.rules.count(name) };
+            if may_matter {
                 self.follow(name, ears)?;
             }
         }
@@ -283,54 +272,6 @@ impl Tree {
             }
         }
         Ok(())
-    }
-
-    /// Forgets what was at a path, by all these names, and all below it. Nothing of it is watched any more.
-    pub(super) fn forget(&mut self, path: &Path, names: &[PathBuf], ears: &mut impl Watches) -> Lost {
-        let (mut lost, mut nameless) = (Lost::default(), Vec::new());
-        let inside = names.iter().flat_map(|gone| below(&self.names, gone)).map(|(name, _)| name.clone());
-        for name in inside.collect::<Vec<_>>() {
-            let Some(directory) = self.names.remove(&name) else { continue };
-            lost.counted |= directory.counts;
-            let left = self.names_of.entry(directory.identity).or_default();
-            // A link to what was moved leads nowhere now.
-            let leads_there = |other: &Path| identity(&self.root.join(other)) == Some(directory.identity);
-            let stale: Vec<_> = left.extract_if(.., |other| *other == name || !leads_there(other)).collect();
-            for other in &stale {
-                self.names.remove(other);
-            }
-            if left.is_empty() {
-                self.names_of.remove(&directory.identity);
-                nameless.push(directory.identity);
-            }
-        }
-        // What a link leads to is gone more often than the link.
-        for gone in names {
-            nameless.extend(self.links.remove_below(gone, |name| !is_link(&self.root.join(name))));
-        }
-        let inside = below(&self.watched, path).map(|(path, identity)| (path.clone(), *identity));
-        for (watched, identity) in inside.collect::<Vec<_>>() {
-            self.watched.remove(&watched);
-            self.path_of.remove(&identity);
-            ears.unwatch(&watched);
-            let others = self.names_of.remove(&identity).unwrap_or_default();
-            for name in &others {
-                self.names.remove(name);
-            }
-            lost.again.extend(others);
-        }
-        nameless.into_iter().for_each(|identity| self.release(identity, ears));
-        lost
-    }
-
-    /// Watches a directory no longer, unless it has a name still, or a link leads into it, or its ignore file matters.
-    fn release(&mut self, identity: Identity, ears: &mut impl Watches) {
-        let is_needed =
-            self.names_of.contains_key(&identity) || self.links.lead_into(identity) || self.above.contains(&identity);
-        if !is_needed && let Some(path) = self.path_of.remove(&identity) {
-            self.watched.remove(&path);
-            ears.unwatch(&path);
-        }
     }
 
     /// Takes in everything anew, since the rules are others or something has been missed. What is watched stays watched

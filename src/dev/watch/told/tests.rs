@@ -11,6 +11,7 @@ use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, EventKind};
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 use tempfile::TempDir;
@@ -54,7 +55,35 @@ fn tell(watch: &mut Watch, ears: &mut Recorder, kind: EventKind, path: &Path) {
     watch.hear(&Ok(Event::new(kind).add_path(path.to_owned())), ears).unwrap();
 }
 
+/// A directory `site` below the folder, and what watches its files in Python; beside it are these files.
+fn site(files: &[&str], links: &[(&str, &str)]) -> (TempDir, PathBuf, Watch, Recorder) {
+    let folder = tempfile::tempdir().unwrap();
+    let beside = fs::canonicalize(folder.path()).unwrap();
+    let site = beside.join("site");
+    fs::create_dir(&site).unwrap();
+    files.iter().for_each(|file| write(&beside.join(file)));
+    links.iter().for_each(|(to, name)| symlink(to, site.join(name)).unwrap());
+    let files = Files { patterns: vec!["*.py".into()], ignore_files: true, ..Files::default() };
+    let (mut watch, mut ears) = (watch(&site, &files), Recorder::default());
+    watch.tree.take_in(Path::new(""), &mut ears).unwrap();
+    (folder, beside, watch, ears)
+}
+
+fn write(file: &Path) {
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, "").unwrap();
+}
+
+/// What has changed since the last time.
+fn changed(watch: &mut Watch) -> Vec<String> {
+    let mut settling = std::mem::take(&mut watch.settling);
+    let Some(settled) = settling.deadline().and_then(|deadline| settling.settled(deadline)) else { return Vec::new() };
+    settled.files.iter().map(|(path, _)| path.display().to_string()).collect()
+}
+
 const MADE: EventKind = EventKind::Create(CreateKind::Any);
+const COME: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+const LEFT: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
 const GONE: EventKind = EventKind::Remove(RemoveKind::Any);
 
 #[test]
@@ -77,6 +106,20 @@ fn a_late_word_of_one_that_is_gone_is_not_about_the_one_that_was_made_anew() {
     fs::remove_dir_all(&path).unwrap();
     tell(&mut watch, &mut ears, GONE, &path);
     assert_eq!(ears.watched, both[..1], "and one that is gone is");
+}
+
+#[test]
+fn what_a_link_leads_into_stays_watched_when_another_leads_elsewhere() {
+    let files = ["out/v1/conf.py", "out/v2/conf.py"];
+    let (_folder, beside, mut watch, mut ears) = site(&files, &[("../out/v1", "current")]);
+    symlink("../out/v1/conf.py", beside.join("site/z.py")).unwrap();
+    tell(&mut watch, &mut ears, MADE, &beside.join("site/z.py"));
+    symlink("../out/v2", beside.join("next")).unwrap();
+    fs::rename(beside.join("next"), beside.join("site/current")).unwrap();
+    tell(&mut watch, &mut ears, COME, &beside.join("site/current"));
+    let target = beside.join("out/v1");
+    assert!(ears.watched.contains(&target), "{:?}", ears.watched);
+    assert_eq!(watch.tree.names_at(&target.join("conf.py")), [PathBuf::from("z.py")]);
 }
 
 #[test]
