@@ -224,13 +224,21 @@ impl Watch {
     }
 
     fn forget(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> io::Result<()> {
-        if names.is_empty() {
+        // What only links lead into has no name.
+        if names.is_empty() && !self.tree.watches(path) {
             return Ok(());
         }
         let lost = self.lose(path, names, whole, ears);
         self.regain(lost.again, ears)?;
-        let root_is_gone = names.iter().any(|name| name.as_os_str().is_empty());
-        if root_is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        // Another may be there already, with files that are old.
+        for (name, before) in lost.led.into_iter().filter(|_| whole) {
+            if self.tree.leads_elsewhere(&name, &before) {
+                self.touch(&[name], Touch::Changed);
+            }
+        }
+        // It may have been moved together with what is above it.
+        let root = PathBuf::new();
+        if names.contains(&root) || !self.tree.knows(&[root]) { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     /// What was moved away has gone without a word about its files; of what is removed each is told.

@@ -7,10 +7,11 @@
 mod gone;
 
 use super::ears::{Nobody, Watches};
-use super::links::Links;
+use super::links::{Links, Place};
 use super::rules::Rules;
 pub(super) use gone::Lost;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -106,15 +107,29 @@ impl Tree {
         if path == self.root {
             return vec![PathBuf::new()];
         }
-        let inner = path.parent().and_then(|parent| Some((*self.watched.get(parent)?, path.file_name()?)));
-        let names_of = |identity: &Identity| self.names_of.get(identity).map_or(&[][..], Vec::as_slice);
-        match inner {
+        match self.place(path) {
             Some((directory, last)) => {
-                let direct = names_of(&directory).iter().map(|name| name.join(last));
-                direct.chain(self.links.to(directory, last).iter().cloned()).collect()
+                let led = self.links.to(directory, last).iter().cloned();
+                self.names_of(directory).iter().map(|name| name.join(last)).chain(led).collect()
             }
-            None => self.watched.get(path).map(names_of).unwrap_or_default().to_vec(),
+            None => self.watched.get(path).map(|directory| self.names_of(*directory)).unwrap_or_default().to_vec(),
         }
+    }
+
+    /// The watched directory in which something is told to be, and its name there.
+    fn place<'a>(&self, path: &'a Path) -> Option<(Identity, &'a OsStr)> {
+        Some((*self.watched.get(path.parent()?)?, path.file_name()?))
+    }
+
+    fn names_of(&self, directory: Identity) -> &[PathBuf] {
+        self.names_of.get(&directory).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a link that is followed is, or was, at a path: itself, not what one leads to.
+    pub(super) fn has_link_at(&self, path: &Path) -> bool {
+        self.place(path).is_some_and(|(directory, last)| {
+            self.names_of(directory).iter().any(|name| self.links.place(&name.join(last)).is_some())
+        })
     }
 
     /// The first of these names of a file for which it counts.
@@ -135,6 +150,16 @@ impl Tree {
     pub(super) fn has_taken_in(&self, path: &Path, names: &[PathBuf]) -> bool {
         let is = |now: Directory, known: &Directory| (known.identity, known.born) == (now.identity, now.born);
         known(path).is_some_and(|now| names.iter().filter_map(|name| self.names.get(name)).any(|known| is(now, known)))
+    }
+
+    /// Whether this path is watched.
+    pub(super) fn watches(&self, path: &Path) -> bool {
+        self.watched.contains_key(path)
+    }
+
+    /// Whether a link leads elsewhere than it did.
+    pub(super) fn leads_elsewhere(&self, name: &Path, before: &Place) -> bool {
+        self.links.place(name) != Some(before)
     }
 
     /// Takes in a directory and all below it that are not known by these names, or a link to a file. Each is watched before it
@@ -170,8 +195,8 @@ impl Tree {
         let name = directory.join(entry.file_name());
         let is_directory = entry.path().metadata().is_ok_and(|metadata| metadata.is_dir());
         let counts = !is_directory && self.counts(std::slice::from_ref(&name)).is_some();
-        if (counts || is_directory) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            self.follow(&name, ears)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            self.follow_links(std::slice::from_ref(&name), ears)?;
         }
         if is_directory {
             return Ok(Some(name));
@@ -191,14 +216,22 @@ impl Tree {
     /// The system watches no more.
     pub(super) fn follow_links(&mut self, names: &[PathBuf], ears: &mut impl Watches) -> io::Result<()> {
         for name in names {
-            let path = self.path(name);
-            let may_matter =
-                is_link(&path) && if path.is_dir() { self.rules.enter(name) } else { self.rules.count(name) };
-            if may_matter {
+            if self.is_to_follow(name) {
                 self.follow(name, ears)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a link, and what it leads to may matter. What is not there may turn out to be a directory.
+    fn is_to_follow(&mut self, name: &Path) -> bool {
+        let path = self.path(name);
+        is_link(&path)
+            && match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => self.rules.enter(name),
+                Ok(_) => self.rules.count(name),
+                Err(_) => self.rules.count(name) || self.rules.enter(name),
+            }
     }
 
     /// Watches where a link leads to, and no longer where it led before.

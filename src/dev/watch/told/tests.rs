@@ -122,6 +122,95 @@ fn what_a_link_leads_into_stays_watched_when_another_leads_elsewhere() {
     assert_eq!(watch.tree.names_at(&target.join("conf.py")), [PathBuf::from("z.py")]);
 }
 
+/// What only a file's link leads into is made anew, as a build does it: removed, and told of, before it is there again.
+fn make_anew(beside: &Path, watch: &mut Watch, ears: &mut Recorder, target: &Path) {
+    fs::remove_dir_all(target).unwrap();
+    tell(watch, ears, GONE, &target.join("conf.py"));
+    tell(watch, ears, GONE, target);
+    let parent = target.parent().unwrap().to_owned();
+    assert!(ears.watched.contains(&parent) && !ears.watched.contains(&target.to_owned()), "{:?}", ears.watched);
+    assert_eq!(changed(watch), ["conf.py"]);
+    fs::create_dir(target).unwrap();
+    tell(watch, ears, MADE, target);
+    assert!(ears.watched.contains(&target.to_owned()), "{:?}", ears.watched);
+    assert_eq!(changed(watch), [""; 0], "the link leads nowhere still");
+    write(&target.join("conf.py"));
+    tell(watch, ears, MADE, &target.join("conf.py"));
+    assert_eq!(changed(watch), ["conf.py"]);
+    assert_eq!(ears.watched.contains(&parent), parent.starts_with(beside.join("site")), "nobody waits there any more");
+}
+
+#[test]
+fn a_directory_that_only_links_lead_into_may_be_made_anew() {
+    let (_folder, beside, mut watch, mut ears) = site(&["out/gen/conf.py"], &[("../out/gen/conf.py", "conf.py")]);
+    for _ in 0..2 {
+        make_anew(&beside, &mut watch, &mut ears, &beside.join("out/gen"));
+    }
+    // All at once, with what is above it.
+    fs::remove_dir_all(beside.join("out")).unwrap();
+    tell(&mut watch, &mut ears, GONE, &beside.join("out/gen/conf.py"));
+    tell(&mut watch, &mut ears, GONE, &beside.join("out/gen"));
+    assert!(ears.watched.contains(&beside), "{:?}", ears.watched);
+    changed(&mut watch);
+    write(&beside.join("out/gen/conf.py"));
+    tell(&mut watch, &mut ears, MADE, &beside.join("out"));
+    assert_eq!(changed(&mut watch), ["conf.py"]);
+    assert_eq!(ears.watched, [beside.join("site"), beside.join("out/gen")]);
+}
+
+#[test]
+fn an_ignored_directory_that_a_link_leads_into_may_be_made_anew() {
+    let (_folder, beside, mut watch, mut ears) = site(&["site/.gitignore", "site/dist/conf.py"], &[]);
+    fs::write(beside.join("site/.gitignore"), "dist\n").unwrap();
+    watch.tree.rules.learn(&beside.join("site/.gitignore"));
+    symlink("dist/conf.py", beside.join("site/conf.py")).unwrap();
+    watch.tree.take_in_again(&mut ears).unwrap();
+    for _ in 0..2 {
+        make_anew(&beside, &mut watch, &mut ears, &beside.join("site/dist"));
+    }
+}
+
+#[test]
+fn a_directory_that_only_links_lead_into_may_give_way_to_another() {
+    let files = ["gen/conf.py", "new/conf.py"];
+    let (_folder, beside, mut watch, mut ears) = site(&files, &[("../gen/conf.py", "conf.py")]);
+    let generated = beside.join("gen");
+    fs::rename(&generated, beside.join("old")).unwrap();
+    tell(&mut watch, &mut ears, LEFT, &generated);
+    assert_eq!(changed(&mut watch), ["conf.py"]);
+    assert_eq!(ears.watched, [beside.join("site"), beside.clone()]);
+    fs::rename(beside.join("new"), &generated).unwrap();
+    tell(&mut watch, &mut ears, COME, &generated);
+    assert_eq!(changed(&mut watch), ["conf.py"]);
+    assert_eq!(ears.watched, [beside.join("site"), generated.clone()]);
+    // Both at once.
+    fs::rename(&generated, beside.join("new")).unwrap();
+    fs::rename(beside.join("old"), &generated).unwrap();
+    tell(&mut watch, &mut ears, LEFT, &generated);
+    assert_eq!(changed(&mut watch), ["conf.py"]);
+    assert_eq!(watch.tree.names_at(&generated.join("conf.py")), [PathBuf::from("conf.py")]);
+    assert_eq!(ears.watched, [beside.join("site"), generated]);
+}
+
+#[test]
+fn a_link_to_a_directory_that_is_not_there_waits_for_it() {
+    let (_folder, beside, mut watch, mut ears) = site(&[], &[("../out/v1", "current")]);
+    write(&beside.join("out/v1/conf.py"));
+    tell(&mut watch, &mut ears, MADE, &beside.join("out"));
+    assert_eq!(changed(&mut watch), ["current/conf.py"]);
+}
+
+#[test]
+fn a_root_that_was_moved_with_what_is_above_it_is_gone() {
+    let (_folder, beside, mut watch, mut ears) = site(&["top/x"], &[("../none/x.py", "x.py")]);
+    assert!(ears.watched.contains(&beside), "the link waits there");
+    let away = beside.with_extension("away");
+    fs::rename(&beside, &away).unwrap();
+    let error = watch.hear(&Ok(Event::new(LEFT).add_path(beside.clone())), &mut ears).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    fs::rename(away, beside).unwrap();
+}
+
 #[test]
 fn many_ignore_files_that_change_within_a_moment_are_one_walk() {
     let (folder, mut watch, mut ears) = watched(&Files { ignore_files: true, ..Files::default() });

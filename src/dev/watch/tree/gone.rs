@@ -2,6 +2,7 @@
 
 use super::super::below::below;
 use super::super::ears::Watches;
+use super::super::links::Place;
 use super::{Identity, Tree, identity, is_link};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub(in crate::dev::watch) struct Lost {
     /// Names that are to be taken in again: what they lead to, or into, was watched by a path that is gone.
     pub(in crate::dev::watch) again: Vec<PathBuf>,
+    /// The links among them that led into what is gone, and where they led.
+    pub(in crate::dev::watch) led: Vec<(PathBuf, Place)>,
     /// A file in it has counted.
     pub(in crate::dev::watch) counted: bool,
 }
@@ -17,12 +20,13 @@ pub(in crate::dev::watch) struct Lost {
 impl Lost {
     pub(super) fn add(&mut self, other: Lost) {
         self.again.extend(other.again);
+        self.led.extend(other.led);
         self.counted |= other.counted;
     }
 }
 
 impl Tree {
-    /// Forgets what was at a path, by all these names, and all below it. Nothing of it is watched any more.
+    /// Forgets what was at a path, by all these names if it has any, and all below it. Nothing of it is watched any more.
     pub(in crate::dev::watch) fn forget(&mut self, path: &Path, names: &[PathBuf], ears: &mut impl Watches) -> Lost {
         let (mut lost, mut nameless) = (Lost::default(), Vec::new());
         let inside = names.iter().flat_map(|gone| below(&self.names, gone)).map(|(name, _)| name.clone());
@@ -55,8 +59,9 @@ impl Tree {
                 self.names.remove(name);
             }
             lost.again.extend(others);
-            lost.again.extend(self.links.remove_into(identity));
+            lost.led.extend(self.links.remove_into(identity));
         }
+        lost.again.extend(lost.led.iter().map(|(name, _)| name.clone()));
         nameless.into_iter().for_each(|identity| self.release(identity, ears));
         lost
     }
