@@ -156,7 +156,7 @@ impl Watch {
             let names = self.tree.names_at(path);
             let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
             match fate(event) {
-                Fate::Gone { whole: false } if is_directory && self.tree.has_taken_in(path, &names) => {
+                Fate::Gone { .. } if is_directory && self.tree.has_taken_in(path, &names) => {
                     self.stay(path, names, ears)?;
                 }
                 Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
@@ -178,8 +178,8 @@ impl Watch {
         Ok(())
     }
 
-    /// A directory that is there has been told to be gone: it was another of the same name, which somebody had held open. The
-    /// system may have stopped watching the path with it.
+    /// A directory that is there has been told to be gone: it was another of the same name, which somebody had held open, or it
+    /// was moved here, and watched here before that was told. The system may have stopped watching the path with it.
     fn stay(&mut self, path: &Path, mut names: Vec<PathBuf>, ears: &mut impl Watches) -> io::Result<()> {
         let lost = self.tree.forget(path, &names, ears);
         names.extend(lost.again);
@@ -301,7 +301,7 @@ impl Watch {
             let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
             match fate(event) {
                 // One of the same name is gone.
-                Fate::Gone { whole: false } if is_directory && self.tree.has_taken_in(path, &names) => {}
+                Fate::Gone { .. } if is_directory && self.tree.has_taken_in(path, &names) => {}
                 Fate::Gone { whole } => drop(self.lose(path, &names, whole, &mut Nobody)),
                 Fate::Made | Fate::Moved if is_directory => come.extend(names),
                 Fate::Made => self.touch(&names, Touch::Made),

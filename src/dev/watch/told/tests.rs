@@ -212,6 +212,25 @@ fn a_root_that_was_moved_with_what_is_above_it_is_gone() {
 }
 
 #[test]
+fn a_late_word_of_a_move_is_not_about_where_it_was_moved_to() {
+    let (folder, mut watch, mut ears) = watched(&Files::default());
+    let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
+    fs::create_dir(&old).unwrap();
+    tell(&mut watch, &mut ears, MADE, &old);
+    fs::rename(&old, &new).unwrap();
+    tell(&mut watch, &mut ears, LEFT, &old);
+    tell(&mut watch, &mut ears, COME, &new);
+    tell(&mut watch, &mut ears, LEFT, &new);
+    assert_eq!(ears.watched, [folder.path(), &new]);
+    assert_eq!(watch.tree.names_at(&new.join("x.py")), [PathBuf::from("new/x.py")]);
+    watch.note(&Ok(Event::new(LEFT).add_path(new.clone())), &mut Vec::new());
+    assert!(watch.tree.knows(&["new".into()]));
+    fs::rename(&new, &old).unwrap();
+    tell(&mut watch, &mut ears, LEFT, &new);
+    assert_eq!(ears.watched, [folder.path()]);
+}
+
+#[test]
 fn many_ignore_files_that_change_within_a_moment_are_one_walk() {
     let (folder, mut watch, mut ears) = watched(&Files { ignore_files: true, ..Files::default() });
     let walks = |ears: &Recorder| ears.all.iter().filter(|path| *path == folder.path()).count() - 1;
