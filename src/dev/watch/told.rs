@@ -159,7 +159,10 @@ impl Watch {
                 Fate::Gone { .. } if is_directory && self.tree.has_taken_in(path, &names) => {
                     self.stay(path, names, ears)?;
                 }
-                Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
+                Fate::Gone { whole } => {
+                    let whole = whole || self.tree.has_link_at(path);
+                    self.forget(path, &names, whole, ears)?;
+                }
                 Fate::Made | Fate::Moved if is_directory => self.discover(&names, ears)?,
                 Fate::Changed if is_directory => {}
                 // A link that led to a directory.
@@ -241,7 +244,7 @@ impl Watch {
         if names.contains(&root) || !self.tree.knows(&[root]) { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
-    /// What was moved away has gone without a word about its files; of what is removed each is told.
+    /// What was moved away, or what a link led to, has gone without a word about its files; of what is removed each is told.
     fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> Lost {
         let lost = self.tree.forget(path, names, ears);
         self.touch(names, Touch::Changed);
@@ -292,23 +295,13 @@ impl Watch {
 
     /// The same as [`Self::hear`], without watching anything more. Directories that have come are added to `come`.
     fn note(&mut self, told: &Told, come: &mut Vec<PathBuf>) {
-        let event = match told {
-            Ok(event) if !event.need_rescan() => event,
-            Ok(_) | Err(_) => return self.settling.overflow(Instant::now()),
-        };
-        for path in &event.paths {
-            let names = self.tree.names_at(path);
-            let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
-            match fate(event) {
-                // One of the same name is gone.
-                Fate::Gone { .. } if is_directory && self.tree.has_taken_in(path, &names) => {}
-                Fate::Gone { whole } => drop(self.lose(path, &names, whole, &mut Nobody)),
-                Fate::Made | Fate::Moved if is_directory => come.extend(names),
-                Fate::Made => self.touch(&names, Touch::Made),
-                Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
-            }
-            self.tree.rules.learn(path);
+        if let Ok(event) = told
+            && matches!(fate(event), Fate::Made | Fate::Moved)
+        {
+            come.extend(event.paths.iter().filter(|path| path.is_dir()).flat_map(|path| self.tree.names_at(path)));
         }
+        // If the root is gone, looking for it shows that.
+        let _ = self.hear(told, &mut Nobody);
     }
 }
 

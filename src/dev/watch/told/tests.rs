@@ -3,7 +3,7 @@
 use super::{Deaf, Fate, JUST_NOW, Stale, fate};
 use crate::dev::settings::Files;
 use crate::dev::watch::Watch;
-use crate::dev::watch::ears::Watches;
+use crate::dev::watch::ears::{Nobody, Watches};
 use crate::dev::watch::rules::Rules;
 use crate::dev::watch::settle::Settling;
 use crate::dev::watch::tree::Tree;
@@ -228,6 +228,44 @@ fn a_late_word_of_a_move_is_not_about_where_it_was_moved_to() {
     fs::rename(&new, &old).unwrap();
     tell(&mut watch, &mut ears, LEFT, &new);
     assert_eq!(ears.watched, [folder.path()]);
+}
+
+#[test]
+fn a_link_to_a_directory_that_is_removed_is_a_change_and_what_it_led_to_is_none_besides() {
+    for watches in [true, false] {
+        let (_folder, beside, mut watch, mut ears) = site(&["out/v1/conf.py"], &[("../out/v1", "current")]);
+        let mut gone = |watch: &mut Watch, path: &Path| match watches {
+            true => tell(watch, &mut ears, GONE, path),
+            false => watch.note(&Ok(Event::new(GONE).add_path(path.to_owned())), &mut Vec::new()),
+        };
+        let target = beside.join("out/v1");
+        fs::remove_dir_all(&target).unwrap();
+        gone(&mut watch, &target);
+        assert_eq!(changed(&mut watch), [""; 0], "of each file there is a word");
+        write(&target.join("conf.py"));
+        watch.tree.take_in(Path::new("current"), &mut Nobody).unwrap();
+        fs::remove_file(beside.join("site/current")).unwrap();
+        gone(&mut watch, &beside.join("site/current"));
+        assert_eq!(changed(&mut watch), ["current"]);
+    }
+}
+
+#[test]
+fn what_is_told_too_late_to_be_followed_is_taken_account_of_all_the_same() {
+    let (_folder, beside, mut watch, _) = site(&["out/v1/conf.py"], &[("../out/v1", "current.py")]);
+    let mut come = Vec::new();
+    let link = beside.join("site/current.py");
+    let mut note = |watch: &mut Watch, kind, path: &Path| {
+        watch.note(&Ok(Event::new(kind).add_path(path.to_owned())), &mut come);
+        changed(watch)
+    };
+    assert_eq!(note(&mut watch, EventKind::Modify(ModifyKind::Any), &link), [""; 0], "its time may have changed");
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "").unwrap();
+    assert_eq!(note(&mut watch, COME, &link), ["current.py"], "it was a link to a directory");
+    write(&beside.join("site/new/a.py"));
+    assert_eq!(note(&mut watch, MADE, &beside.join("site/new")), ["new/a.py"]);
+    assert_eq!(come, [PathBuf::from("new")]);
 }
 
 #[test]
