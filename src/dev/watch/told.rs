@@ -1,6 +1,6 @@
 //! What follows from what the system tells.
 
-use super::ears::{Ears, Nobody, Watches};
+use super::ears::{Ears, Nobody, Unheard, Watches};
 use super::poll::{JUST_NOW, Seen};
 use super::queue::{Next, Told};
 use super::settle::Touch;
@@ -27,6 +27,9 @@ pub(super) struct Deaf {
 impl Deaf {
     /// The reason as a line, with the remedy.
     pub(super) fn why(&self) -> String {
+        if let Some(unheard) = self.error.get_ref().and_then(|error| error.downcast_ref::<Unheard>()) {
+            return unheard.to_string();
+        }
         match &self.root {
             Some(root) => format!("{} is gone: it is looked for again and again", root.display()),
             None => format!(
@@ -87,7 +90,7 @@ impl Watch {
     /// It cannot tell of everything.
     pub(super) fn listen(&mut self) -> Result<(), Deaf> {
         let deaf = |error, ears, unheard| Deaf { error, root: None, ears, unheard };
-        let mut ears = Ears::new().map_err(|error| deaf(error, None, None))?;
+        let mut ears = Ears::new(self.remote).map_err(|error| deaf(error, None, None))?;
         let mut unheard = None;
         match self.follow(&mut ears, &mut unheard) {
             Ok(()) => Ok(()),

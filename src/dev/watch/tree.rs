@@ -283,7 +283,7 @@ impl Tree {
     }
 
     fn watch(&mut self, path: &Path, identity: Identity, ears: &mut impl Watches) -> io::Result<()> {
-        ears.watch(path)?;
+        ears.watch(path, identity.0)?;
         if let Some(before) = self.watched.insert(path.to_owned(), identity) {
             self.path_of.remove(&before);
         }

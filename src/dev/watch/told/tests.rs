@@ -3,12 +3,12 @@
 use super::{Deaf, Fate, JUST_NOW, Stale, fate};
 use crate::dev::settings::Files;
 use crate::dev::watch::Watch;
-use crate::dev::watch::ears::{Nobody, Watches};
+use crate::dev::watch::ears::{Ears, Nobody, Watches};
 use crate::dev::watch::rules::Rules;
-use crate::dev::watch::settle::Settling;
 use crate::dev::watch::tree::Tree;
 use notify::event::{CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, EventKind};
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 fn watch(root: &Path, files: &Files) -> Watch {
     let (inbox, _) = tokio::sync::mpsc::unbounded_channel();
     let tree = Tree::new(root, Rules::new(root, files).unwrap());
-    Watch { tree, settling: Settling::default(), inbox, unwatched_since: None, git_was_at_work: false, stale: None }
+    Watch::new(tree, inbox, |_| None)
 }
 
 /// Remembers what is watched, and how often that of the root was asked for.
@@ -31,7 +31,7 @@ struct Recorder {
 }
 
 impl Watches for Recorder {
-    fn watch(&mut self, path: &Path) -> io::Result<()> {
+    fn watch(&mut self, path: &Path, _: u64) -> io::Result<()> {
         self.unwatch(path);
         self.watched.push(path.to_owned());
         self.all.push(path.to_owned());
@@ -320,6 +320,45 @@ fn what_is_written_before_it_is_watched_has_changed() {
     let mut watch = begin(before);
     watch.unwatched_since = None;
     assert!(!touched(&mut watch), "all is watched");
+}
+
+/// A directory that is on another device than any other.
+const FAR: &str = "/proc/sys/fs";
+
+#[test]
+fn what_nothing_is_told_of_is_looked_at_wherever_it_is() {
+    let remote = |path: &Path| path.starts_with("/proc").then_some("NFS");
+    let far_file = format!("{FAR}/file-max");
+    for links in [&[(FAR, "far")][..], &[(&*far_file, "a.py")]] {
+        let (_folder, beside, ..) = site(&[], links);
+        let files = Files { patterns: vec!["*.py".into()], ..Files::default() };
+        let mut watch = Watch { remote, ..watch(&beside.join("site"), &files) };
+        let deaf = watch.listen().unwrap_err();
+        let told = "no changes are told of files on NFS, as those in /proc/sys";
+        assert!(deaf.why().starts_with(told), "{}", deaf.why());
+        let counted = usize::from(links[0].1 == "a.py");
+        assert_eq!(watch.catch_up(deaf).files().count(), counted, "they are looked at");
+    }
+    // The root itself.
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = Watch { remote: |_| Some("NFS"), ..watch(folder.path(), &Files::default()) };
+    assert!(watch.listen().is_err_and(|deaf| deaf.why().starts_with("no changes are told of files on NFS")));
+}
+
+#[test]
+fn a_device_is_asked_for_once() {
+    thread_local! {
+        static ASKED: Cell<usize> = const { Cell::new(0) };
+    }
+    fn count(_: &Path) -> Option<&'static str> {
+        ASKED.set(ASKED.get() + 1);
+        None
+    }
+    let (_folder, beside, ..) = site(&["site/a/x.py", "site/b/c/x.py"], &[(FAR, "far")]);
+    let (mut watch, mut ears) = (watch(&beside.join("site"), &Files::default()), Ears::new(count).unwrap());
+    watch.tree.take_in(Path::new(""), &mut ears).unwrap();
+    assert!(watch.tree.len() > 4);
+    assert_eq!(ASKED.get(), 2);
 }
 
 #[test]
