@@ -19,7 +19,7 @@ pub(super) struct Deaf {
     error: io::Error,
     /// The directory itself is gone.
     root: Option<PathBuf>,
-    ears: Option<Ears>,
+    ears: Option<Box<Ears>>,
     /// What was told last, and was more than could be followed.
     unheard: Option<Told>,
 }
@@ -97,7 +97,7 @@ impl Watch {
             Err(error) => {
                 let root = self.tree.path(Path::new(""));
                 let root = Some(root).filter(|root| !root.exists());
-                Err(Deaf { root, ..deaf(error, Some(ears), unheard) })
+                Err(Deaf { root, ..deaf(error, Some(Box::new(ears)), unheard) })
             }
         }
     }
