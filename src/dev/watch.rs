@@ -22,6 +22,7 @@ use super::DevError;
 use super::event::{Event, Inbox};
 use super::gate::Change;
 use super::settings::Files;
+use ears::Remote;
 use log::warn;
 use poll::Seen;
 use rules::Rules;
@@ -50,8 +51,7 @@ pub(super) fn start(root: &Path, files: &Files, inbox: Inbox) -> Result<(), DevE
     let tree = Tree::new(root, Rules::new(root, files)?);
     // A server that starts while we begin to watch may have read what is written meanwhile.
     let unwatched_since = Some(SystemTime::now());
-    let watch =
-        Watch { tree, settling: Settling::default(), inbox, unwatched_since, git_was_at_work: false, stale: None };
+    let watch = Watch { unwatched_since, ..Watch::new(tree, inbox, mounts::remote) };
     std::thread::Builder::new().name("files".into()).spawn(move || watch.run()).map_err(failed)?;
     Ok(())
 }
@@ -60,6 +60,7 @@ struct Watch {
     tree: Tree,
     settling: Settling,
     inbox: Inbox,
+    remote: Remote,
     /// The beginning, until all has been watched or seen once.
     unwatched_since: Option<SystemTime>,
     git_was_at_work: bool,
@@ -67,11 +68,12 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(tree: Tree, inbox: Inbox, remote: Remote) -> Watch {
+        let settling = Settling::default();
+        Watch { tree, settling, inbox, remote, unwatched_since: None, git_was_at_work: false, stale: None }
+    }
+
     fn run(mut self) {
-        if let Some(kind) = mounts::remote(&self.tree.path(Path::new(""))) {
-            warn!("no changes are told of files on {kind}: they are looked at again and again");
-            return self.poll(Seen::default());
-        }
         if let Err(deaf) = self.listen() {
             warn!("{}", deaf.why());
             let seen = self.catch_up(deaf);

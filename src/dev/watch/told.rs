@@ -1,6 +1,6 @@
 //! What follows from what the system tells.
 
-use super::ears::{Ears, Nobody, Watches};
+use super::ears::{Ears, Nobody, Unheard, Watches};
 use super::poll::{JUST_NOW, Seen};
 use super::queue::{Next, Told};
 use super::settle::Touch;
@@ -19,7 +19,7 @@ pub(super) struct Deaf {
     error: io::Error,
     /// The directory itself is gone.
     root: Option<PathBuf>,
-    ears: Option<Ears>,
+    ears: Option<Box<Ears>>,
     /// What was told last, and was more than could be followed.
     unheard: Option<Told>,
 }
@@ -27,6 +27,9 @@ pub(super) struct Deaf {
 impl Deaf {
     /// The reason as a line, with the remedy.
     pub(super) fn why(&self) -> String {
+        if let Some(unheard) = self.error.get_ref().and_then(|error| error.downcast_ref::<Unheard>()) {
+            return unheard.to_string();
+        }
         match &self.root {
             Some(root) => format!("{} is gone: it is looked for again and again", root.display()),
             None => format!(
@@ -87,14 +90,14 @@ impl Watch {
     /// It cannot tell of everything.
     pub(super) fn listen(&mut self) -> Result<(), Deaf> {
         let deaf = |error, ears, unheard| Deaf { error, root: None, ears, unheard };
-        let mut ears = Ears::new().map_err(|error| deaf(error, None, None))?;
+        let mut ears = Ears::new(self.remote).map_err(|error| deaf(error, None, None))?;
         let mut unheard = None;
         match self.follow(&mut ears, &mut unheard) {
             Ok(()) => Ok(()),
             Err(error) => {
                 let root = self.tree.path(Path::new(""));
                 let root = Some(root).filter(|root| !root.exists());
-                Err(Deaf { root, ..deaf(error, Some(ears), unheard) })
+                Err(Deaf { root, ..deaf(error, Some(Box::new(ears)), unheard) })
             }
         }
     }
@@ -156,10 +159,13 @@ impl Watch {
             let names = self.tree.names_at(path);
             let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
             match fate(event) {
-                Fate::Gone { whole: false } if is_directory && self.tree.has_taken_in(path, &names) => {
+                Fate::Gone { .. } if is_directory && self.tree.has_taken_in(path, &names) => {
                     self.stay(path, names, ears)?;
                 }
-                Fate::Gone { whole } => self.forget(path, &names, whole, ears)?,
+                Fate::Gone { whole } => {
+                    let whole = whole || self.tree.has_link_at(path);
+                    self.forget(path, &names, whole, ears)?;
+                }
                 Fate::Made | Fate::Moved if is_directory => self.discover(&names, ears)?,
                 Fate::Changed if is_directory => {}
                 // A link that led to a directory.
@@ -178,8 +184,8 @@ impl Watch {
         Ok(())
     }
 
-    /// A directory that is there has been told to be gone: it was another of the same name, which somebody had held open. The
-    /// system may have stopped watching the path with it.
+    /// A directory that is there has been told to be gone: it was another of the same name, which somebody had held open, or it
+    /// was moved here, and watched here before that was told. The system may have stopped watching the path with it.
     fn stay(&mut self, path: &Path, mut names: Vec<PathBuf>, ears: &mut impl Watches) -> io::Result<()> {
         let lost = self.tree.forget(path, &names, ears);
         names.extend(lost.again);
@@ -224,16 +230,24 @@ impl Watch {
     }
 
     fn forget(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> io::Result<()> {
-        if names.is_empty() {
+        // What only links lead into has no name.
+        if names.is_empty() && !self.tree.watches(path) {
             return Ok(());
         }
         let lost = self.lose(path, names, whole, ears);
         self.regain(lost.again, ears)?;
-        let root_is_gone = names.iter().any(|name| name.as_os_str().is_empty());
-        if root_is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        // Another may be there already, with files that are old.
+        for (name, before) in lost.led.into_iter().filter(|_| whole) {
+            if self.tree.leads_elsewhere(&name, &before) {
+                self.touch(&[name], Touch::Changed);
+            }
+        }
+        // It may have been moved together with what is above it.
+        let root = PathBuf::new();
+        if names.contains(&root) || !self.tree.knows(&[root]) { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
-    /// What was moved away has gone without a word about its files; of what is removed each is told.
+    /// What was moved away, or what a link led to, has gone without a word about its files; of what is removed each is told.
     fn lose(&mut self, path: &Path, names: &[PathBuf], whole: bool, ears: &mut impl Watches) -> Lost {
         let lost = self.tree.forget(path, names, ears);
         self.touch(names, Touch::Changed);
@@ -284,23 +298,13 @@ impl Watch {
 
     /// The same as [`Self::hear`], without watching anything more. Directories that have come are added to `come`.
     fn note(&mut self, told: &Told, come: &mut Vec<PathBuf>) {
-        let event = match told {
-            Ok(event) if !event.need_rescan() => event,
-            Ok(_) | Err(_) => return self.settling.overflow(Instant::now()),
-        };
-        for path in &event.paths {
-            let names = self.tree.names_at(path);
-            let is_directory = fs::metadata(path).is_ok_and(|metadata| metadata.is_dir());
-            match fate(event) {
-                // One of the same name is gone.
-                Fate::Gone { whole: false } if is_directory && self.tree.has_taken_in(path, &names) => {}
-                Fate::Gone { whole } => drop(self.lose(path, &names, whole, &mut Nobody)),
-                Fate::Made | Fate::Moved if is_directory => come.extend(names),
-                Fate::Made => self.touch(&names, Touch::Made),
-                Fate::Moved | Fate::Changed => self.touch(&names, Touch::Changed),
-            }
-            self.tree.rules.learn(path);
+        if let Ok(event) = told
+            && matches!(fate(event), Fate::Made | Fate::Moved)
+        {
+            come.extend(event.paths.iter().filter(|path| path.is_dir()).flat_map(|path| self.tree.names_at(path)));
         }
+        // If the root is gone, looking for it shows that.
+        let _ = self.hear(told, &mut Nobody);
     }
 }
 

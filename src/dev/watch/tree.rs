@@ -4,11 +4,14 @@
 //! By symbolic links a directory may have several names, each with rules of its own. It is watched once, by one path, and what
 //! is told of that path is about all of its names.
 
-use super::below::below;
+mod gone;
+
 use super::ears::{Nobody, Watches};
-use super::links::Links;
+use super::links::{Links, Place};
 use super::rules::Rules;
+pub(super) use gone::Lost;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -27,7 +30,7 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
 
 /// What is to be known of a directory that nothing has been seen of yet.
 fn known(path: &Path) -> Option<Directory> {
-    let metadata = fs::metadata(path).ok()?;
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
     Some(Directory { identity: (metadata.dev(), metadata.ino()), born: metadata.created().ok(), counts: false })
 }
 
@@ -64,22 +67,6 @@ pub(super) struct Found {
     pub(super) ignore_files: Vec<PathBuf>,
     /// What was there before by the same names.
     pub(super) lost: Lost,
-}
-
-/// What is not there any more.
-#[derive(Debug, Default)]
-pub(super) struct Lost {
-    /// Names that are to be taken in again: what they lead to was watched by a path that is gone.
-    pub(super) again: Vec<PathBuf>,
-    /// A file in it has counted.
-    pub(super) counted: bool,
-}
-
-impl Lost {
-    fn add(&mut self, other: Lost) {
-        self.again.extend(other.again);
-        self.counted |= other.counted;
-    }
 }
 
 /// What has come of taking in everything anew.
@@ -120,15 +107,29 @@ impl Tree {
         if path == self.root {
             return vec![PathBuf::new()];
         }
-        let inner = path.parent().and_then(|parent| Some((*self.watched.get(parent)?, path.file_name()?)));
-        let names_of = |identity: &Identity| self.names_of.get(identity).map_or(&[][..], Vec::as_slice);
-        match inner {
+        match self.place(path) {
             Some((directory, last)) => {
-                let direct = names_of(&directory).iter().map(|name| name.join(last));
-                direct.chain(self.links.to(directory, last).iter().cloned()).collect()
+                let led = self.links.to(directory, last).iter().cloned();
+                self.names_of(directory).iter().map(|name| name.join(last)).chain(led).collect()
             }
-            None => self.watched.get(path).map(names_of).unwrap_or_default().to_vec(),
+            None => self.watched.get(path).map(|directory| self.names_of(*directory)).unwrap_or_default().to_vec(),
         }
+    }
+
+    /// The watched directory in which something is told to be, and its name there.
+    fn place<'a>(&self, path: &'a Path) -> Option<(Identity, &'a OsStr)> {
+        Some((*self.watched.get(path.parent()?)?, path.file_name()?))
+    }
+
+    fn names_of(&self, directory: Identity) -> &[PathBuf] {
+        self.names_of.get(&directory).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a link that is followed is, or was, at a path: itself, not what one leads to.
+    pub(super) fn has_link_at(&self, path: &Path) -> bool {
+        self.place(path).is_some_and(|(directory, last)| {
+            self.names_of(directory).iter().any(|name| self.links.place(&name.join(last)).is_some())
+        })
     }
 
     /// The first of these names of a file for which it counts.
@@ -151,15 +152,23 @@ impl Tree {
         known(path).is_some_and(|now| names.iter().filter_map(|name| self.names.get(name)).any(|known| is(now, known)))
     }
 
-    /// Takes in a directory and all below it that are not known by these names. Each is watched before it is read, so that
-    /// nothing is missed in between.
+    /// Whether this path is watched.
+    pub(super) fn watches(&self, path: &Path) -> bool {
+        self.watched.contains_key(path)
+    }
+
+    /// Whether a link leads elsewhere than it did.
+    pub(super) fn leads_elsewhere(&self, name: &Path, before: &Place) -> bool {
+        self.links.place(name) != Some(before)
+    }
+
+    /// Takes in a directory and all below it that are not known by these names, or a link to a file. Each is watched before it
+    /// is read, so that nothing is missed in between.
     ///
     /// # Errors
     /// The system watches no more. What cannot be read is empty.
     pub(super) fn take_in(&mut self, name: &Path, ears: &mut impl Watches) -> io::Result<Found> {
-        if self.rules.enter(name) && is_link(&self.path(name)) {
-            self.follow(name, ears)?;
-        }
+        self.follow_links(&[name.to_owned()], ears)?;
         let (mut found, mut left) = (Found::default(), vec![name.to_owned()]);
         while let Some(name) = left.pop() {
             if !self.rules.enter(&name) || !self.add(&name, &mut found.lost, ears)? {
@@ -168,6 +177,9 @@ impl Tree {
             for entry in fs::read_dir(self.path(&name)).into_iter().flatten().flatten() {
                 left.extend(self.see(&name, &entry, &mut found, ears)?);
             }
+        }
+        if self.path(name).is_file() && self.counts(&[name.to_owned()]).is_some() {
+            found.files.push(name.to_owned());
         }
         Ok(found)
     }
@@ -183,8 +195,8 @@ impl Tree {
         let name = directory.join(entry.file_name());
         let is_directory = entry.path().metadata().is_ok_and(|metadata| metadata.is_dir());
         let counts = !is_directory && self.counts(std::slice::from_ref(&name)).is_some();
-        if (counts || is_directory) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            self.follow(&name, ears)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            self.follow_links(std::slice::from_ref(&name), ears)?;
         }
         if is_directory {
             return Ok(Some(name));
@@ -204,12 +216,22 @@ impl Tree {
     /// The system watches no more.
     pub(super) fn follow_links(&mut self, names: &[PathBuf], ears: &mut impl Watches) -> io::Result<()> {
         for name in names {
-            let leads = self.rules.count(name) && is_link(&self.path(name));
-            if leads {
+            if self.is_to_follow(name) {
                 self.follow(name, ears)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether it is a link, and what it leads to may matter. What is not there may turn out to be a directory.
+    fn is_to_follow(&mut self, name: &Path) -> bool {
+        let path = self.path(name);
+        is_link(&path)
+            && match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => self.rules.enter(name),
+                Ok(_) => self.rules.count(name),
+                Err(_) => self.rules.count(name) || self.rules.enter(name),
+            }
     }
 
     /// Watches where a link leads to, and no longer where it led before.
@@ -261,7 +283,7 @@ impl Tree {
     }
 
     fn watch(&mut self, path: &Path, identity: Identity, ears: &mut impl Watches) -> io::Result<()> {
-        ears.watch(path)?;
+        ears.watch(path, identity.0)?;
         if let Some(before) = self.watched.insert(path.to_owned(), identity) {
             self.path_of.remove(&before);
         }
@@ -285,54 +307,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Forgets what was at a path, by all these names, and all below it. Nothing of it is watched any more.
-    pub(super) fn forget(&mut self, path: &Path, names: &[PathBuf], ears: &mut impl Watches) -> Lost {
-        let (mut lost, mut nameless) = (Lost::default(), Vec::new());
-        let inside = names.iter().flat_map(|gone| below(&self.names, gone)).map(|(name, _)| name.clone());
-        for name in inside.collect::<Vec<_>>() {
-            let Some(directory) = self.names.remove(&name) else { continue };
-            lost.counted |= directory.counts;
-            let left = self.names_of.entry(directory.identity).or_default();
-            // A link to what was moved leads nowhere now.
-            let leads_there = |other: &Path| identity(&self.root.join(other)) == Some(directory.identity);
-            let stale: Vec<_> = left.extract_if(.., |other| *other == name || !leads_there(other)).collect();
-            for other in &stale {
-                self.names.remove(other);
-            }
-            if left.is_empty() {
-                self.names_of.remove(&directory.identity);
-                nameless.push(directory.identity);
-            }
-        }
-        // What a link leads to is gone more often than the link.
-        for gone in names {
-            nameless.extend(self.links.remove_below(gone, |name| !is_link(&self.root.join(name))));
-        }
-        let inside = below(&self.watched, path).map(|(path, identity)| (path.clone(), *identity));
-        for (watched, identity) in inside.collect::<Vec<_>>() {
-            self.watched.remove(&watched);
-            self.path_of.remove(&identity);
-            ears.unwatch(&watched);
-            let others = self.names_of.remove(&identity).unwrap_or_default();
-            for name in &others {
-                self.names.remove(name);
-            }
-            lost.again.extend(others);
-        }
-        nameless.into_iter().for_each(|identity| self.release(identity, ears));
-        lost
-    }
-
-    /// Watches a directory no longer, unless it has a name still, or a link leads into it, or its ignore file matters.
-    fn release(&mut self, identity: Identity, ears: &mut impl Watches) {
-        let is_needed =
-            self.names_of.contains_key(&identity) || self.links.lead_into(identity) || self.above.contains(&identity);
-        if !is_needed && let Some(path) = self.path_of.remove(&identity) {
-            self.watched.remove(&path);
-            ears.unwatch(&path);
-        }
-    }
-
     /// Takes in everything anew, since the rules are others or something has been missed. What is watched stays watched
     /// meanwhile, by the same path, and is watched again all the same, in case it is another by now.
     ///
@@ -343,7 +317,11 @@ impl Tree {
         self.path_of.clear();
         self.names_of.clear();
         self.links = Links::default();
-        for (path, directory) in before.iter().filter(|(path, directory)| identity(path) == Some(**directory)) {
+        let (same, other): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(path, directory)| identity(path) == Some(*directory));
+        // One that was moved is still watched by its old path. Were that ended once it is watched by the new one, neither would be.
+        other.keys().for_each(|path| ears.unwatch(path));
+        for (path, directory) in &same {
             self.watch(path, *directory, ears)?;
         }
         let found = self.take_in(Path::new(""), ears)?;
@@ -351,7 +329,7 @@ impl Tree {
         self.drop_needless();
         let is_fresh = |file: &&PathBuf| file.parent().is_some_and(|directory| !known.contains_key(directory));
         let fresh = found.files.iter().filter(is_fresh).cloned().collect();
-        before.into_keys().filter(|path| !self.watched.contains_key(path)).for_each(|path| ears.unwatch(&path));
+        same.into_keys().filter(|path| !self.watched.contains_key(path)).for_each(|path| ears.unwatch(&path));
         Ok(Again { found, fresh })
     }
 

@@ -1,7 +1,8 @@
 //! Trees on a real file system, with nothing that tells of changes.
 
-use super::{Found, Nobody, Rules, Tree, Watches};
+use super::{Found, Identity, Nobody, Rules, Tree, Watches, identity};
 use crate::dev::settings::Files;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -26,7 +27,7 @@ fn tree(files: &[&str], root: &str, patterns: &[&str], excludes: &[&str]) -> (Te
 struct Recorder(Vec<PathBuf>);
 
 impl Watches for Recorder {
-    fn watch(&mut self, path: &Path) -> io::Result<()> {
+    fn watch(&mut self, path: &Path, _: u64) -> io::Result<()> {
         self.unwatch(path);
         self.0.push(path.to_owned());
         Ok(())
@@ -205,4 +206,40 @@ fn all_is_taken_in_again_by_the_same_paths() {
     tree.rules.learn(Path::new(".gitignore"));
     let again = tree.take_in_again(&mut ears).unwrap();
     assert_eq!((names(&again.fresh), paths(&tree)), (vec!["out/b.py".to_owned()], before), "and taken in again");
+}
+
+/// Watches as the system does: a directory once, whatever the paths are that lead there.
+#[derive(Default)]
+struct System {
+    paths: HashMap<PathBuf, Identity>,
+    watched: HashSet<Identity>,
+}
+
+impl Watches for System {
+    fn watch(&mut self, path: &Path, _: u64) -> io::Result<()> {
+        let identity = identity(path).unwrap();
+        self.paths.insert(path.to_owned(), identity);
+        self.watched.insert(identity);
+        Ok(())
+    }
+
+    fn unwatch(&mut self, path: &Path) {
+        if let Some(identity) = self.paths.remove(path) {
+            self.watched.remove(&identity);
+        }
+    }
+}
+
+#[test]
+fn a_directory_whose_move_was_missed_is_watched_by_its_new_path() {
+    let (_folder, mut tree) = tree(&["old/a.py", "stays/b.py"], "", &[], &[]);
+    let [old, new, stays] = ["old", "new", "stays"].map(|name| tree.path(Path::new(name)));
+    let mut ears = System::default();
+    tree.take_in(Path::new(""), &mut ears).unwrap();
+    fs::rename(&old, &new).unwrap();
+    tree.take_in_again(&mut ears).unwrap();
+    for path in [&new, &stays] {
+        assert!(ears.watched.contains(&identity(path).unwrap()), "{}", path.display());
+    }
+    assert!(!ears.paths.contains_key(&old));
 }
