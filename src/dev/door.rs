@@ -35,9 +35,11 @@ impl Door {
         Some(server)
     }
 
-    /// A request has its answer, or its client has gone. False: the gate knows of it, and is to be told.
-    pub fn leave(&self, request: Request) -> bool {
-        self.inside().requests.remove(&request).is_some()
+    /// A request has its answer, or its client has gone. True: the gate is to be told. It knows of the request, or will hear of
+    /// it: `asked` says that somebody has been sent to ask where it goes.
+    pub fn leave(&self, request: Request, asked: bool) -> bool {
+        let unknown = self.inside().requests.remove(&request).is_some();
+        asked || !unknown
     }
 
     /// This server answers from now on.
@@ -95,7 +97,7 @@ mod tests {
                             if let Some((generation, _)) = door.enter(request, &Arc::default()) {
                                 entered += 1;
                                 assert!(generation.0 > before, "{generation:?} after {before} was closed");
-                                unknown += u64::from(door.leave(request));
+                                unknown += u64::from(!door.leave(request, false));
                             }
                         }
                         (entered, unknown)

@@ -75,7 +75,7 @@ impl World {
 
     fn leaves(&mut self, request: Request) {
         let Some(client) = self.clients.remove(&request) else { return };
-        if !self.door.leave(request) || client.asked {
+        if self.door.leave(request, client.asked) {
             self.tell(Input::Done(request));
         } else {
             self.seen.insert("came and left without a word");
