@@ -59,11 +59,15 @@ impl Door {
         self.inside().requests.remove(&request)
     }
 
-    /// Who answers those that come now, and how many have come in.
+    /// How many have come in that the gate has not been told of.
+    pub(super) fn count(&self) -> usize {
+        self.inside().requests.len()
+    }
+
+    /// Who answers those that come now.
     #[cfg(test)]
-    pub(super) fn look(&self) -> (Option<Generation>, usize) {
-        let inside = self.inside();
-        (inside.server.map(|(server, _)| server), inside.requests.len())
+    pub(super) fn leads_to(&self) -> Option<Generation> {
+        self.inside().server.map(|(server, _)| server)
     }
 }
 

@@ -32,6 +32,11 @@ impl Porter {
         &self.gate
     }
 
+    /// How many requests servers have, by whichever way they came.
+    pub(super) fn in_progress(&self) -> usize {
+        self.gate.in_progress() + self.door.count()
+    }
+
     /// Where a server answers, if it has.
     pub(super) fn address(&self, generation: Generation) -> Option<SocketAddr> {
         self.addresses.get(&generation).copied()

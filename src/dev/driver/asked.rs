@@ -90,7 +90,7 @@ impl Driver {
             generations: self.parts.iter().map(|(generation, part)| self.running(*generation, part)).collect(),
             restarts: self.chronicle.starts.saturating_sub(1),
             held: self.porter.gate().held() as u64,
-            in_progress: self.porter.gate().in_progress() as u64,
+            in_progress: self.porter.in_progress() as u64,
             last_change: self.chronicle.last_change.clone(),
             last_failure: self.chronicle.last_failure.as_ref().map(|(failure, at)| LastFailure {
                 summary: failure.summary.clone(),
