@@ -72,9 +72,9 @@ impl Driver {
         nursery: Nursery,
         browsers: Arc<Browsers>,
         door: Arc<Door>,
-        told: (Title, Arc<Answers>),
+        title: Title,
+        answers: Arc<Answers>,
     ) -> Driver {
-        let (title, answers) = told;
         Driver {
             title,
             answers,
