@@ -146,10 +146,9 @@ impl Driver {
                 self.input(Input::Built(generation, false));
             }
             Event::Answered(generation, address) => {
-                self.porter.answers_at(generation, address);
-                self.echoes.came_up(Instant::now());
-                self.input(Input::Answered(generation));
-                if !self.porter.gate().has_failed() {
+                if self.porter.answers_at(generation, address) {
+                    self.echoes.came_up(Instant::now());
+                    self.input(Input::Answered(generation));
                     self.failure = None;
                 }
             }

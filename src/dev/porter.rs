@@ -42,9 +42,14 @@ impl Porter {
         self.addresses.get(&generation).copied()
     }
 
-    /// A server will answer there; [`Input::Answered`] follows.
-    pub(super) fn answers_at(&mut self, generation: Generation, address: SocketAddr) {
-        self.addresses.insert(generation, address);
+    /// A server has answered there; [`Input::Answered`] follows. False: nobody waits for it any more, it may even be gone, and
+    /// nothing is to follow.
+    pub(super) fn answers_at(&mut self, generation: Generation, address: SocketAddr) -> bool {
+        let awaited = self.gate.next() == Some(generation);
+        if awaited {
+            self.addresses.insert(generation, address);
+        }
+        awaited
     }
 
     /// A request asks, and stands like this; [`Input::Came`] follows.

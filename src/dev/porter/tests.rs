@@ -246,3 +246,32 @@ fn whatever_clients_do_meanwhile_nobody_is_forgotten_or_cut_off() {
     }
     assert_eq!(seen, BTreeSet::from(["came and left without a word", "end", "finish"]));
 }
+
+/// A server that answers, by the door to which three requests have come in; and the one that a change has brought.
+fn three_inside(overlap: bool) -> (Porter, Arc<Door>, Vec<Action>) {
+    let door = Arc::new(Door::default());
+    let mut porter = Porter::new(Policy { overlap, ..Policy::default() }, Arc::clone(&door));
+    let (now, mut actions) = (Instant::now(), Vec::new());
+    porter.on(now, Input::Changed(Change::Files), &mut actions);
+    assert!(porter.answers_at(Generation(1), SocketAddr::from(([127, 0, 0, 1], 1))));
+    porter.on(now, Input::Answered(Generation(1)), &mut actions);
+    for number in 1..=3 {
+        let standing = Arc::new(Standing::default());
+        standing.bind(true);
+        assert!(door.enter(Request(number), &standing).is_some());
+    }
+    actions.clear();
+    porter.on(now, Input::Changed(Change::Files), &mut actions);
+    (porter, door, actions)
+}
+
+#[test]
+fn news_of_a_server_that_is_gone_leaves_no_address() {
+    let (mut porter, _, _) = three_inside(true);
+    let now = Instant::now();
+    porter.on(now, Input::Exited(Generation(2)), &mut Vec::new());
+    porter.on(now, Input::Gone(Generation(2)), &mut Vec::new());
+    assert!(!porter.answers_at(Generation(2), SocketAddr::from(([127, 0, 0, 1], 2))));
+    assert_eq!(porter.address(Generation(2)), None);
+    assert!(porter.address(Generation(1)).is_some());
+}
