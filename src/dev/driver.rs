@@ -240,11 +240,23 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
+        let actions = self.decide(input);
+        self.perform_all(actions);
+    }
+
+    /// What is to be done by [`Driver::perform_all`].
+    #[must_use]
+    fn decide(&mut self, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         self.porter.on(Instant::now(), input, &mut actions);
+        actions
+    }
+
+    fn perform_all(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.perform(action);
         }
+        self.porter.open();
     }
 
     fn perform(&mut self, action: Action) {

@@ -58,7 +58,7 @@ impl Porter {
     }
 
     /// One step of the gate. It knows before of all that have gone through the door, unless it is about a request alone: no such
-    /// step changes who answers, or is decided by what others do.
+    /// step changes who answers, or is decided by what others do. [`Porter::open`] follows.
     pub(super) fn on(&mut self, now: Instant, input: Input, actions: &mut Vec<Action>) {
         let of_a_request = matches!(input, Input::Came(_) | Input::Lost(..) | Input::Done(_) | Input::Bound(..));
         if !of_a_request {
@@ -80,8 +80,12 @@ impl Porter {
             Input::Gone(generation) => drop(self.addresses.remove(&generation)),
             _ => {}
         }
-        if !of_a_request
-            && let Some(server) = self.gate.serving()
+    }
+
+    /// Whoever comes goes in again, if a server answers. This is for when the actions of a step have been performed: a page of
+    /// a new server that was had before would hear only then that browsers are to load it, and load itself once more.
+    pub(super) fn open(&self) {
+        if let Some(server) = self.gate.serving()
             && let Some(address) = self.address(server)
         {
             self.door.open(server, address);

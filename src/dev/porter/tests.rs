@@ -151,6 +151,7 @@ impl World {
                 _ => {}
             }
         }
+        self.porter.open();
         self.check();
     }
 
@@ -255,6 +256,7 @@ fn three_inside(overlap: bool) -> (Porter, Arc<Door>, Vec<Action>) {
     porter.on(now, Input::Changed(Change::Files), &mut actions);
     assert!(porter.answers_at(Generation(1), SocketAddr::from(([127, 0, 0, 1], 1))));
     porter.on(now, Input::Answered(Generation(1)), &mut actions);
+    porter.open();
     for number in 1..=3 {
         let standing = Arc::new(Standing::default());
         standing.bind(true);
@@ -263,6 +265,20 @@ fn three_inside(overlap: bool) -> (Porter, Arc<Door>, Vec<Action>) {
     actions.clear();
     porter.on(now, Input::Changed(Change::Files), &mut actions);
     (porter, door, actions)
+}
+
+#[test]
+fn nobody_goes_in_before_what_was_decided_is_done() {
+    let (mut porter, door, _) = three_inside(true);
+    porter.open();
+    assert_eq!(door.leads_to(), Some(Generation(1)), "it answers still");
+    let mut actions = Vec::new();
+    assert!(porter.answers_at(Generation(2), SocketAddr::from(([127, 0, 0, 1], 2))));
+    porter.on(Instant::now(), Input::Answered(Generation(2)), &mut actions);
+    assert_eq!(actions, [Action::Reload(Change::Files)]);
+    assert_eq!(door.leads_to(), None, "browsers are to be told first");
+    porter.open();
+    assert_eq!(door.leads_to(), Some(Generation(2)));
 }
 
 #[test]
