@@ -16,15 +16,17 @@ mod tests;
 pub(super) struct Porter {
     gate: Gate,
     door: Arc<Door>,
+    overlap: bool,
     /// The servers that have answered, and where.
     addresses: BTreeMap<Generation, SocketAddr>,
-    /// How the requests stand that the gate knows of.
+    /// How the requests stand that the gate knows of. With overlap nothing is decided by that, and none is kept.
     standings: HashMap<Request, Arc<Standing>>,
 }
 
 impl Porter {
     pub(super) fn new(policy: Policy, door: Arc<Door>) -> Porter {
-        Porter { gate: Gate::new(policy), door, addresses: BTreeMap::new(), standings: HashMap::new() }
+        let (addresses, standings) = (BTreeMap::new(), HashMap::new());
+        Porter { gate: Gate::new(policy), door, overlap: policy.overlap, addresses, standings }
     }
 
     /// How it stands.
@@ -54,7 +56,9 @@ impl Porter {
 
     /// A request asks, and stands like this; [`Input::Came`] follows.
     pub(super) fn asks(&mut self, request: Request, standing: Arc<Standing>) {
-        self.standings.insert(request, standing);
+        if !self.overlap {
+            self.standings.insert(request, standing);
+        }
     }
 
     /// One step of the gate. It knows before of all that have gone through the door, unless it is about a request alone: no such
@@ -94,7 +98,7 @@ impl Porter {
 
     /// It went where the gate would have sent it, as nothing has changed since, so that nothing is to be done.
     fn has_entered(&mut self, now: Instant, request: Request, standing: Arc<Standing>) {
-        self.standings.insert(request, standing);
+        self.asks(request, standing);
         let mut done = Vec::new();
         self.gate.on(now, Input::Came(request), &mut done);
         debug_assert!(matches!(done[..], [Action::Forward(..)]), "{done:?}");

@@ -282,6 +282,15 @@ fn nobody_goes_in_before_what_was_decided_is_done() {
 }
 
 #[test]
+fn how_requests_stand_is_kept_only_where_it_decides() {
+    let (alone, _, actions) = three_inside(false);
+    assert_eq!((alone.standings.len(), actions.len()), (3, 0), "the old one is to answer them first");
+    let (overlap, _, actions) = three_inside(true);
+    assert_eq!((overlap.standings.len(), actions), (0, vec![Action::Start(Generation(2))]));
+    assert_eq!(overlap.in_progress(), 3);
+}
+
+#[test]
 fn news_of_a_server_that_is_gone_leaves_no_address() {
     let (mut porter, _, _) = three_inside(true);
     let now = Instant::now();
