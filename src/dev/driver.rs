@@ -15,6 +15,7 @@ use crate::time::Time;
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -208,8 +209,15 @@ impl Driver {
 
     fn restart(&mut self, change: Change, words: &str) {
         self.chronicle.last_change = Some(words.to_owned());
-        self.input(Input::Changed(change));
-        info!("reload: {words} changed");
+        self.begin_anew(change, format_args!("{words} changed"));
+    }
+
+    /// Says why between decision and deed: whoever has read it and asks gets no old version, and what new processes say
+    /// comes behind it.
+    fn begin_anew(&mut self, change: Change, why: fmt::Arguments<'_>) {
+        let actions = self.decide(Input::Changed(change));
+        info!("reload: {why}");
+        self.perform_all(actions);
     }
 
     fn on_deadline(&mut self) {

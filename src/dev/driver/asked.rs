@@ -47,8 +47,7 @@ impl Driver {
                 // What waits to be started is in it.
                 self.delayed = None;
                 self.chronicle.last_change = None;
-                self.input(Input::Changed(Change::Files));
-                info!("reload: asked for");
+                self.begin_anew(Change::Files, format_args!("asked for"));
             }
             // Whoever asks a second time waits for the same end.
             Asked::Stop if self.porter.gate().ends() => {}
