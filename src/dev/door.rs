@@ -35,9 +35,11 @@ impl Door {
         Some(server)
     }
 
-    /// A request has its answer, or its client has gone. False: the gate knows of it, and is to be told.
-    pub fn leave(&self, request: Request) -> bool {
-        self.inside().requests.remove(&request).is_some()
+    /// A request has its answer, or its client has gone. True: the gate is to be told. It knows of the request, or will hear of
+    /// it: `asked` says that somebody has been sent to ask where it goes.
+    pub fn leave(&self, request: Request, asked: bool) -> bool {
+        let unknown = self.inside().requests.remove(&request).is_some();
+        asked || !unknown
     }
 
     /// This server answers from now on.
@@ -57,11 +59,15 @@ impl Door {
         self.inside().requests.remove(&request)
     }
 
-    /// Who answers those that come now, and how many have come in.
+    /// How many have come in that the gate has not been told of.
+    pub(super) fn count(&self) -> usize {
+        self.inside().requests.len()
+    }
+
+    /// Who answers those that come now.
     #[cfg(test)]
-    pub(super) fn look(&self) -> (Option<Generation>, usize) {
-        let inside = self.inside();
-        (inside.server.map(|(server, _)| server), inside.requests.len())
+    pub(super) fn leads_to(&self) -> Option<Generation> {
+        self.inside().server.map(|(server, _)| server)
     }
 }
 
@@ -95,7 +101,7 @@ mod tests {
                             if let Some((generation, _)) = door.enter(request, &Arc::default()) {
                                 entered += 1;
                                 assert!(generation.0 > before, "{generation:?} after {before} was closed");
-                                unknown += u64::from(door.leave(request));
+                                unknown += u64::from(!door.leave(request, false));
                             }
                         }
                         (entered, unknown)

@@ -15,6 +15,7 @@ use crate::time::Time;
 use log::{error, info, warn};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -72,9 +73,9 @@ impl Driver {
         nursery: Nursery,
         browsers: Arc<Browsers>,
         door: Arc<Door>,
-        told: (Title, Arc<Answers>),
+        title: Title,
+        answers: Arc<Answers>,
     ) -> Driver {
-        let (title, answers) = told;
         Driver {
             title,
             answers,
@@ -146,10 +147,9 @@ impl Driver {
                 self.input(Input::Built(generation, false));
             }
             Event::Answered(generation, address) => {
-                self.porter.answers_at(generation, address);
-                self.echoes.came_up(Instant::now());
-                self.input(Input::Answered(generation));
-                if !self.porter.gate().has_failed() {
+                if self.porter.answers_at(generation, address) {
+                    self.echoes.came_up(Instant::now());
+                    self.input(Input::Answered(generation));
                     self.failure = None;
                 }
             }
@@ -209,8 +209,15 @@ impl Driver {
 
     fn restart(&mut self, change: Change, words: &str) {
         self.chronicle.last_change = Some(words.to_owned());
-        self.input(Input::Changed(change));
-        info!("reload: {words} changed");
+        self.begin_anew(change, format_args!("{words} changed"));
+    }
+
+    /// Says why between decision and deed: whoever has read it and asks gets no old version, and what new processes say
+    /// comes behind it.
+    fn begin_anew(&mut self, change: Change, why: fmt::Arguments<'_>) {
+        let actions = self.decide(Input::Changed(change));
+        info!("reload: {why}");
+        self.perform_all(actions);
     }
 
     fn on_deadline(&mut self) {
@@ -241,11 +248,23 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
+        let actions = self.decide(input);
+        self.perform_all(actions);
+    }
+
+    /// What is to be done by [`Driver::perform_all`].
+    #[must_use]
+    fn decide(&mut self, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         self.porter.on(Instant::now(), input, &mut actions);
+        actions
+    }
+
+    fn perform_all(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.perform(action);
         }
+        self.porter.open();
     }
 
     fn perform(&mut self, action: Action) {

@@ -97,7 +97,7 @@ impl Scene<'_> {
         if settings.livereload {
             tell_extensions(&settings.bind, &front);
         }
-        let ended = Driver::new(nursery, browsers, door, (title, answers)).run(events).await;
+        let ended = Driver::new(nursery, browsers, door, title, answers).run(events).await;
         // Whoever still asks where to go hears that there is nothing.
         events.close();
         while events.try_recv().is_ok() {}

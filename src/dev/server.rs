@@ -13,7 +13,7 @@ use super::output::{Kept, Stream, tee};
 use super::settings::Settings;
 use crate::process::output::pipe;
 use crate::process::spawn::{Exit, SpawnError};
-use log::warn;
+use log::{debug, warn};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
@@ -134,6 +134,8 @@ impl Nursery {
             }
         };
         drop(tee);
+        let (Part::Build(generation) | Part::Server(generation)) = part;
+        debug!("{} of generation {} starts", name(part), generation.0);
         let keeper = Keeper::start(&Start {
             part,
             command,

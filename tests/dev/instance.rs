@@ -16,6 +16,7 @@ trials![
     a_status_tells_how_it_is,
     a_status_tells_what_went_wrong,
     a_status_tells_who_waits,
+    a_status_counts_those_who_came_while_a_server_answered,
     a_status_is_shown_again_until_the_instance_ends,
     a_reload_waits_until_the_new_server_answers,
     a_reload_that_fails_says_why,
@@ -30,6 +31,8 @@ trials![
     a_control_socket_is_for_its_user_alone,
     a_run_directory_that_cannot_be_used_is_refused,
 ];
+
+const OK: &str = "send HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok";
 
 impl Proxy {
     /// `socket-protector ARGS` in its run directory.
@@ -125,6 +128,25 @@ fn a_status_tells_who_waits() {
     proxy.scene.write("go", "");
     eventually("the server has them", || proxy.status("site")["in_progress"] == 3);
     assert_eq!(proxy.status("site")["held"], 0);
+}
+
+fn a_status_counts_those_who_came_while_a_server_answered() {
+    for options in [&[][..], &["--overlap"]] {
+        let slow = format!("note asked\nuntil go\n{OK}");
+        let proxy = named().with(options).script("slow", &slow).start();
+        proxy.wait_version("1");
+        let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+        clients.iter_mut().for_each(|client| client.send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        eventually("the server has them", || proxy.status("site")["in_progress"] == 3);
+        let words = proxy.cli(&["status", "site"]).expect(0).out;
+        assert!(words.contains("\nrestarts 0, requests held 0, in progress 3\n"), "{words}");
+        proxy.scene.write("web/go", "");
+        for client in &mut clients {
+            let head = client.head();
+            assert_eq!((head.status, client.body(&head)), (200, b"ok".to_vec()));
+        }
+        eventually("it has none", || proxy.status("site")["in_progress"] == 0);
+    }
 }
 
 fn a_status_is_shown_again_until_the_instance_ends() {

@@ -11,6 +11,7 @@ trials![
     no_request_fails_while_versions_change,
     with_overlap_the_old_server_answers_until_the_new_one_can,
     with_overlap_a_version_that_fails_leaves_the_old_one,
+    what_is_started_anew_comes_behind_the_line_that_says_why,
     with_overlap_requests_in_progress_finish_on_the_old_one,
     a_version_that_never_answers_is_given_up,
     the_next_change_repairs_a_failed_one,
@@ -109,6 +110,38 @@ fn with_overlap_requests_in_progress_finish_on_the_old_one() {
     proxy.scene.write("web/go", "");
     assert_eq!(client.body(&head), b"halfall");
     eventually("the old one ends once it is idle", || proxy.servers().len() == 1);
+}
+
+fn what_is_started_anew_comes_behind_the_line_that_says_why() {
+    let named = |options: &[&str]| Setup::new().with(&["-v", "--name", "site"]).with(options);
+    for (setup, what, each) in [
+        (named(&[]).fixed(), "the server", 1),
+        (named(&["--overlap"]), "the server", 1),
+        (named(&["--build", "echo words of it >&2"]), "the build", 2),
+    ] {
+        let line = "echo words of it >&2; if [ -e ../broken ]; then echo a mistake >&2; exit 3; fi; exec $WEB";
+        let proxy = setup.shell(line).start();
+        proxy.wait_version("1");
+        let in_turn = |why: &str, generation: usize| {
+            proxy.wait_said_often("words of it", generation * each);
+            let said = proxy.said();
+            let place = |words: &str| said.rfind(words).unwrap_or_else(|| panic!("no {words:?} in {said}"));
+            let started = place(&format!("{what} of generation {generation} starts"));
+            assert!(place(&format!("reload: {why}")) < started && started < place("words of it"), "{said}");
+        };
+        proxy.change("2");
+        proxy.wait_version("2");
+        in_turn("app.py changed", 2);
+        proxy.scene.cli(&["reload", "site"]).expect(0);
+        in_turn("asked for", 3);
+        proxy.scene.write("broken", "");
+        proxy.touch("app.py");
+        proxy.wait_said("exited with status 3");
+        std::fs::remove_file(proxy.scene.path("broken")).unwrap();
+        proxy.change("5");
+        proxy.wait_version("5");
+        in_turn("app.py changed", 5);
+    }
 }
 
 fn a_version_that_never_answers_is_given_up() {

@@ -47,8 +47,7 @@ impl Driver {
                 // What waits to be started is in it.
                 self.delayed = None;
                 self.chronicle.last_change = None;
-                self.input(Input::Changed(Change::Files));
-                info!("reload: asked for");
+                self.begin_anew(Change::Files, format_args!("asked for"));
             }
             // Whoever asks a second time waits for the same end.
             Asked::Stop if self.porter.gate().ends() => {}
@@ -90,7 +89,7 @@ impl Driver {
             generations: self.parts.iter().map(|(generation, part)| self.running(*generation, part)).collect(),
             restarts: self.chronicle.starts.saturating_sub(1),
             held: self.porter.gate().held() as u64,
-            in_progress: self.porter.gate().in_progress() as u64,
+            in_progress: self.porter.in_progress() as u64,
             last_change: self.chronicle.last_change.clone(),
             last_failure: self.chronicle.last_failure.as_ref().map(|(failure, at)| LastFailure {
                 summary: failure.summary.clone(),

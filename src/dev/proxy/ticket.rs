@@ -53,8 +53,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let unknown = self.door.leave(self.request);
-        if self.asked || !unknown {
+        if self.door.leave(self.request, self.asked) {
             let _ = self.inbox.send(Event::Done(self.request));
         }
     }
