@@ -81,7 +81,8 @@ impl Driver {
                 self.has_run = true;
                 self.chronicle.starts += 1;
                 let settings = &self.nursery.settings;
-                let question = Question { backend: settings.backend.clone(), port, path: settings.ready_path.clone() };
+                let (backend, path) = (settings.backend.clone(), settings.ready_path.clone());
+                let question = Question { backend, port, path, from: settings.ready_from };
                 let (family, inbox) = (running.family(), self.inbox.clone());
                 let asking = tokio::spawn(async move {
                     let address = question.until_answered(family).await;
