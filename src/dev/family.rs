@@ -4,15 +4,20 @@
 
 use super::gate::Generation;
 use crate::process::holder;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// The variable.
 const NAME: &str = "SOCKET_PROTECTOR_DEV";
+
+/// From one look to the next whether those are gone whose keeper was killed.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// What our processes are known by.
 #[derive(Clone, Debug)]
@@ -69,6 +74,16 @@ pub(super) fn carriers(mark: &Mark, part: Part) -> Vec<Pid> {
         environment.is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|variable| variable == text))
     };
     holder::all().filter(carries).filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.lives)).collect()
+}
+
+/// Kills the living processes that carry the mark of a part; whether there were any. What they have started meanwhile is found the
+/// next time.
+pub(super) fn kill_carriers(mark: &Mark, part: Part) -> bool {
+    let left = carriers(mark, part);
+    for pid in &left {
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    !left.is_empty()
 }
 
 /// The processes of one part.
