@@ -64,14 +64,7 @@ impl Logging {
 /// # Errors
 /// A log file that cannot be opened.
 pub fn start(level: LevelFilter, destination: &Destination) -> Result<Logging, LogError> {
-    let mut builder = env_logger::Builder::new();
-    // What children write is not ours to leave out, however little we say ourselves.
-    builder
-        .filter_level(level)
-        .filter_module(CHILD, level.max(LevelFilter::Info))
-        // It warns of each watched directory that is removed.
-        .filter_module("notify", if level > LevelFilter::Info { level } else { level.min(LevelFilter::Error) })
-        .parse_env(env_logger::Env::new().filter("RUST_LOG"));
+    let mut builder = filters(level, std::env::var("RUST_LOG").ok().as_deref());
     builder.format(|line, record| {
         let time = line.timestamp_millis();
         writeln!(line, "{time} {:5} {}", record.level(), record.args())
@@ -97,6 +90,21 @@ pub fn start(level: LevelFilter, destination: &Destination) -> Result<Logging, L
     log::set_max_level(logger.filter());
     set(Box::new(logger));
     Ok(logging)
+}
+
+/// What is said at all: what the variable asks for, and by the level what it does not mention.
+fn filters(level: LevelFilter, variable: Option<&str>) -> env_logger::Builder {
+    let mut builder = env_logger::Builder::new();
+    // What children write is not ours to leave out, however little we say ourselves.
+    builder.filter_level(level).filter_module(CHILD, level.max(LevelFilter::Info));
+    match variable.filter(|text| !text.is_empty()) {
+        Some(text) => drop(builder.parse_filters(text)),
+        // It warns of each watched directory that is removed. One that would stand beside those of the variable would win, being
+        // about a module.
+        None if level <= LevelFilter::Info => drop(builder.filter_module("notify", level.min(LevelFilter::Error))),
+        None => {}
+    }
+    builder
 }
 
 fn set(logger: Box<dyn Log>) {
@@ -185,9 +193,28 @@ impl Dropped {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dropped, LogError, file, open_append};
+    use super::{Dropped, LogError, file, filters, open_append};
+    use log::{Level, LevelFilter, Log};
     use std::io::Write;
     use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn the_variable_says_what_is_said_of_others_too() {
+        let said = |level: LevelFilter, variable: Option<&str>, target: &str, of: Level| {
+            let logger = filters(level, variable).build();
+            logger.enabled(&log::Metadata::builder().level(of).target(target).build())
+        };
+        for unset in [None, Some("")] {
+            assert!(!said(LevelFilter::Info, unset, "notify::inotify", Level::Warn));
+            assert!(said(LevelFilter::Info, unset, "notify::inotify", Level::Error));
+            assert!(said(LevelFilter::Debug, unset, "notify::inotify", Level::Debug));
+            assert!(said(LevelFilter::Off, unset, super::CHILD, Level::Info));
+        }
+        for set in ["debug", "notify=debug"] {
+            assert!(said(LevelFilter::Info, Some(set), "notify::inotify", Level::Debug), "{set}");
+        }
+        assert!(!said(LevelFilter::Info, Some("warn"), "socket_protector", Level::Info));
+    }
 
     #[test]
     fn what_was_dropped_is_told_once_it_can_be() {

@@ -5,14 +5,14 @@ use super::{Common, Failure};
 use crate::dev::address::{Backend, Bind};
 use crate::dev::certificate::Identity;
 use crate::dev::gate::Policy;
-use crate::dev::settings::{Files, Settings};
+use crate::dev::settings::{Files, ReadyFrom, Settings};
 use crate::dev::{DevError, keeper, run};
 use crate::logging::{self, Destination};
 use crate::process::instance_name::InstanceName;
 use crate::process::run_dir::{RunDir, RunDirError};
 use crate::process::spawn::SpawnError;
 use crate::reactor::Signals;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -56,6 +56,11 @@ pub(super) struct Dev {
     /// What is asked of a new server until it answers with a status from 200 to 399 [default: HEAD of /, and any answer]
     #[arg(long, value_name = "PATH")]
     ready_path: Option<ProbePath>,
+    /// Whose answers count: those of the server's own processes, or of anyone who listens at its port
+    ///
+    /// `anyone` is for a container whose published port another process listens at.
+    #[arg(long, value_name = "WHO", default_value = "server", value_enum)]
+    ready_from: ReadyFromOption,
     /// A server that has not answered by then has failed
     #[arg(long, value_name = "TIME", default_value = "60s")]
     ready_timeout: Time,
@@ -96,6 +101,15 @@ pub(super) struct Dev {
     /// The command of the server, and its arguments: all that follows; {port} in them is the server's port
     #[arg(long, value_name = "COMMAND", num_args = 1.., required = true, allow_hyphen_values = true)]
     exec: Vec<OsString>,
+}
+
+/// Whose answers say that a server is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ReadyFromOption {
+    /// Those of its own processes
+    Server,
+    /// Those of whoever listens at its port
+    Anyone,
 }
 
 const DETAILS: &str = "\
@@ -151,6 +165,10 @@ impl Dev {
             policy,
             stop_signal: self.stop_signal.signal(),
             ready_path: self.ready_path.map(ProbePath::into_string),
+            ready_from: match self.ready_from {
+                ReadyFromOption::Server => ReadyFrom::Server,
+                ReadyFromOption::Anyone => ReadyFrom::Anyone,
+            },
             files: Files { patterns: self.pattern, excludes: self.exclude, ignore_files: !self.no_ignore },
             allowed_hosts: self.allow_host,
             inject: self.inject,

@@ -4,15 +4,20 @@
 
 use super::gate::Generation;
 use crate::process::holder;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// The variable.
 const NAME: &str = "SOCKET_PROTECTOR_DEV";
+
+/// From one look to the next whether those are gone whose keeper was killed.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// What our processes are known by.
 #[derive(Clone, Debug)]
@@ -71,6 +76,16 @@ pub(super) fn carriers(mark: &Mark, part: Part) -> Vec<Pid> {
     holder::all().filter(carries).filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.lives)).collect()
 }
 
+/// Kills the living processes that carry the mark of a part; whether there were any. What they have started meanwhile is found the
+/// next time.
+pub(super) fn kill_carriers(mark: &Mark, part: Part) -> bool {
+    let left = carriers(mark, part);
+    for pid in &left {
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    !left.is_empty()
+}
+
 /// The processes of one part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
@@ -87,13 +102,6 @@ impl Family {
 
     pub(super) fn group(leader: Pid) -> Family {
         Family::Group(leader)
-    }
-
-    /// The process that is there from its beginning, our child or the first of the group.
-    pub(super) fn root(self) -> Pid {
-        match self {
-            Family::Below(root) | Family::Group(root) => root,
-        }
     }
 
     /// The living members. One that loses its parent while we look may be missed.
@@ -122,12 +130,6 @@ fn below(root: Pid, parents: &[(Pid, Pid)]) -> Vec<Pid> {
     found.into_iter().collect()
 }
 
-/// Whether a process began no earlier than another one.
-pub(super) fn is_younger(pid: Pid, than: Pid) -> bool {
-    let [one, other] = [pid, than].map(Stat::of);
-    one.zip(other).is_some_and(|(one, other)| one.began >= other.began)
-}
-
 /// Whether a process is in this group.
 pub(super) fn is_in_group(pid: Pid, group: Pid) -> bool {
     nix::unistd::getpgid(Some(pid)) == Ok(group)
@@ -139,8 +141,6 @@ struct Stat {
     lives: bool,
     parent: Pid,
     group: Pid,
-    /// In ticks since the system began.
-    began: u64,
 }
 
 impl Stat {
@@ -154,10 +154,7 @@ impl Stat {
         let mut fields = fields.split_whitespace();
         let lives = !matches!(fields.next()?, "Z" | "X");
         let mut pid = || Some(Pid::from_raw(fields.next()?.parse().ok()?));
-        let (parent, group) = (pid()?, pid()?);
-        // Those from the session to the number of threads, and one that means nothing.
-        let began = fields.nth(16)?.parse().ok()?;
-        Some(Stat { lives, parent, group, began })
+        Some(Stat { lives, parent: pid()?, group: pid()? })
     }
 }
 
@@ -181,7 +178,7 @@ fn children() -> Vec<Pid> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mark, Part, Stat, below, is_younger};
+    use super::{Mark, Part, Stat, below};
     use crate::dev::gate::Generation;
     use nix::unistd::{Pid, getpgrp, getppid};
 
@@ -191,24 +188,13 @@ mod tests {
 
     #[test]
     fn a_line_of_proc_is_read_whatever_the_name_is() {
-        let stat = Stat { lives: true, parent: pid(3), group: pid(77), began: 22 };
-        let rest = "6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23";
-        assert_eq!(Stat::parse(&format!("12 (a) Z) b) S 3 77 {rest}")), Some(stat));
-        assert!(!Stat::parse(&format!("12 (a) Z 3 77 {rest}")).unwrap().lives);
-        assert_eq!(Stat::parse("12 (a) S 3 77 6"), None);
+        let stat = Stat { lives: true, parent: pid(3), group: pid(77) };
+        assert_eq!(Stat::parse("12 (a) Z) b) S 3 77 1"), Some(stat));
+        assert!(!Stat::parse("12 (a) Z 3 77 1").unwrap().lives);
+        assert_eq!(Stat::parse("12 (a) S 3"), None);
         assert_eq!(Stat::parse("garbage"), None);
         let ours = Stat::of(Pid::this()).unwrap();
         assert_eq!((ours.parent, ours.group), (getppid(), getpgrp()));
-    }
-
-    #[test]
-    fn a_child_is_younger_than_its_parent() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let own = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        assert!(is_younger(own, getppid()) && is_younger(own, own) && !is_younger(getppid(), own));
-        assert!(!is_younger(Pid::from_raw(i32::MAX), own), "of one that is gone nothing is known");
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     #[test]

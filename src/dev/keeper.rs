@@ -9,9 +9,10 @@
 mod process;
 mod word;
 
-use super::family::{Family, Part};
+use super::family::{self, Family, Mark, Part};
 use crate::process::spawn::{self, Launch, Process, SpawnError};
 use crate::time::Time;
+use log::warn;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
@@ -34,6 +35,8 @@ const ALL: &str = "all";
 const GROUP: &str = "group";
 /// More than any line of a keeper.
 const LONGEST_LINE: usize = 100;
+/// The shortest time limit of a read: none at all would be no limit.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// So long it may take until a command runs. That is a matter of milliseconds, unless a disk hangs or somebody has stopped the
 /// keeper; all that we do waits meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub(super) part: Part,
+    /// What is in its environment, by which is found what a keeper leaves that does not speak.
+    pub(super) mark: &'a Mark,
     pub(super) command: &'a [OsString],
     pub(super) environment: &'a [(OsString, OsString)],
     /// Standard output and standard error; ours where there is none.
@@ -90,7 +95,7 @@ impl Keeper {
             session: false,
         })?;
         drop(theirs);
-        let (process, leader) = meet(process, &ours, start.command, PATIENCE)?;
+        let (process, leader) = meet(process, &ours, start, PATIENCE)?;
         let stream = ours.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(ours));
         // An end that is dropped here is the order to kill.
         let (words, orders) = stream.map_err(failed)?.into_split();
@@ -138,26 +143,49 @@ impl Keeper {
     }
 }
 
-/// Tells a keeper its command and waits until that runs. One from which that is not heard in time is killed.
+/// Tells a keeper its command and waits until that runs. One from which that is not heard in time is killed, with all that it has
+/// started.
 fn meet(
     process: Process,
     ours: &UnixStream,
-    command: &[OsString],
+    start: &Start<'_>,
     patience: Duration,
 ) -> Result<(Process, Pid), SpawnError> {
-    let program = command.first().map(OsString::as_os_str).unwrap_or_default();
+    let program = start.command.first().map(OsString::as_os_str).unwrap_or_default();
     let failed = |source: io::Error| SpawnError::Process { program: program.into(), source };
     let deadline = Instant::now() + patience;
-    let error = match tell_command(ours, command, patience).and_then(|()| first_word(ours, deadline)) {
+    let error = match tell_command(ours, start.command, patience).and_then(|()| first_word(ours, deadline)) {
         Ok(Word::Started(leader)) => return Ok((process, leader)),
-        Ok(Word::Failed(step, errno)) => step.error(program, errno),
-        Ok(_) => failed(io::ErrorKind::InvalidData.into()),
-        Err(error) => failed(if is_late(&error) { late(patience) } else { error }),
+        Ok(Word::Failed(step, errno)) => {
+            // It has started nothing, and ends by itself.
+            process.reap();
+            return Err(step.error(program, errno));
+        }
+        Ok(_) => io::ErrorKind::InvalidData.into(),
+        Err(error) if is_late(&error) => late(patience),
+        Err(error) => error,
     };
+    clear_away(process, start.mark, start.part);
+    Err(failed(error))
+}
+
+/// Kills a keeper that does not speak as it should, and what it may have started. What hangs may not even be killed at once, and
+/// is not waited for here.
+fn clear_away(process: Process, mark: &Mark, part: Part) {
     spawn::signal_leader(&process, Signal::SIGKILL);
-    // What hangs may not even be killed at once.
-    std::thread::spawn(move || process.reap());
-    Err(error)
+    let (all, pid) = (mark.clone(), process.pid());
+    let clear = move || {
+        // What it starts until it is gone is found after that.
+        process.reap();
+        while family::kill_carriers(&all, part) {
+            std::thread::sleep(family::LOOK);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().spawn(clear) {
+        // It is reaped with others that nobody waits for; see family::reap_others.
+        family::kill_carriers(mark, part);
+        warn!("cannot start a thread that waits for the end of pid {pid}: {error}");
+    }
 }
 
 /// What the sockets' own time limits say; see socket(7), SO_RCVTIMEO.
@@ -179,15 +207,13 @@ fn tell_command(mut stream: &UnixStream, command: &[OsString], patience: Duratio
     stream.write_all(&bytes)
 }
 
-/// The first line, and not a byte more.
+/// The first line, and not a byte more. What is there already is read even if we have been stopped beyond the deadline; only who
+/// would have to wait then is late.
 fn first_word(mut stream: &UnixStream, deadline: Instant) -> io::Result<Word> {
     let (mut line, mut byte) = (String::new(), [0]);
     while line.len() < LONGEST_LINE {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(Some(left.max(SHORTEST)))?;
         stream.read_exact(&mut byte)?;
         if byte == *b"\n" {
             break;
@@ -199,7 +225,9 @@ fn first_word(mut stream: &UnixStream, deadline: Instant) -> io::Result<Word> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Word, first_word, meet};
+    use super::{Start, Word, first_word, is_late, meet};
+    use crate::dev::family::{Mark, Part, carriers};
+    use crate::dev::gate::Generation;
     use crate::process::spawn::{self, Launch};
     use nix::errno::Errno;
     use nix::sys::signal::kill;
@@ -208,35 +236,64 @@ mod tests {
     use std::io::{ErrorKind, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
+    use std::path::Path;
     use std::time::{Duration, Instant};
+
+    const PART: Part = Part::Server(Generation(1));
+
+    /// What does not speak, in a keeper's place, and an error of the start of this command by it.
+    fn meet_mute(mute: &[&str], mark: &Mark, command: &[OsString], before: impl FnOnce()) -> (Pid, String) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let process = spawn::spawn(&Launch {
+            command: &mute.iter().map(OsString::from).collect::<Vec<_>>(),
+            environment: &[mark.variable(PART)],
+            listen_pid: false,
+            descriptors: &[(theirs.as_fd(), 0)],
+            directory: None,
+            open_files: None,
+            death_signal: None,
+            session: false,
+        });
+        let process = process.unwrap();
+        let pid = process.pid();
+        before();
+        let start = Start {
+            part: PART,
+            mark,
+            command,
+            environment: &[],
+            output: None,
+            error: &theirs.into(),
+            open_files: None,
+            directory: Path::new("/"),
+        };
+        (pid, crate::chain(&meet(process, &ours, &start, Duration::from_millis(20)).unwrap_err()))
+    }
+
+    fn eventually(what: &str, so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !so() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_keeper_that_says_nothing_is_killed_and_the_start_has_failed() {
         let server = [OsString::from("server"), "x".repeat(4 * 1024 * 1024).into()];
         for command in [&server[..1], &server] {
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            let process = spawn::spawn(&Launch {
-                command: &["sleep".into(), "1000".into()],
-                environment: &[],
-                listen_pid: false,
-                descriptors: &[(theirs.as_fd(), 0)],
-                directory: None,
-                open_files: None,
-                death_signal: None,
-                session: false,
-            });
-            let process = process.unwrap();
-            let pid = process.pid();
-            drop(theirs);
-            let error = meet(process, &ours, command, Duration::from_millis(20)).unwrap_err();
-            let text = crate::chain(&error);
+            let (pid, text) = meet_mute(&["sleep", "1000"], &Mark::new(), command, || {});
             assert!(text.contains("server") && text.contains("has said nothing for 20ms"), "{text}");
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while kill(pid, None) != Err(Errno::ESRCH) {
-                assert!(Instant::now() < deadline, "it is killed and reaped");
-                std::thread::yield_now();
-            }
+            eventually("it is killed and reaped", || kill(pid, None) == Err(Errno::ESRCH));
         }
+    }
+
+    #[test]
+    fn what_a_keeper_has_started_that_says_nothing_is_killed_too() {
+        let mark = Mark::new();
+        let begun = || eventually("both run", || carriers(&mark, PART).len() == 2);
+        meet_mute(&["sh", "-c", "sleep 1000 & wait"], &mark, &["server".into()], begun);
+        eventually("nothing is left", || carriers(&mark, PART).is_empty());
     }
 
     #[test]
@@ -245,8 +302,11 @@ mod tests {
         let soon = || Instant::now() + Duration::from_secs(60);
         theirs.write_all(b"started 7\nexited status 0\n").unwrap();
         assert_eq!(first_word(&ours, soon()).unwrap(), Word::Started(Pid::from_raw(7)));
-        assert_eq!(first_word(&ours, Instant::now()).unwrap_err().kind(), ErrorKind::TimedOut);
-        assert!(matches!(first_word(&ours, soon()).unwrap(), Word::Exited(_)));
+        assert!(
+            matches!(first_word(&ours, Instant::now()).unwrap(), Word::Exited(_)),
+            "it is there, though it is late"
+        );
+        assert!(is_late(&first_word(&ours, Instant::now()).unwrap_err()));
         theirs.write_all(b"star").unwrap();
         let kind = first_word(&ours, Instant::now() + Duration::from_millis(20)).unwrap_err().kind();
         assert_eq!(kind, ErrorKind::WouldBlock, "the rest does not come");

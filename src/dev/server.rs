@@ -14,18 +14,14 @@ use super::settings::Settings;
 use crate::process::output::pipe;
 use crate::process::spawn::{Exit, SpawnError};
 use log::{debug, warn};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// How often it is looked whether those are gone whose keeper was killed.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What is asked of a running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +134,7 @@ impl Nursery {
         debug!("{} of generation {} starts", name(part), generation.0);
         let keeper = Keeper::start(&Start {
             part,
+            mark: &self.mark,
             command,
             environment,
             output: output_end.as_ref(),
@@ -290,14 +287,10 @@ impl Attendant {
     async fn sweep(&self) {
         loop {
             let (mark, part) = (self.mark.clone(), self.part);
-            let left = tokio::task::spawn_blocking(move || family::carriers(&mark, part)).await.unwrap_or_default();
-            if left.is_empty() {
+            if !tokio::task::spawn_blocking(move || family::kill_carriers(&mark, part)).await.unwrap_or_default() {
                 return;
             }
-            for pid in left {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(family::LOOK).await;
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub stop_signal: Signal,
     /// What is asked of a server that starts; a status from 200 to 399 is good. `None`: HEAD of the root, and any answer is.
     pub ready_path: Option<String>,
+    /// Whose answers are good.
+    pub ready_from: ReadyFrom,
     /// Key and certificate, if browsers are to come by TLS.
     pub tls: Option<Identity>,
     /// Which files matter.
@@ -39,6 +41,15 @@ pub struct Settings {
     pub inject: bool,
     /// Browser extensions are told of changes, at LiveReload's port.
     pub livereload: bool,
+}
+
+/// Whose answer says that a server is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyFrom {
+    /// That of one of its processes, or of one that cannot be seen, as another user's.
+    Server,
+    /// That of whoever listens at its port.
+    Anyone,
 }
 
 /// Which files matter.

@@ -29,7 +29,11 @@ const LONGEST: usize = 64 * 1024;
 
 /// The sockets that listen where a connection to this address arrives, be it as one of several.
 pub fn listening(address: SocketAddr) -> Vec<u64> {
-    ask_kernel(address).unwrap_or_else(|_| read_tables(address))
+    told_or_read(ask_kernel(address), address)
+}
+
+fn told_or_read(told: io::Result<Vec<u64>>, address: SocketAddr) -> Vec<u64> {
+    told.unwrap_or_else(|_| read_tables(address))
 }
 
 fn ask_kernel(address: SocketAddr) -> io::Result<Vec<u64>> {
@@ -72,10 +76,13 @@ fn read_answer(mut answer: &[u8], address: SocketAddr, inodes: &mut Vec<u64>) ->
         let body = answer.get(HEADER..length).ok_or_else(strange)?;
         match u16::from_ne_bytes([answer[4], answer[5]]) {
             BY_FAMILY => inodes.extend(inode(body, address).ok_or_else(strange)?),
-            DONE => return Ok(true),
-            // The kernel gives the errno negative.
-            ERROR => {
+            // The last one has an errno, too: that of a list that has come to nothing, as without the module tcp_diag.
+            kind @ (DONE | ERROR) => {
                 let errno = word(body, 0).ok_or_else(strange)? as i32;
+                if kind == DONE && errno >= 0 {
+                    return Ok(true);
+                }
+                // The kernel gives it negative.
                 return Err(io::Error::from_raw_os_error(errno.wrapping_neg()));
             }
             _ => return Err(strange()),
@@ -146,7 +153,7 @@ fn written(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BY_FAMILY, DONE, ERROR, ask_kernel, in_line, inode, question, read_answer, read_tables};
+    use super::{BY_FAMILY, DONE, ERROR, ask_kernel, in_line, inode, question, read_answer, read_tables, told_or_read};
     use nix::sys::stat::fstat;
     use socket2::{Domain, Socket, Type};
     use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -206,9 +213,21 @@ mod tests {
             assert!(read(&two[..end]).is_err(), "{end}");
         }
         assert_eq!(read(&message(ERROR, &(-2_i32).to_ne_bytes())), Err(Some(2)));
+        // A list that has come to nothing on the way, after the first of it.
+        let failed = [message(BY_FAMILY, &body), message(DONE, &(-2_i32).to_ne_bytes())].concat();
+        assert_eq!(read(&failed), Err(Some(2)));
+        assert_eq!(read(&message(DONE, &[])), Err(None));
         assert_eq!(read(&message(99, &[])), Err(None));
         assert!(inode(&body[..71], address).is_none());
         assert_eq!(question(2, 80).len(), 16 + 56);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_tell_is_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, own) = (listener.local_addr().unwrap(), fstat(&listener).unwrap().st_ino);
+        assert_eq!(told_or_read(Err(std::io::Error::from_raw_os_error(2)), address), [own]);
+        assert_eq!(told_or_read(Ok(vec![]), address), [] as [u64; 0], "what it has told is not asked again");
     }
 
     #[test]

@@ -19,7 +19,7 @@ trials![
     d08_an_idle_connection_survives_a_restart,
     d09_a_request_at_the_moment_of_a_crash_gets_an_answer,
     d10_all_processes_of_the_server_end,
-    d11_one_that_merely_listens_is_no_server,
+    d11_only_the_server_itself_makes_itself_ready,
     d12_a_refused_connection_is_a_502,
     d13_an_early_answer_arrives,
     d14_a_change_when_the_server_has_just_died_is_served,
@@ -223,10 +223,10 @@ fn d10_all_processes_of_the_server_end() {
     assert_eq!(proxy.stop(Signal::SIGINT), Exit::Code(130));
 }
 
-fn d11_one_that_merely_listens_is_no_server() {
+fn d11_only_the_server_itself_makes_itself_ready() {
     let setup = Setup::new().fixed().with(&["--hold-timeout", "2s", "--ready-timeout", "300s"]);
     let port = setup.port();
-    // The server listens nowhere; a stranger takes its port when the look at the port is over, and speaks another protocol.
+    // The server listens nowhere; a stranger takes its port when the look at the port is over.
     let proxy = setup.command(&["sh", "-c", "touch ../begun; sleep 1000"]).start();
     eventually("the server runs", || proxy.scene.path("begun").exists());
     let stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -235,12 +235,13 @@ fn d11_one_that_merely_listens_is_no_server() {
             use std::io::{Read, Write};
             let mut buffer = [0; 4096];
             let count = stream.read(&mut buffer).unwrap_or(0);
-            let _ = stream.write_all(b"220 mail ready\r\n");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstranger");
             if buffer[..count].starts_with(b"QUIT") {
                 return;
             }
         }
     });
+    proxy.wait_said("which is not our server");
     assert_eq!(proxy.get("/").0, 504, "it waits for the server, and in vain");
     super::wire::Client::connect(([127, 0, 0, 1], port).into()).send("QUIT");
     answering.join().unwrap();

@@ -14,6 +14,7 @@ trials![
     those_who_wait_are_told_when_the_server_fails,
     a_request_that_died_with_its_server_goes_to_the_next,
     a_request_that_died_with_two_servers_goes_to_the_third,
+    a_request_that_brings_each_restart_itself_ends,
     a_body_that_was_sent_goes_to_the_next_as_well,
 ];
 
@@ -142,6 +143,16 @@ fn a_request_that_died_with_two_servers_goes_to_the_third() {
         let head = get.head();
         assert_eq!((head.status, get.body(&head)), (200, b"3".to_vec()));
     }
+}
+
+fn a_request_that_brings_each_restart_itself_ends() {
+    let setup = Setup::new().fixed().with(&["--hold-timeout", "1s"]);
+    let proxy = setup.script("writes", "note ../site/made.py\nuntil never").start();
+    proxy.wait_version("1");
+    assert_eq!(proxy.get("/writes").0, 504);
+    assert!(proxy.scene.read("web/heads").matches("/writes").count() > 1, "it was sent again");
+    proxy.change("2");
+    proxy.wait_version("2");
 }
 
 fn a_body_that_was_sent_goes_to_the_next_as_well() {

@@ -14,6 +14,7 @@ use crate::harness::process::{Exit, send};
 use crate::harness::{eventually, trials};
 
 trials![
+    an_answer_of_another_process_does_not_count_and_is_named_once,
     one_who_listens_for_a_container_answers_for_the_server,
     a_daemon_that_listens_for_the_server_answers_for_it,
     a_server_whose_port_somebody_takes_before_it_has_failed,
@@ -68,14 +69,29 @@ impl Leaves {
     }
 }
 
+fn an_answer_of_another_process_does_not_count_and_is_named_once() {
+    let setup = Setup::new().fixed().with(&["--hold-timeout", "2s", "--ready-timeout", "300s"]);
+    let web = setup.web("web");
+    let proxy = setup.shell("touch ../begun; while [ ! -e ../go ]; do sleep 0.01; done; exec $WEB").start();
+    wait_begun(&proxy);
+    let mut stranger = proxy.scene.mark(Command::new(&web[0]).args(&web[1..])).spawn().unwrap();
+    let name = format!("(pid {}), which is not our server: --ready-from anyone takes its answers", stranger.id());
+    proxy.wait_said(&name);
+    assert_eq!(proxy.get("/").0, 504, "it waits for the server, and in vain");
+    assert_eq!(proxy.said().matches(&name).count(), 1);
+    // Once the port is free the server gets it, and answers for itself.
+    send(Pid::from_raw(i32::try_from(stranger.id()).unwrap()), Signal::SIGTERM);
+    stranger.wait().unwrap();
+    proxy.scene.write("go", "");
+    proxy.wait_version("1");
+}
+
 fn one_who_listens_for_a_container_answers_for_the_server() {
-    let setup = Setup::new().fixed().with(&["--stop-timeout", "1s"]);
+    let setup = Setup::new().fixed().with(&["--stop-timeout", "1s", "--ready-from", "anyone"]);
     let web = setup.web("web");
     let mut proxy = setup.command(&LAUNCHER).start();
     wait_begun(&proxy);
-    // Nobody knows whose it is, but that it has begun after the server.
-    let start = || proxy.scene.mark(Command::new(&web[0]).args(&web[1..])).spawn().unwrap();
-    let mut stranger = start();
+    let mut stranger = proxy.scene.mark(Command::new(&web[0]).args(&web[1..])).spawn().unwrap();
     proxy.wait_version("1");
     let pid = i32::try_from(stranger.id()).unwrap();
     proxy.wait_said(&format!("(pid {pid}), which is none of the server's processes"));
@@ -90,7 +106,7 @@ fn one_who_listens_for_a_container_answers_for_the_server() {
 }
 
 fn a_daemon_that_listens_for_the_server_answers_for_it() {
-    let setup = Setup::new().fixed();
+    let setup = Setup::new().fixed().with(&["--ready-from", "anyone"]);
     let port = setup.port();
     let proxy = setup.command(&LAUNCHER).start();
     wait_begun(&proxy);
@@ -117,6 +133,7 @@ fn a_server_whose_port_somebody_takes_before_it_has_failed() {
 
 /// A server that is followed by another one, whose port somebody else has had for it.
 fn followed(setup: Setup) -> Proxy {
+    let setup = setup.with(&["--ready-from", "anyone"]);
     let proxy = setup.shell("if [ -e ../begun ]; then exec $WEB; fi; touch ../begun; sleep 1000").start();
     wait_begun(&proxy);
     proxy

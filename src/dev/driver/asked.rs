@@ -101,7 +101,7 @@ impl Driver {
 
     fn running(&self, generation: Generation, part: &Part) -> Running {
         let pid = match part {
-            Part::Checking => None,
+            Part::Checking(_) => None,
             Part::Runs(running, _) => u32::try_from(running.leader().as_raw()).ok(),
         };
         let phase = if self.porter.gate().serving() == Some(generation) {

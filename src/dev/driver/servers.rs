@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 /// What of a generation is under way.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// It is looked whether anybody has its port.
-    Checking,
+    /// It is looked whether anybody has its port, for as long as this is there.
+    Checking(#[expect(dead_code, reason = "only that it goes with the part is seen")] Arc<()>),
     /// Its build or its server; and the question whether that one answers.
     Runs(Running, Option<JoinHandle<()>>),
 }
@@ -25,7 +25,7 @@ impl Part {
     /// Our child that keeps it.
     pub(super) fn keeper(&self) -> Option<Pid> {
         match self {
-            Part::Checking => None,
+            Part::Checking(_) => None,
             Part::Runs(running, _) => Some(running.keeper()),
         }
     }
@@ -54,11 +54,14 @@ impl Driver {
                 Err(error) => self.tell_cannot_run(generation, error),
             },
             Some(port) => {
-                self.parts.insert(generation, Part::Checking);
+                let somebody = Arc::new(());
+                let awaits = Arc::downgrade(&somebody);
+                self.parts.insert(generation, Part::Checking(somebody));
                 let inbox = self.inbox.clone();
                 let patience = if self.has_run { port::LINGERS } else { Duration::ZERO };
                 tokio::task::spawn_blocking(move || {
-                    let _ = inbox.send(Event::PortChecked(generation, port::check(&backend, port, patience)));
+                    let checked = port::check(&backend, port, patience, &awaits);
+                    let _ = inbox.send(Event::PortChecked(generation, checked));
                 });
             }
         }
@@ -66,7 +69,7 @@ impl Driver {
 
     pub(super) fn port_checked(&mut self, generation: Generation, checked: Result<(), DevError>) {
         // It may have been ended meanwhile.
-        let Some(Part::Checking) = self.parts.get(&generation) else { return };
+        let Some(Part::Checking(_)) = self.parts.get(&generation) else { return };
         self.parts.remove(&generation);
         match (checked, self.nursery.settings.backend.port) {
             (Ok(()), Some(port)) => self.serve(generation, port),
@@ -81,7 +84,8 @@ impl Driver {
                 self.has_run = true;
                 self.chronicle.starts += 1;
                 let settings = &self.nursery.settings;
-                let question = Question { backend: settings.backend.clone(), port, path: settings.ready_path.clone() };
+                let (backend, path) = (settings.backend.clone(), settings.ready_path.clone());
+                let question = Question { backend, port, path, from: settings.ready_from };
                 let (family, inbox) = (running.family(), self.inbox.clone());
                 let asking = tokio::spawn(async move {
                     let address = question.until_answered(family).await;
@@ -118,7 +122,7 @@ impl Driver {
                 running.order(order);
             }
             // Nothing of it runs. The news must not overtake what is being done.
-            Some(Part::Checking) => {
+            Some(Part::Checking(_)) => {
                 self.parts.remove(&generation);
                 let _ = self.inbox.send(Event::Gone(generation));
             }
@@ -130,7 +134,7 @@ impl Driver {
     pub(super) fn lines(&self, generation: Generation) -> Vec<Vec<u8>> {
         match self.parts.get(&generation) {
             Some(Part::Runs(running, _)) => running.lines(),
-            Some(Part::Checking) | None => Vec::new(),
+            Some(Part::Checking(_)) | None => Vec::new(),
         }
     }
 

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 /// So long a request that its server has lost waits for news of that server.
 const NEWS: Duration = Duration::from_millis(500);
 
-/// Where a request is.
+/// Where a request is. From its first wait or loss on it has a limit, at which it is not held or sent again any more, however many
+/// servers it has been at: what it does at each of them may be what brings the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// It waits until this time for the next server, or for what becomes of the one that has lost it.
-    Held { until: Instant, lost_by: Option<Generation> },
-    /// This server has it. `bound`: no other one can answer it.
-    At { server: Generation, bound: bool },
+    Held { until: Instant, limit: Instant, lost_by: Option<Generation> },
+    /// This server has it. `bound`: no other one can answer it. `limit`: it has waited, or been lost, before.
+    At { server: Generation, bound: bool, limit: Option<Instant> },
 }
 
 /// All requests that have no answer yet.
@@ -84,9 +85,9 @@ impl Requests {
     }
 
     /// Those that wait, in the order in which they came.
-    fn waiting(&self) -> Vec<(Request, Option<Generation>)> {
+    fn waiting(&self) -> Vec<(Request, Instant, Option<Generation>)> {
         let held = self.places.iter().filter_map(|(request, place)| match place {
-            Place::Held { lost_by, .. } => Some((*request, *lost_by)),
+            Place::Held { limit, lost_by, .. } => Some((*request, *limit, *lost_by)),
             Place::At { .. } => None,
         });
         held.collect()
@@ -105,13 +106,13 @@ impl Gate {
 
     pub(super) fn came(&mut self, now: Instant, request: Request, actions: &mut Vec<Action>) {
         match self.serving() {
-            Some(server) => self.forward(request, server, actions),
+            Some(server) => self.forward(request, server, None, actions),
             None => self.hold_or_refuse(now, request, actions),
         }
     }
 
-    fn forward(&mut self, request: Request, server: Generation, actions: &mut Vec<Action>) {
-        self.requests.put(request, Place::At { server, bound: false });
+    fn forward(&mut self, request: Request, server: Generation, limit: Option<Instant>, actions: &mut Vec<Action>) {
+        self.requests.put(request, Place::At { server, bound: false, limit });
         actions.push(Action::Forward(request, server));
     }
 
@@ -121,7 +122,8 @@ impl Gate {
             actions.push(Action::Refuse(request, why));
             return;
         }
-        self.requests.put(request, Place::Held { until: now + self.policy.hold_timeout, lost_by: None });
+        let limit = now + self.policy.hold_timeout;
+        self.requests.put(request, Place::Held { until: limit, limit, lost_by: None });
     }
 
     fn why_not_held(&self) -> Option<Why> {
@@ -139,38 +141,41 @@ impl Gate {
     }
 
     /// A server has not answered. It may be dead without our knowing: then the next one gets the request. There is a next one
-    /// only behind a change, so a request that kills its server is asked no more often than somebody saves.
+    /// only behind a change, which need not be somebody's: a request that writes a file is followed by a restart each time that
+    /// it is sent. So its limit is that of its first wait or loss.
     pub(super) fn lost(&mut self, now: Instant, request: Request, replayable: bool, actions: &mut Vec<Action>) {
-        let Some(Place::At { server, .. }) = self.requests.remove(request) else { return };
+        let Some(Place::At { server, limit, .. }) = self.requests.remove(request) else { return };
+        let limit = limit.unwrap_or(now + self.policy.hold_timeout);
         if !replayable {
             actions.push(Action::Refuse(request, Why::Lost));
+        } else if limit <= now {
+            actions.push(Action::Refuse(request, Why::TooLong));
         } else if let Some(other) = self.serving().filter(|serving| *serving != server) {
-            self.forward(request, other, actions);
+            self.forward(request, other, Some(limit), actions);
         } else if let Some(why) = self.why_not_held() {
             actions.push(Action::Refuse(request, why));
         } else {
-            let patience = if self.serving().is_some() { NEWS } else { self.policy.hold_timeout };
-            let until = now + patience.min(self.policy.hold_timeout);
-            self.requests.put(request, Place::Held { until, lost_by: Some(server) });
+            let until = if self.serving().is_some() { limit.min(now + NEWS) } else { limit };
+            self.requests.put(request, Place::Held { until, limit, lost_by: Some(server) });
         }
         self.finished(now, server, actions);
     }
 
     /// All who wait go to a server, but for those that it has lost itself.
     pub(super) fn release(&mut self, server: Generation, actions: &mut Vec<Action>) {
-        for (request, lost_by) in self.requests.waiting() {
+        for (request, limit, lost_by) in self.requests.waiting() {
             self.requests.remove(request);
             if lost_by == Some(server) {
                 actions.push(Action::Refuse(request, Why::Lost));
             } else {
-                self.forward(request, server, actions);
+                self.forward(request, server, Some(limit), actions);
             }
         }
     }
 
     /// None who waits has anything to wait for.
     pub(super) fn refuse_all(&mut self, why: Why, actions: &mut Vec<Action>) {
-        for (request, _) in self.requests.waiting() {
+        for (request, ..) in self.requests.waiting() {
             self.requests.remove(request);
             actions.push(Action::Refuse(request, why));
         }
@@ -178,7 +183,8 @@ impl Gate {
 
     pub(super) fn held_in_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
         while let Some((_, request)) = self.requests.deadlines.first().copied().filter(|(until, _)| *until <= now) {
-            let lost = matches!(self.requests.remove(request), Some(Place::Held { lost_by: Some(_), .. }));
+            // There are no news of the server that has lost it, or it has come to its limit.
+            let lost = matches!(self.requests.remove(request), Some(Place::Held { until, limit, .. }) if until < limit);
             actions.push(Action::Refuse(request, if lost { Why::Lost } else { Why::TooLong }));
         }
     }

@@ -24,7 +24,7 @@ pub struct Policy {
     pub stop_timeout: Duration,
     /// So many requests wait at a time.
     pub hold_limit: usize,
-    /// So long a request waits.
+    /// So long a request waits, or goes from one server that loses it to the next: from its first wait or loss on.
     pub hold_timeout: Duration,
 }
 

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 /// So long a port is tried: one of this host answers at once.
@@ -39,14 +40,20 @@ pub(in crate::dev) fn fresh(backend: &Backend) -> Result<u16, DevError> {
     take().map_err(|source| DevError::NoPort { backend: backend.clone(), source })
 }
 
-/// Fails if somebody listens there, and goes on doing so for this time. Blocks meanwhile, and for a moment at least.
+/// Fails if somebody listens there, and goes on doing so for this time. Blocks meanwhile, and for a moment at least; no longer than
+/// that once what `awaits` it is gone.
 ///
 /// # Errors
 /// Who has it.
-pub(in crate::dev) fn check(backend: &Backend, port: u16, patience: Duration) -> Result<(), DevError> {
+pub(in crate::dev) fn check(
+    backend: &Backend,
+    port: u16,
+    patience: Duration,
+    awaits: &Weak<()>,
+) -> Result<(), DevError> {
     let deadline = Instant::now() + patience;
     while let Some(address) = taken(backend, port) {
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || awaits.strong_count() == 0 {
             return Err(DevError::PortTaken { backend: backend.clone(), holder: holder_of(address) });
         }
         std::thread::sleep(LOOK);
@@ -83,17 +90,20 @@ pub(super) fn describe(pid: Pid) -> String {
 mod tests {
     use super::{check, fresh};
     use std::net::TcpListener;
+    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]
     fn one_who_listens_is_named_and_a_fresh_port_is_free() {
         let backend = "127.0.0.1:0".parse().unwrap();
         let port = fresh(&backend).unwrap();
-        check(&backend, port, Duration::ZERO).unwrap();
+        let somebody = Arc::new(());
+        let awaits = Arc::downgrade(&somebody);
+        check(&backend, port, Duration::ZERO, &awaits).unwrap();
         for place in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(place).unwrap();
             let port = listener.local_addr().unwrap().port();
-            let error = check(&place.parse().unwrap(), port, Duration::ZERO).unwrap_err().to_string();
+            let error = check(&place.parse().unwrap(), port, Duration::ZERO, &awaits).unwrap_err().to_string();
             assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
         }
     }
@@ -106,7 +116,23 @@ mod tests {
         std::thread::scope(|scope| {
             // It leaves when it has been seen once.
             scope.spawn(move || drop((listener.accept().unwrap(), listener)));
-            check(&backend, port, Duration::from_secs(60)).unwrap();
+            let somebody = Arc::new(());
+            check(&backend, port, Duration::from_secs(60), &Arc::downgrade(&somebody)).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_check_that_nobody_awaits_any_more_ends() {
+        let backend = "127.0.0.1:0".parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let somebody = Arc::new(());
+        let awaits = Arc::downgrade(&somebody);
+        std::thread::scope(|scope| {
+            let listener = &listener;
+            scope.spawn(move || drop((listener.accept().unwrap(), somebody)));
+            // It would find out in years, and the listener stays.
+            assert!(check(&backend, port, Duration::from_secs(1 << 30), &awaits).is_err());
         });
     }
 }

@@ -1,19 +1,19 @@
 //! Asking a server that starts until it answers.
 //!
-//! It need not be one of its processes that listens: for a container another one does, often without any relation to what was
-//! started. Nobody has listened there before the server was started, so whoever does now does so for it, or has come in its way.
-//! [`Belief`] tells these apart as far as it can be.
+//! Whoever listens at its port need not be the server, so an answer of a process that can be seen to be none of the server's counts
+//! for nothing, unless anyone's does, as for a container whose port another process listens at.
 
 use super::port;
 use crate::dev::address::Backend;
-use crate::dev::family::{Family, is_younger};
+use crate::dev::family::Family;
+use crate::dev::settings::ReadyFrom;
 use crate::net::status_line::{Answer, StatusLine};
 use crate::process::holder;
-use log::info;
+use log::{info, warn};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -31,6 +31,8 @@ pub(in crate::dev) struct Question {
     pub(in crate::dev) port: u16,
     /// The path that must be answered with a status from 200 to 399; without it any answer is good.
     pub(in crate::dev) path: Option<String>,
+    /// Whose answer is good.
+    pub(in crate::dev) from: ReadyFrom,
 }
 
 impl Question {
@@ -49,21 +51,27 @@ impl Question {
 
     /// Asks until there is a good answer, and gives the address that it came from.
     pub(in crate::dev) async fn until_answered(self, family: Family) -> SocketAddr {
-        let (mut pause, mut patience, mut belief) = (PAUSE, PATIENCE, Belief::default());
+        let (mut pause, mut patience, mut named) = (PAUSE, PATIENCE, BTreeSet::new());
         loop {
             for address in self.addresses().await {
                 let asked = tokio::time::timeout(patience, self.ask(address, family)).await;
                 if asked.is_err() {
                     patience *= 2;
                 }
-                let Some(who) = asked.ok().flatten() else { continue };
-                let believed = belief.on(Instant::now(), address, who);
-                if let (Who::Stranger { pid, .. }, true) = (who, believed) {
-                    let pid = port::describe(pid);
-                    info!("{address} is answered by {pid}, which is none of the server's processes: so be it");
-                }
-                if believed {
-                    return address;
+                match (asked.ok().flatten(), self.from) {
+                    (Some(Who::Server), _) => return address,
+                    (Some(Who::Stranger(pid)), ReadyFrom::Anyone) => {
+                        let who = port::describe(pid);
+                        info!("{address} is answered by {who}, which is none of the server's processes");
+                        return address;
+                    }
+                    (Some(Who::Stranger(pid)), ReadyFrom::Server) if named.insert(pid) => {
+                        let who = port::describe(pid);
+                        warn!(
+                            "{address} is answered by {who}, which is not our server: --ready-from anyone takes its answers"
+                        );
+                    }
+                    (Some(Who::Stranger(_)), ReadyFrom::Server) | (None, _) => {}
                 }
             }
             tokio::time::sleep(pause).await;
@@ -107,7 +115,7 @@ enum Who {
     /// One of the server's processes, or one that we cannot see, as another user's.
     Server,
     /// None of them.
-    Stranger { pid: Pid, is_younger: bool },
+    Stranger(Pid),
 }
 
 fn who(address: SocketAddr, family: Family) -> Who {
@@ -116,56 +124,8 @@ fn who(address: SocketAddr, family: Family) -> Who {
         return Who::Server;
     }
     match port::listening(address, holder::all().filter(|pid| !members.contains(pid))) {
-        Some(pid) => Who::Stranger { pid, is_younger: is_younger(pid, family.root()) },
-        None => Who::Server,
-    }
-}
-
-/// Whether answers are taken for those of the server. One of a stranger that has begun after it is, as `docker-proxy` does for a
-/// container. One that is older may be a daemon that listens for it, as that of rootless containers, or may have taken the port by
-/// chance, and then the server itself cannot have it and ends: so its answers must go on for a while.
-#[derive(Debug, Default)]
-struct Belief {
-    strangers: BTreeMap<SocketAddr, (Pid, Instant)>,
-}
-
-impl Belief {
-    /// A server that starts has ended by then if it cannot have its port, or it would be late anyhow.
-    const LONG: Duration = Duration::from_secs(1);
-
-    fn on(&mut self, now: Instant, address: SocketAddr, who: Who) -> bool {
-        match who {
-            Who::Server | Who::Stranger { is_younger: true, .. } => true,
-            Who::Stranger { pid, is_younger: false } => {
-                let (before, since) = self.strangers.entry(address).or_insert((pid, now));
-                if *before != pid {
-                    (*before, *since) = (pid, now);
-                }
-                now >= *since + Belief::LONG
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Belief, Who};
-    use nix::unistd::Pid;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn an_answer_is_believed_at_once_or_after_a_while() {
-        let (mut belief, start) = (Belief::default(), Instant::now());
-        let [v4, v6] = ["127.0.0.1:80", "[::1]:80"].map(|address| address.parse().unwrap());
-        let stranger = |pid: i32, is_younger: bool| Who::Stranger { pid: Pid::from_raw(pid), is_younger };
-        let at = |part: u32| start + Belief::LONG / 10 * part;
-        assert!(belief.on(start, v4, Who::Server) && belief.on(start, v4, stranger(7, true)));
-        assert!(!belief.on(at(0), v4, stranger(7, false)));
-        assert!(!belief.on(at(5), v6, stranger(9, false)), "each address has its own");
-        assert!(!belief.on(at(9), v4, stranger(7, false)));
-        assert!(!belief.on(at(10), v4, stranger(8, false)), "it is another one");
-        assert!(belief.on(at(15), v6, stranger(9, false)));
-        assert!(!belief.on(at(20) - Duration::from_nanos(1), v4, stranger(8, false)));
-        assert!(belief.on(at(20), v4, stranger(8, false)));
+        // One that lost its parent when we looked was none of them for a moment.
+        Some(pid) if !family.members().contains(&pid) => Who::Stranger(pid),
+        Some(_) | None => Who::Server,
     }
 }

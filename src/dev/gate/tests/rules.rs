@@ -214,6 +214,47 @@ fn a_request_that_dying_servers_have_lost_goes_to_the_next_one_each_time() {
     assert_eq!(bench.in_time(), [Action::Refuse(ASKED, Why::Lost)]);
 }
 
+/// Four seconds later the server is replaced and loses the request; what then becomes of that.
+fn replaced(bench: &mut Bench, old: u64) -> Vec<Action> {
+    bench.now += 4 * SECOND;
+    let (old, next) = (Generation(old), Generation(old + 1));
+    let mut actions = bench.on(START);
+    // With overlap the next one is there already when the old one goes.
+    for input in [Input::Answered(next), Input::Lost(ASKED, true), Input::Gone(old), Input::Answered(next)] {
+        actions.extend(bench.on(input));
+    }
+    actions.retain(|action| matches!(action, Action::Forward(..) | Action::Refuse(..)));
+    actions
+}
+
+#[test]
+fn a_request_that_brings_each_restart_itself_is_sent_again_until_its_first_time_is_over() {
+    // It counts from the first wait, and for one that has not waited from the first loss.
+    for (inputs, last) in [([START, Input::Came(ASKED), UP[1]], 8), ([UP[0], UP[1], Input::Came(ASKED)], 9)] {
+        for policy in [PLAIN, OVERLAP] {
+            let mut bench = Bench::after(policy, &inputs);
+            for old in 1..last {
+                let again = Action::Forward(ASKED, Generation(old + 1));
+                assert_eq!(replaced(&mut bench, old), [again], "{policy:?}");
+            }
+            assert_eq!(replaced(&mut bench, last), [Action::Refuse(ASKED, Why::TooLong)], "{policy:?}");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_was_lost_waits_for_the_next_server_until_its_first_time_is_over() {
+    let mut bench = Bench::after(PLAIN, &[START, Input::Came(ASKED)]);
+    let came = bench.now;
+    bench.on(Input::Answered(FIRST));
+    bench.now += 20 * SECOND;
+    bench.on(START);
+    assert_eq!(bench.on(Input::Lost(ASKED, true)), []);
+    bench.on(Input::Gone(FIRST));
+    assert_eq!(bench.in_time(), [Action::Refuse(ASKED, Why::TooLong)]);
+    assert_eq!(bench.now - came, 30 * SECOND);
+}
+
 #[test]
 fn a_request_that_was_lost_unseen_waits_for_news_of_its_server() {
     let mut bench = Bench::after(PLAIN, &UP);
