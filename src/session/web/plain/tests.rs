@@ -195,8 +195,8 @@ fn text_is_what_a_terminal_shows() {
 fn text_is_bounded_and_a_broken_command_ends() {
     let lines = text::shown(&b"x\n".repeat(5000));
     assert_eq!(lines.lines().count(), 5000, "all of it is shown");
-    assert_eq!(text::shown(&b"y".repeat(100_000)).len(), 100_000);
-    assert_eq!(text::shown(&b"\t".repeat(100_000)).len(), 800_000);
+    assert_eq!(text::shown(&b"y".repeat(100_000)).len(), 100_000 + 100_000 / 4096);
+    assert_eq!(text::shown(&b"\t".repeat(100_000)).len(), 800_000 + 800_000 / 4096);
     let wide = text::shown(&b"\x1b[4000Cx\n".repeat(10_000));
     assert_eq!(wide.lines().count(), 1024 * 1024 / 4002, "what fits of whole lines");
     assert_eq!(text::shown(b"\x1b[12"), "");
@@ -204,6 +204,22 @@ fn text_is_bounded_and_a_broken_command_ends() {
     assert_eq!(text::shown(b"\x1b[9999Cz").chars().count(), 4096);
     let endless = [b"\x1b]0;".to_vec(), vec![b'a'; 5000], b"seen".to_vec()].concat();
     assert!(text::shown(&endless).ends_with("seen"));
+}
+
+#[test]
+fn a_long_line_goes_on_as_another_one_and_no_command_moves_more_than_one() {
+    let letters: String = ('a'..='z').cycle().take(10_000).collect();
+    let shown = text::shown(letters.as_bytes());
+    assert!(shown.lines().all(|line| line.len() <= 4096) && shown.replace('\n', "") == letters, "{shown}");
+    // What a command may move is what is in the last line, however much came before.
+    let moved = text::shown(&[b"\t".repeat(64 * 1024).as_slice(), b"\r", b"\x1b[P".repeat(5000).as_slice()].concat());
+    let lines: Vec<_> = moved.split('\n').map(str::len).collect();
+    assert!(lines.iter().all(|length| *length <= 4096), "{lines:?}");
+    assert_eq!(lines.iter().sum::<usize>(), 8 * 64 * 1024 - 4096, "the others are as they were");
+    // A full line that is cleared is none to go left in.
+    let cleared = [b"x".repeat(4096).as_slice(), b"\x1b[2K\x1b[Cy"].concat();
+    assert_eq!(text::shown(&cleared), "\ny");
+    assert_eq!(text::shown(b"abc\x1b[2K\x1b[Cy"), "    y");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 /// So many of the last letters are shown, and no line in part. Text is never as long, also where each letter is a tab: only who moves
 /// about on the screen makes more of little.
 const MOST_LETTERS: usize = 1024 * 1024;
-/// So far to the right somebody may move without text.
+/// A line goes on as another one behind so many columns: so nothing is lost, and no command costs more than that.
 const MOST_COLUMNS: usize = 4096;
 /// A command that is longer has lost its end.
 const LONGEST_COMMAND: usize = 4096;
@@ -74,6 +74,9 @@ impl Page {
     }
 
     fn put(&mut self, letter: char) {
+        if self.column >= MOST_COLUMNS {
+            self.end_line();
+        }
         if self.line.len() <= self.column {
             self.line.resize(self.column + 1, ' ');
         }
@@ -120,7 +123,8 @@ impl Page {
         let number = numbers.parse().unwrap_or(0_usize);
         let count = number.max(1);
         match letter {
-            'C' => self.column = self.column.saturating_add(count).min(self.line.len().max(MOST_COLUMNS - 1)),
+            // Never to the left, also where the line is full.
+            'C' => self.column = self.column.max(self.column.saturating_add(count).min(MOST_COLUMNS - 1)),
             'D' => self.column = self.column.saturating_sub(count),
             'G' => self.column = (count - 1).min(MOST_COLUMNS - 1),
             'J' if number >= 2 => (self.lines, self.letters, self.line) = Default::default(),
