@@ -8,6 +8,7 @@ use crate::session::credential::{Nonce, random};
 use crate::session::frame::{Frame, Mode, Refusal, encode_preface};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// How long all of it may take: a denial takes eight seconds.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -24,6 +25,7 @@ const NOWHERE: u64 = u64::MAX - 1;
 /// # Errors
 /// The server cannot be reached, or is not understood.
 pub async fn run(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<Outcome, UpstreamError> {
+    let deadline = Instant::now() + PATIENCE;
     let all = async {
         let mut outcome = once(server, pair, task.clone()).await?;
         for _ in 1..TRIES {
@@ -32,15 +34,24 @@ pub async fn run(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<O
             }
             outcome = once(server, pair, task.clone()).await?;
         }
-        if matches!(outcome, Outcome::Conflict { .. }) {
-            outcome = match once(server, pair, Task::Look).await? {
-                Outcome::Looks(accept) => Outcome::Conflict { next: accept.input_next },
-                outcome => outcome,
-            };
-        }
         Ok(outcome)
     };
-    tokio::time::timeout(PATIENCE, all).await.unwrap_or(Err(UpstreamError::Silent))
+    let outcome = timeout_at(deadline, all).await.unwrap_or(Err(UpstreamError::Silent))?;
+    match outcome {
+        Outcome::Conflict { next } => {
+            let look = timeout_at(deadline, once(server, pair, Task::Look)).await;
+            Ok(conflict(next, look.unwrap_or(Err(UpstreamError::Silent))))
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// A conflict, with where the input is by a look behind it. It is known already, whatever comes of the look.
+fn conflict(known: u64, look: Result<Outcome, UpstreamError>) -> Outcome {
+    match look {
+        Ok(Outcome::Looks(accept)) => Outcome::Conflict { next: accept.input_next },
+        _ => Outcome::Conflict { next: known },
+    }
 }
 
 async fn once(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<Outcome, UpstreamError> {
@@ -201,4 +212,23 @@ async fn heard(mut upstream: Upstream) -> Result<(), UpstreamError> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, UpstreamError, conflict};
+    use crate::session::frame::{Accept, Refusal};
+    use crate::session::web::handshake::tests::accept;
+
+    #[test]
+    fn a_conflict_stays_one_whatever_comes_of_the_look_behind_it() {
+        let at = |look| match conflict(7, look) {
+            Outcome::Conflict { next } => next,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(Ok(Outcome::Looks(Box::new(Accept { input_next: 9, ..accept() })))), 9);
+        for failed in [Err(UpstreamError::Silent), Ok(Outcome::Closed), Ok(Outcome::Refused(Refusal::Denied))] {
+            assert_eq!(at(failed), 7);
+        }
+    }
 }
