@@ -172,16 +172,20 @@ fn a_line_is_taken_as_a_whole_or_divided_between_letters() {
 }
 
 #[test]
-fn letters_and_what_enter_sends_are_in_one_frame() {
-    let (_, _, sent) = appending(append_line(10, "größe"), 10, 64);
-    assert_eq!(sent, ["10:grö", "ping 1"]);
-    let (_, _, sent) = appending(append_line(10, "abc\r\n"), 10, 64);
-    assert_eq!(sent, ["10:abc", "ping 1"]);
-    let (mut errand, _, _) = attached(append_line(0, "\u{1f600}"), accept());
-    errand.stage = Stage::Waiting { from: super::Start { next: 0, ended: false }, longest: 3 };
+fn a_line_of_several_frames_goes_in_one_go_so_that_nobody_comes_between() {
+    let (mut errand, outcome, sent) = appending(append_line(10, "grüße\r\n"), 10, 64);
+    assert!(outcome.is_none());
+    // The frames of a stream may end within a letter.
+    assert_eq!(sent.len(), 4, "{sent:?}");
+    assert_eq!((sent[0].as_str(), sent[3].as_str()), ("10:grü", "ping 1"));
     let mut out = Vec::new();
-    errand.hear(ack(0, 64, false), &mut out).unwrap();
-    assert!(!out.is_empty(), "unless a frame has no room for one");
+    for arrived in [14, 18] {
+        assert!(errand.hear(ack(arrived, 50, false), &mut out).unwrap().is_none() && out.is_empty());
+    }
+    assert!(matches!(errand.hear(ack(19, 50, false), &mut out), Ok(Some(Outcome::Appended { next: 19 }))));
+    // What was there before goes along with it.
+    let (_, _, sent) = appending(append_line(10, "abcdefghi\r\n"), 15, 64);
+    assert_eq!(sent, ["10:abcd", "14:e", "15:fghi", "19:\r\n", "ping 1"]);
 }
 
 #[test]
