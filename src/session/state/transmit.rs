@@ -48,10 +48,11 @@ impl Session {
         if attachment.input_told.replace(beyond) != Some(beyond) {
             Frame::Input { next: self.input.next(), writers: self.from_writers }.encode(out);
         }
-        // A writer sees no events of the output, and could not tell a full queue from one that nobody empties.
+        // A writer sees neither events nor the end of the output, and could not tell a full queue from one that nobody empties.
         if let (Role::Writer, InputState::Dead { written, .. }) = (attachment.role, self.input_state) {
             let (offset, body) = (self.output.next(), written.to_be_bytes());
             Frame::Event { offset, kind: event::INPUT_LOST, body: &body }.encode(out);
+            Frame::Destination(self.destination).encode(out);
         }
         let ack = self.ack(attachment);
         attachment.input_granted = attachment.input_granted.max(ack.next + u64::from(ack.window));

@@ -4,9 +4,10 @@ use crate::session::credential::Nonce;
 use crate::session::frame::{
     Accept, Ack, Closed, Command, Decoder, Destination, Detached, Frame, Mode, Refusal, event,
 };
+use crate::session::state::{Connection, Input as StateInput, Policy, Session};
 use crate::session::web::handshake::tests::{accept, pair};
 use crate::session::web::handshake::{Attached, Handshake, Terms, Want};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One that is let in, with what it said so far thrown away.
 fn attached(task: Task, accept: Accept) -> (Errand, Option<Outcome>, Vec<u8>) {
@@ -213,6 +214,53 @@ fn who_repeats_input_that_is_lost_learns_how_much_the_destination_was_sent() {
         matches!(told, Ok(Some(Outcome::Ended { next: 10, written: 7, destination: Destination::Reset }))),
         "{told:?}"
     );
+}
+
+/// All that a session sends to this connection, heard by an errand: what comes of it, and what the errand says to that.
+fn hears(errand: &mut Errand, (session, connection): (&mut Session, Connection)) -> (Option<Outcome>, Vec<u8>) {
+    let (mut bytes, mut out, mut outcome) = (Vec::new(), Vec::new(), None);
+    while session.transmit(connection, 500, &mut bytes) {}
+    let mut decoder = Decoder::new();
+    decoder.proved();
+    decoder.feed(&bytes);
+    while let Some(frame) = decoder.frame().unwrap() {
+        if outcome.is_none() {
+            outcome = errand.hear(frame, &mut out).unwrap();
+        }
+    }
+    (outcome, out)
+}
+
+#[test]
+fn who_is_in_the_middle_of_it_learns_what_has_become_of_the_destination() {
+    let refused = StateInput::ConnectFailed(Destination::Refused);
+    for (ends, expected) in [(StateInput::Reset(104), Destination::Reset), (refused, Destination::Refused)] {
+        for asked_before in [true, false] {
+            let (now, maker, writer) = (Instant::now(), Connection(1), Connection(2));
+            let mut session = Session::new(now, Policy::default(), maker);
+            let on = |session: &mut Session, input| session.on(now, input, &mut Vec::new());
+            on(&mut session, StateInput::Confirmed(maker));
+            if expected == Destination::Reset {
+                on(&mut session, StateInput::Connected);
+            }
+            let accept = session.attach(now, (writer, Mode::Input), 0, &mut Vec::new()).unwrap();
+            let (mut errand, _, _) = attached(append(0, "abc"), accept);
+            if asked_before {
+                let (outcome, said_first) = hears(&mut errand, (&mut session, writer));
+                assert!(outcome.is_none() && said(&said_first) == ["0:abc", "ping 1"]);
+            }
+            on(&mut session, ends.clone());
+            if asked_before {
+                on(&mut session, StateInput::Said(writer, &Frame::Append { offset: 0, bytes: b"abc" }));
+                on(&mut session, StateInput::Said(writer, &Frame::Ping(1_u64.to_be_bytes())));
+            }
+            let (outcome, _) = hears(&mut errand, (&mut session, writer));
+            assert!(
+                matches!(outcome, Some(Outcome::Ended { next: 0, destination, .. }) if destination == expected),
+                "{outcome:?}"
+            );
+        }
+    }
 }
 
 #[test]
