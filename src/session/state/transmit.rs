@@ -24,7 +24,7 @@ impl Session {
     }
 
     fn send_owed(&self, attachment: &mut Attachment, out: &mut Vec<u8>) {
-        if std::mem::take(&mut attachment.owed.ack) {
+        if attachment.sends_input() && std::mem::take(&mut attachment.owed.ack) {
             self.send_ack(attachment, out);
         }
         let owed = &mut attachment.owed;
@@ -71,6 +71,10 @@ impl Session {
 
     fn send_output(&self, attachment: &mut Attachment, mut room: usize, out: &mut Vec<u8>) -> bool {
         self.send_gap(attachment, out);
+        if !attachment.sends_input() && std::mem::take(&mut attachment.owed.ack) {
+            let (offset, body) = (attachment.next, self.output.acknowledged().to_be_bytes());
+            Frame::Event { offset, kind: event::ARRIVED, body: &body }.encode(out);
+        }
         loop {
             let event = self.events.from(attachment.event, attachment.start);
             if let Some(event) = event.filter(|event| event.offset <= attachment.next) {
