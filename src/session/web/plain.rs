@@ -44,8 +44,9 @@ pub struct View<'a> {
     pub base: u64,
     /// How much more output there is behind it by now.
     pub more: u64,
-    /// What is between here and `base` was on no page yet: it is skipped, and does not count as arrived.
-    pub skipped: Option<u64>,
+    /// All before this was seen on a page or has arrived elsewhere, or is not to be had any more. What is between here and `base` is
+    /// skipped, and does not count as arrived.
+    pub first: u64,
     /// Where the input goes on.
     pub input_next: u64,
     /// What the destination has said last about echo, and where in the output it said so.
@@ -91,10 +92,10 @@ pub fn start(token: &str, ids: &[&str], notice: Option<&str>) -> String {
 /// The page of a session. Wherever it leads, it says what of the output was seen: all that is shown on it, unless something
 /// before that was not; or what its user leaves out.
 pub fn session(view: &View<'_>, token: &str) -> String {
-    let shown = text::shown(view.output);
-    let seen = view.skipped.unwrap_or_else(|| view.next());
+    let (view, shown) = &view.cut();
+    let seen = view.skipped().unwrap_or_else(|| view.next());
     let query = Query { seen: Some(seen), after: None, from: None, conflict: false, ..view.query };
-    let hidden = query.hidden.unwrap_or_else(|| asks_for_secret(view, &shown));
+    let hidden = query.hidden.unwrap_or_else(|| asks_for_secret(view, shown));
     let address = |query: Query| text::escape(&query.location(view.id, None));
     let refresh = if query.refresh { refresh_element(&address(query)) } else { String::new() };
     let (refresh_label, refresh_link) = match query.refresh {
@@ -114,7 +115,7 @@ pub fn session(view: &View<'_>, token: &str) -> String {
             ("status", words(view.destination)),
             ("phase", if over { "ended" } else { "live" }),
             ("gap", &before_text(view, query)),
-            ("output", &text::escape(&shown)),
+            ("output", &text::escape(shown)),
             ("more", &behind_text(view, query)),
             ("token", &text::escape(token)),
             ("offset", &view.input_next.to_string()),
@@ -132,6 +133,20 @@ pub fn session(view: &View<'_>, token: &str) -> String {
 }
 
 impl View<'_> {
+    /// What of it fits on a page, and that as text. What is looked for is shown from its beginning, and else what is new.
+    fn cut(&self) -> (View<'_>, String) {
+        let whole = if self.more > 0 { text::whole(self.output) } else { self.output.len() };
+        let keep = if self.query.from.is_some() { text::Keep::First } else { text::Keep::Last };
+        let text::Shown { text, part } = text::shown(&self.output[..whole], keep);
+        let more = self.more + (self.output.len() - part.end) as u64;
+        (View { base: self.base + part.start as u64, output: &self.output[part], more, ..self.clone() }, text)
+    }
+
+    /// What is before the page and was on none begins here.
+    fn skipped(&self) -> Option<u64> {
+        (self.base > self.first).then_some(self.first)
+    }
+
     /// Where what is shown ends.
     fn next(&self) -> u64 {
         self.base + self.output.len() as u64
@@ -140,7 +155,7 @@ impl View<'_> {
 
 /// What is told of the output before that on the page.
 fn before_text(view: &View<'_>, query: Query) -> String {
-    let Some(skipped) = view.skipped else {
+    let Some(skipped) = view.skipped() else {
         let gone = "<p class=\"gap\">What came before is not shown.</p>";
         return if view.base > 0 { gone.to_owned() } else { String::new() };
     };

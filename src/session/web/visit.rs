@@ -146,7 +146,7 @@ pub async fn is_attached(server: &Arc<Server>, pair: &Arc<Pair>) -> Result<bool,
     Ok(matches!(came, Err(Refusal::InUse { .. })))
 }
 
-/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`. What is before
+/// Looks at output, which begins where the glance says, until it is whole or nothing more comes for `patience`. What is before
 /// `seen`, which is no more than there is, counts as arrived, unless the session has a client, whose business that is; nobody
 /// is disturbed.
 ///
@@ -159,7 +159,7 @@ pub async fn glance(
     seen: Option<u64>,
     patience: Duration,
 ) -> Result<Result<(), Refusal>, UpstreamError> {
-    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.base };
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.asks() };
     let mut upstream = Arc::clone(server).open().await?;
     let mut handshake = Handshake::new(want, Nonce(random()?));
     let (mut came, mut refused) = (false, None);

@@ -10,6 +10,7 @@ use std::time::Duration;
 trials![
     looking_at_a_session_frees_its_destination_and_takes_nothing_over,
     what_a_page_did_not_show_is_kept_until_somebody_leaves_it_out,
+    what_others_have_read_is_not_missing_on_the_first_page,
     all_of_a_flood_can_be_read_page_by_page,
     a_line_is_taken_as_a_whole_or_is_in_the_field_again,
     a_line_that_never_fits_is_divided_between_two_letters,
@@ -134,15 +135,42 @@ fn what_a_page_did_not_show_is_kept_until_somebody_leaves_it_out() {
     // So a client that comes now has every byte.
     let had = stage.get(&session, "/output?from=0").expect_output(0);
     assert!(said.as_bytes().starts_with(&had) && !had.is_empty());
-    until("it has gone again", PATIENCE, || {
-        let seen = stage.server.status()["sessions"][0].clone();
-        if seen["state"] == "detached" { Ok(()) } else { Err(seen.to_string()) }
-    });
+    wait_detached(&stage);
     // The user may do without it.
     let page_now = text(&page.look(&stage));
     let without = text(&page.follow(&stage, &link(&page_now, "Leave them out").unwrap()));
     buffered(&stage, 0).unwrap();
     assert!(!without.contains("Leave them out") && output(&without).ends_with("line 029999\n"), "{without}");
+}
+
+fn wait_detached(stage: &Stage) {
+    until("it has gone again", PATIENCE, || {
+        let seen = stage.server.status()["sessions"][0].clone();
+        if seen["state"] == "detached" { Ok(()) } else { Err(seen.to_string()) }
+    });
+}
+
+fn what_others_have_read_is_not_missing_on_the_first_page() {
+    let stage = Stage::new();
+    let (session, page, mut destination, said) = flooded(&stage, 30_000);
+    let mut had = 0;
+    while had < said.len() {
+        had += stage.get(&session, &format!("/output?from={had}")).expect_output(had as u64).len();
+    }
+    assert_eq!(stage.get(&session, &format!("/output?from={had}")).status, 204);
+    buffered(&stage, 0).unwrap();
+    wait_detached(&stage);
+    // The scrollback has more than a page, and nobody waits for it.
+    let first = text(&page.look(&stage));
+    assert!(output(&first).ends_with("line 029999\n") && first.contains("What came before is not shown"), "{first}");
+    assert!(!first.contains("may have to wait"), "{first}");
+    // So what comes next is freed by looking at it.
+    destination.write_all(b"and more\n").unwrap();
+    until("it has come", PATIENCE, || buffered(&stage, 9));
+    let second = text(&page.follow(&stage, &link(&first, "Load again").unwrap()));
+    assert!(output(&second).ends_with("and more\n"), "{second}");
+    page.follow(&stage, &link(&second, "Load again").unwrap());
+    buffered(&stage, 0).unwrap();
 }
 
 fn all_of_a_flood_can_be_read_page_by_page() {
