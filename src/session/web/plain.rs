@@ -114,7 +114,7 @@ pub fn session(view: &View<'_>, token: &str) -> String {
             ("notice", &notice_text(view.notice.or(conflict))),
             ("status", words(view.destination)),
             ("phase", if over { "ended" } else { "live" }),
-            ("gap", &before_text(view, query)),
+            ("gap", &before_text(view, query, token)),
             ("output", &text::escape(shown)),
             ("more", &behind_text(view, query)),
             ("token", &text::escape(token)),
@@ -154,17 +154,20 @@ impl View<'_> {
 }
 
 /// What is told of the output before that on the page.
-fn before_text(view: &View<'_>, query: Query) -> String {
+fn before_text(view: &View<'_>, query: Query, token: &str) -> String {
     let Some(skipped) = view.skipped() else {
         let gone = "<p class=\"gap\">What came before is not shown.</p>";
         return if view.base > 0 { gone.to_owned() } else { String::new() };
     };
     let address = |query: Query| text::escape(&query.location(view.id, None));
     let show = address(Query { from: Some(skipped), ..query });
-    let leave = address(Query { seen: Some(view.next()), ..query });
+    // What drops output is no link, which programs may follow by themselves.
+    let (action, token) = (text::escape(&format!("{PATH}/{}", view.id)), text::escape(token));
+    let kept = form::kept(&Query { seen: Some(view.next()), ..query });
     format!(
-        "<p class=\"gap\">{} bytes before this are not shown. They are kept, and the destination may have to wait. \
-         <a href=\"{show}\">Show them</a> <a href=\"{leave}\">Leave them out</a></p>",
+        "<form method=\"post\" action=\"{action}\" class=\"gap\"><input type=\"hidden\" name=\"token\" value=\"{token}\">{kept}\
+         {} bytes before this are not shown. They are kept, and the destination may have to wait. \
+         <a href=\"{show}\">Show them</a> <button name=\"do\" value=\"leave-out\">Leave them out</button></form>",
         view.base - skipped
     )
 }
@@ -199,7 +202,7 @@ pub fn command(action: Action) -> Option<Command> {
         Action::Interrupt => Some(Command::Interrupt),
         Action::Break => Some(Command::Break),
         Action::AreYouThere => Some(Command::AreYouThere),
-        Action::Open | Action::Send | Action::End => None,
+        Action::Open | Action::Send | Action::LeaveOut | Action::End => None,
     }
 }
 

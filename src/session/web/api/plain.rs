@@ -121,6 +121,9 @@ fn no_token() -> Refusal {
 
 /// Does what the form says, and shows the session again.
 async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str, form: &Form) -> Result<Response<Body>, Refusal> {
+    if form.action == Action::LeaveOut {
+        return Ok(see_other(&form.query.location(&pair.id.to_string(), None)));
+    }
     let server = &visit.gateway.server;
     let task = task(form)?;
     let after = match visit::run(server, pair, Task::Look).await? {
@@ -153,7 +156,8 @@ fn task(form: &Form) -> Result<Task, Refusal> {
         Action::Open => return Err(Refusal::bad("there is a session already")),
         Action::Send => Task::Append { offset: form.offset, bytes: plain::line(&form.line).into(), cut: Cut::Text },
         Action::End => Task::Close,
-        Action::Interrupt | Action::Break | Action::AreYouThere => match plain::command(form.action) {
+        Action::Interrupt | Action::Break | Action::AreYouThere | Action::LeaveOut => match plain::command(form.action)
+        {
             Some(command) => Task::Command(command),
             None => return Err(Refusal::bad("there is no such command")),
         },
@@ -229,7 +233,8 @@ async fn look(visit: &Visit<'_>, pair: &Arc<Pair>, query: Query) -> Result<Optio
         let part = Part::of((accept.output_base, accept.output_next), query.seen, query.from);
         let after = query.after.filter(|_| !accept.output_ended);
         let mut shown = Glance::new(part, accept.output_next, after);
-        let seen = query.seen.map(|seen| seen.min(accept.output_next));
+        // What a browser asks for before its user wants it has been seen by nobody.
+        let seen = query.seen.filter(|_| !visit.is_ahead()).map(|seen| seen.min(accept.output_next));
         tries += 1;
         match visit::glance(server, pair, &mut shown, seen, WAITS).await? {
             Ok(()) => return Ok(Some((accept, shown))),
