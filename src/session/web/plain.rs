@@ -206,13 +206,13 @@ pub fn command(action: Action) -> Option<Command> {
     }
 }
 
-/// Whether what is typed next is likely to be a secret: the destination has begun to echo or hide within the last line, as
-/// those do that hide a password; or the last line asks for one.
+/// Whether what is typed next may well be a secret: the destination has begun to echo or hide within the last line, as
+/// those do that hide a password; or the last line asks for one; or there is more, which may ask for one and is not seen here.
 fn asks_for_secret(view: &View<'_>, shown: &str) -> bool {
     let last = view.output.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
     let line_begins = view.base.saturating_add(last as u64);
     let hides = view.echo.is_some_and(|echo| echo.on && echo.offset > 0 && echo.offset >= line_begins);
-    hides || text::is_prompt_for_secret(shown)
+    view.more > 0 || hides || text::is_prompt_for_secret(shown)
 }
 
 fn refresh_element(again: &str) -> String {

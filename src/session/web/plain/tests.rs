@@ -295,6 +295,14 @@ fn a_page_behind_which_there_is_more_ends_with_a_line_or_a_whole_letter() {
 }
 
 #[test]
+fn what_is_typed_is_hidden_where_there_is_more_than_the_page_shows() {
+    let part = View { more: 9, ..view(b"$ \n") };
+    assert!(shows_password_field(&part), "that may end with a question for a password");
+    let shown = Query { hidden: Some(false), ..Query::default() };
+    assert!(!shows_password_field(&View { query: shown, ..part }), "unless the user says otherwise");
+}
+
+#[test]
 fn a_form_is_read() {
     let form = Form::parse(b"do=send&token=f00d&offset=12&line=a+b%26%3d%C3%A9%0d&refresh=on&typing=hidden").unwrap();
     assert_eq!((form.action, form.token.as_str(), form.offset), (Action::Send, "f00d", 12));
