@@ -249,7 +249,7 @@ fn who_is_in_the_middle_of_it_learns_what_has_become_of_the_destination() {
                 let (outcome, said_first) = hears(&mut errand, (&mut session, writer));
                 assert!(outcome.is_none() && said(&said_first) == ["0:abc", "ping 1"]);
             }
-            on(&mut session, ends.clone());
+            on(&mut session, ends);
             if asked_before {
                 on(&mut session, StateInput::Said(writer, &Frame::Append { offset: 0, bytes: b"abc" }));
                 on(&mut session, StateInput::Said(writer, &Frame::Ping(1_u64.to_be_bytes())));
