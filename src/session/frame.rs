@@ -182,6 +182,8 @@ pub mod event {
     pub const CHARSET: u8 = 4;
     /// Eight bytes: how much input the destination was sent. It takes no more, and the rest is lost.
     pub const INPUT_LOST: u8 = 5;
+    /// Eight bytes, for an observer alone: how much output has arrived, as the session's clients have acknowledged it.
+    pub const ARRIVED: u8 = 6;
 }
 
 /// The server's first word.

@@ -27,6 +27,7 @@ pub(super) enum Numbers {
 /// Frames that are due. Each kind is there at most once, so a client that says much and reads nothing costs nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Owed {
+    /// How far the other end's stream has arrived: the input of who sends some; for an observer that of the client's output.
     pub(super) ack: bool,
     pub(super) destination: bool,
     pub(super) gap: Option<(u64, u64)>,
@@ -93,7 +94,7 @@ impl Attachment {
 
 impl Session {
     pub(super) fn attachment(&self, now: Instant, connection: Connection, role: Role, next: u64) -> Attachment {
-        let owed = Owed { ack: role != Role::Observer, end: self.end.is_some(), ..Owed::default() };
+        let owed = Owed { ack: true, end: self.end.is_some(), ..Owed::default() };
         Attachment {
             connection,
             role,

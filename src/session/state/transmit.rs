@@ -24,7 +24,7 @@ impl Session {
     }
 
     fn send_owed(&self, attachment: &mut Attachment, out: &mut Vec<u8>) {
-        if std::mem::take(&mut attachment.owed.ack) {
+        if attachment.sends_input() && std::mem::take(&mut attachment.owed.ack) {
             self.send_ack(attachment, out);
         }
         let owed = &mut attachment.owed;
@@ -48,10 +48,11 @@ impl Session {
         if attachment.input_told.replace(beyond) != Some(beyond) {
             Frame::Input { next: self.input.next(), writers: self.from_writers }.encode(out);
         }
-        // A writer sees no events of the output, and could not tell a full queue from one that nobody empties.
+        // A writer sees neither events nor the end of the output, and could not tell a full queue from one that nobody empties.
         if let (Role::Writer, InputState::Dead { written, .. }) = (attachment.role, self.input_state) {
             let (offset, body) = (self.output.next(), written.to_be_bytes());
             Frame::Event { offset, kind: event::INPUT_LOST, body: &body }.encode(out);
+            Frame::Destination(self.destination).encode(out);
         }
         let ack = self.ack(attachment);
         attachment.input_granted = attachment.input_granted.max(ack.next + u64::from(ack.window));
@@ -70,6 +71,10 @@ impl Session {
 
     fn send_output(&self, attachment: &mut Attachment, mut room: usize, out: &mut Vec<u8>) -> bool {
         self.send_gap(attachment, out);
+        if !attachment.sends_input() && std::mem::take(&mut attachment.owed.ack) {
+            let (offset, body) = (attachment.next, self.output.acknowledged().to_be_bytes());
+            Frame::Event { offset, kind: event::ARRIVED, body: &body }.encode(out);
+        }
         loop {
             let event = self.events.from(attachment.event, attachment.start);
             if let Some(event) = event.filter(|event| event.offset <= attachment.next) {

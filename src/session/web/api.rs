@@ -247,6 +247,15 @@ impl Visit<'_> {
         self.gate.speaks_tls() || told.is_some_and(|told| told.as_bytes().eq_ignore_ascii_case(b"https"))
     }
 
+    /// Whether a browser asks ahead of its user, who may never see the page.
+    fn is_ahead(&self) -> bool {
+        let says = |name: &str| {
+            let mut values = self.parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values.any(|value| value.trim_start().to_ascii_lowercase().starts_with("prefetch"))
+        };
+        says("sec-purpose") || says("purpose")
+    }
+
     /// Whether a user follows a link to a page of ours.
     fn follows_link(&self, path: &str) -> bool {
         let is = |name: &str, value: &str| self.parts.headers.get(name).is_some_and(|given| given == value);

@@ -115,7 +115,8 @@ enum Stage {
         until: u64,
         next: u64,
         ended: bool,
-        /// Of the bytes to append: those that follow, one part at a time. So it is known of each whether it was taken.
+        /// Of the bytes to append: those that follow, one part at a time. So it is known of each whether it was taken. Of what belongs
+        /// together nothing follows: between two parts others might send something.
         rest: Range<usize>,
         longest: usize,
         /// How many barriers were sent.
@@ -256,8 +257,8 @@ impl Errand {
             Stage::Sent { until, next, ended, rest, longest, barriers, .. } => {
                 (*next, *ended) = (ack.next.max(*next), *ended || ack.end);
                 match &self.task {
-                    Task::Append { bytes, cut, .. } if next >= until && rest.start < rest.end => {
-                        let part = rest.start..cut.part(&bytes[..rest.end], rest.start, *longest);
+                    Task::Append { bytes, .. } if next >= until && rest.start < rest.end => {
+                        let part = rest.start..rest.end.min(rest.start + *longest);
                         Frame::Append { offset: *until, bytes: &bytes[part.clone()] }.encode(out);
                         (*until, rest.start, *barriers) = (*until + part.len() as u64, part.end, *barriers + 1);
                         barrier(*barriers).encode(out);
@@ -293,15 +294,16 @@ impl Errand {
                     _ => {}
                 }
                 // What was sent before goes along, also where there is no room for more: the server knows whether it is the same.
-                let first = known..cut.part(&bytes[..until], known, longest);
+                let now = match cut {
+                    Cut::Text => until,
+                    Cut::Anywhere => until.min(known + longest),
+                };
                 let mut at = *offset;
-                for part in
-                    bytes[..known].chunks(longest).chain([&bytes[first.clone()]]).filter(|part| !part.is_empty())
-                {
+                for part in bytes[..known].chunks(longest).chain(bytes[known..now].chunks(longest)) {
                     Frame::Append { offset: at, bytes: part }.encode(out);
                     at += part.len() as u64;
                 }
-                let rest = first.end..until;
+                let rest = now..until;
                 let until = next.max(at);
                 self.stage = Stage::Sent { before: next, until, next, ended, rest, longest, barriers: 1 };
             }
@@ -359,12 +361,6 @@ impl Cut {
             Cut::Anywhere => end,
             Cut::Text => (least..=end).rev().find(|end| !splits(*end)).unwrap_or(from),
         }
-    }
-
-    /// The same for one of several pieces, which has a byte at least: there may be no room in a frame for a letter.
-    fn part(self, bytes: &[u8], from: usize, most: usize) -> usize {
-        let end = self.end(bytes, from, most);
-        if end > from { end } else { Cut::Anywhere.end(bytes, from, most) }
     }
 }
 

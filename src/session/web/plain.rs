@@ -44,8 +44,9 @@ pub struct View<'a> {
     pub base: u64,
     /// How much more output there is behind it by now.
     pub more: u64,
-    /// What is between here and `base` was on no page yet: it is skipped, and does not count as arrived.
-    pub skipped: Option<u64>,
+    /// All before this was seen on a page or has arrived elsewhere, or is not to be had any more. What is between here and `base` is
+    /// skipped, and does not count as arrived.
+    pub first: u64,
     /// Where the input goes on.
     pub input_next: u64,
     /// What the destination has said last about echo, and where in the output it said so.
@@ -91,10 +92,10 @@ pub fn start(token: &str, ids: &[&str], notice: Option<&str>) -> String {
 /// The page of a session. Wherever it leads, it says what of the output was seen: all that is shown on it, unless something
 /// before that was not; or what its user leaves out.
 pub fn session(view: &View<'_>, token: &str) -> String {
-    let shown = text::shown(view.output);
-    let seen = view.skipped.unwrap_or_else(|| view.next());
+    let (view, shown) = &view.cut();
+    let seen = view.skipped().unwrap_or_else(|| view.next());
     let query = Query { seen: Some(seen), after: None, from: None, conflict: false, ..view.query };
-    let hidden = query.hidden.unwrap_or_else(|| asks_for_secret(view, &shown));
+    let hidden = query.hidden.unwrap_or_else(|| asks_for_secret(view, shown));
     let address = |query: Query| text::escape(&query.location(view.id, None));
     let refresh = if query.refresh { refresh_element(&address(query)) } else { String::new() };
     let (refresh_label, refresh_link) = match query.refresh {
@@ -113,8 +114,8 @@ pub fn session(view: &View<'_>, token: &str) -> String {
             ("notice", &notice_text(view.notice.or(conflict))),
             ("status", words(view.destination)),
             ("phase", if over { "ended" } else { "live" }),
-            ("gap", &before_text(view, query)),
-            ("output", &text::escape(&shown)),
+            ("gap", &before_text(view, query, token)),
+            ("output", &text::escape(shown)),
             ("more", &behind_text(view, query)),
             ("token", &text::escape(token)),
             ("offset", &view.input_next.to_string()),
@@ -132,6 +133,20 @@ pub fn session(view: &View<'_>, token: &str) -> String {
 }
 
 impl View<'_> {
+    /// What of it fits on a page, and that as text. What is looked for is shown from its beginning, and else what is new.
+    fn cut(&self) -> (View<'_>, String) {
+        let whole = if self.more > 0 { text::whole(self.output) } else { self.output.len() };
+        let keep = if self.query.from.is_some() { text::Keep::First } else { text::Keep::Last };
+        let text::Shown { text, part } = text::shown(&self.output[..whole], keep);
+        let more = self.more + (self.output.len() - part.end) as u64;
+        (View { base: self.base + part.start as u64, output: &self.output[part], more, ..self.clone() }, text)
+    }
+
+    /// What is before the page and was on none begins here.
+    fn skipped(&self) -> Option<u64> {
+        (self.base > self.first).then_some(self.first)
+    }
+
     /// Where what is shown ends.
     fn next(&self) -> u64 {
         self.base + self.output.len() as u64
@@ -139,17 +154,20 @@ impl View<'_> {
 }
 
 /// What is told of the output before that on the page.
-fn before_text(view: &View<'_>, query: Query) -> String {
-    let Some(skipped) = view.skipped else {
+fn before_text(view: &View<'_>, query: Query, token: &str) -> String {
+    let Some(skipped) = view.skipped() else {
         let gone = "<p class=\"gap\">What came before is not shown.</p>";
         return if view.base > 0 { gone.to_owned() } else { String::new() };
     };
     let address = |query: Query| text::escape(&query.location(view.id, None));
     let show = address(Query { from: Some(skipped), ..query });
-    let leave = address(Query { seen: Some(view.next()), ..query });
+    // What drops output is no link, which programs may follow by themselves.
+    let (action, token) = (text::escape(&format!("{PATH}/{}", view.id)), text::escape(token));
+    let kept = form::kept(&Query { seen: Some(view.next()), ..query });
     format!(
-        "<p class=\"gap\">{} bytes before this are not shown. They are kept, and the destination may have to wait. \
-         <a href=\"{show}\">Show them</a> <a href=\"{leave}\">Leave them out</a></p>",
+        "<form method=\"post\" action=\"{action}\" class=\"gap\"><input type=\"hidden\" name=\"token\" value=\"{token}\">{kept}\
+         {} bytes before this are not shown. They are kept, and the destination may have to wait. \
+         <a href=\"{show}\">Show them</a> <button name=\"do\" value=\"leave-out\">Leave them out</button></form>",
         view.base - skipped
     )
 }
@@ -184,17 +202,17 @@ pub fn command(action: Action) -> Option<Command> {
         Action::Interrupt => Some(Command::Interrupt),
         Action::Break => Some(Command::Break),
         Action::AreYouThere => Some(Command::AreYouThere),
-        Action::Open | Action::Send | Action::End => None,
+        Action::Open | Action::Send | Action::LeaveOut | Action::End => None,
     }
 }
 
-/// Whether what is typed next is likely to be a secret: the destination has begun to echo or hide within the last line, as
-/// those do that hide a password; or the last line asks for one.
+/// Whether what is typed next may well be a secret: the destination has begun to echo or hide within the last line, as
+/// those do that hide a password; or the last line asks for one; or there is more, which may ask for one and is not seen here.
 fn asks_for_secret(view: &View<'_>, shown: &str) -> bool {
     let last = view.output.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
     let line_begins = view.base.saturating_add(last as u64);
     let hides = view.echo.is_some_and(|echo| echo.on && echo.offset > 0 && echo.offset >= line_begins);
-    hides || text::is_prompt_for_secret(shown)
+    view.more > 0 || hides || text::is_prompt_for_secret(shown)
 }
 
 fn refresh_element(again: &str) -> String {

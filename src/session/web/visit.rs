@@ -8,6 +8,7 @@ use crate::session::credential::{Nonce, random};
 use crate::session::frame::{Frame, Mode, Refusal, encode_preface};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// How long all of it may take: a denial takes eight seconds.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -24,6 +25,7 @@ const NOWHERE: u64 = u64::MAX - 1;
 /// # Errors
 /// The server cannot be reached, or is not understood.
 pub async fn run(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<Outcome, UpstreamError> {
+    let deadline = Instant::now() + PATIENCE;
     let all = async {
         let mut outcome = once(server, pair, task.clone()).await?;
         for _ in 1..TRIES {
@@ -32,15 +34,24 @@ pub async fn run(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<O
             }
             outcome = once(server, pair, task.clone()).await?;
         }
-        if matches!(outcome, Outcome::Conflict { .. }) {
-            outcome = match once(server, pair, Task::Look).await? {
-                Outcome::Looks(accept) => Outcome::Conflict { next: accept.input_next },
-                outcome => outcome,
-            };
-        }
         Ok(outcome)
     };
-    tokio::time::timeout(PATIENCE, all).await.unwrap_or(Err(UpstreamError::Silent))
+    let outcome = timeout_at(deadline, all).await.unwrap_or(Err(UpstreamError::Silent))?;
+    match outcome {
+        Outcome::Conflict { next } => {
+            let look = timeout_at(deadline, once(server, pair, Task::Look)).await;
+            Ok(conflict(next, look.unwrap_or(Err(UpstreamError::Silent))))
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// A conflict, with where the input is by a look behind it. It is known already, whatever comes of the look.
+fn conflict(known: u64, look: Result<Outcome, UpstreamError>) -> Outcome {
+    match look {
+        Ok(Outcome::Looks(accept)) => Outcome::Conflict { next: accept.input_next },
+        _ => Outcome::Conflict { next: known },
+    }
 }
 
 async fn once(server: &Arc<Server>, pair: &Arc<Pair>, task: Task) -> Result<Outcome, UpstreamError> {
@@ -135,7 +146,7 @@ pub async fn is_attached(server: &Arc<Server>, pair: &Arc<Pair>) -> Result<bool,
     Ok(matches!(came, Err(Refusal::InUse { .. })))
 }
 
-/// Looks at output, which begins at the glance's base, until it is whole or nothing more comes for `patience`. What is before
+/// Looks at output, which begins where the glance says, until it is whole or nothing more comes for `patience`. What is before
 /// `seen`, which is no more than there is, counts as arrived, unless the session has a client, whose business that is; nobody
 /// is disturbed.
 ///
@@ -148,7 +159,7 @@ pub async fn glance(
     seen: Option<u64>,
     patience: Duration,
 ) -> Result<Result<(), Refusal>, UpstreamError> {
-    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.base };
+    let want = Want::Resume { pair: Arc::clone(pair), mode: Mode::Observe, next: glance.asks() };
     let mut upstream = Arc::clone(server).open().await?;
     let mut handshake = Handshake::new(want, Nonce(random()?));
     let (mut came, mut refused) = (false, None);
@@ -201,4 +212,23 @@ async fn heard(mut upstream: Upstream) -> Result<(), UpstreamError> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, UpstreamError, conflict};
+    use crate::session::frame::{Accept, Refusal};
+    use crate::session::web::handshake::tests::accept;
+
+    #[test]
+    fn a_conflict_stays_one_whatever_comes_of_the_look_behind_it() {
+        let at = |look| match conflict(7, look) {
+            Outcome::Conflict { next } => next,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at(Ok(Outcome::Looks(Box::new(Accept { input_next: 9, ..accept() })))), 9);
+        for failed in [Err(UpstreamError::Silent), Ok(Outcome::Closed), Ok(Outcome::Refused(Refusal::Denied))] {
+            assert_eq!(at(failed), 7);
+        }
+    }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 trials![
     looking_at_a_session_frees_its_destination_and_takes_nothing_over,
     what_a_page_did_not_show_is_kept_until_somebody_leaves_it_out,
+    what_others_have_read_is_not_missing_on_the_first_page,
+    what_a_browser_asks_for_ahead_counts_for_nothing,
     all_of_a_flood_can_be_read_page_by_page,
     a_line_is_taken_as_a_whole_or_is_in_the_field_again,
     a_line_that_never_fits_is_divided_between_two_letters,
@@ -47,6 +49,14 @@ impl Page {
     fn send(&self, stage: &Stage, page: &str, line: &str) -> Answer {
         let headers = [("Cookie", self.cookie.as_str()), ("Origin", &self.origin), FORM];
         stage.ask("POST", &self.path, &headers, form(page, line).as_bytes())
+    }
+
+    /// Posts the form of the output that a page does not show.
+    fn leave_out(&self, stage: &Stage, page: &str) -> Answer {
+        assert!(page.contains("value=\"leave-out\">Leave them out</button>"), "{page}");
+        let headers = [("Cookie", self.cookie.as_str()), ("Origin", &self.origin), FORM];
+        let body = format!("do=leave-out&token={}&seen={}", field(page, "token"), field(page, "seen"));
+        stage.ask("POST", &self.path, &headers, body.as_bytes())
     }
 }
 
@@ -134,15 +144,60 @@ fn what_a_page_did_not_show_is_kept_until_somebody_leaves_it_out() {
     // So a client that comes now has every byte.
     let had = stage.get(&session, "/output?from=0").expect_output(0);
     assert!(said.as_bytes().starts_with(&had) && !had.is_empty());
+    wait_detached(&stage);
+    // The user may do without it, by a form of the page.
+    let page_now = text(&page.look(&stage));
+    let foreign = page_now.replace(field(&page_now, "token"), &"0".repeat(64));
+    page.leave_out(&stage, &foreign).expect_error(403, "no_token");
+    let left = page.leave_out(&stage, &page_now);
+    assert_eq!(left.status, 303);
+    let without = text(&page.follow(&stage, left.header("location").unwrap()));
+    buffered(&stage, 0).unwrap();
+    assert!(!without.contains("Leave them out") && output(&without).ends_with("line 029999\n"), "{without}");
+}
+
+fn wait_detached(stage: &Stage) {
     until("it has gone again", PATIENCE, || {
         let seen = stage.server.status()["sessions"][0].clone();
         if seen["state"] == "detached" { Ok(()) } else { Err(seen.to_string()) }
     });
-    // The user may do without it.
-    let page_now = text(&page.look(&stage));
-    let without = text(&page.follow(&stage, &link(&page_now, "Leave them out").unwrap()));
+}
+
+fn what_others_have_read_is_not_missing_on_the_first_page() {
+    let stage = Stage::new();
+    let (session, page, mut destination, said) = flooded(&stage, 30_000);
+    let mut had = 0;
+    while had < said.len() {
+        had += stage.get(&session, &format!("/output?from={had}")).expect_output(had as u64).len();
+    }
+    assert_eq!(stage.get(&session, &format!("/output?from={had}")).status, 204);
     buffered(&stage, 0).unwrap();
-    assert!(!without.contains("Leave them out") && output(&without).ends_with("line 029999\n"), "{without}");
+    wait_detached(&stage);
+    // The scrollback has more than a page, and nobody waits for it.
+    let first = text(&page.look(&stage));
+    assert!(output(&first).ends_with("line 029999\n") && first.contains("What came before is not shown"), "{first}");
+    assert!(!first.contains("may have to wait"), "{first}");
+    // So what comes next is freed by looking at it.
+    destination.write_all(b"and more\n").unwrap();
+    until("it has come", PATIENCE, || buffered(&stage, 9));
+    let second = text(&page.follow(&stage, &link(&first, "Load again").unwrap()));
+    assert!(output(&second).ends_with("and more\n"), "{second}");
+    page.follow(&stage, &link(&second, "Load again").unwrap());
+    buffered(&stage, 0).unwrap();
+}
+
+fn what_a_browser_asks_for_ahead_counts_for_nothing() {
+    let stage = Stage::new();
+    let (_session, page, _destination, said) = flooded(&stage, 10);
+    let seen = link(&text(&page.look(&stage)), "Load again").unwrap();
+    let path = seen.split('#').next().unwrap();
+    for ahead in [("Sec-Purpose", "prefetch"), ("Sec-Purpose", "prefetch;prerender"), ("Purpose", "prefetch")] {
+        let answer = stage.ask("GET", path, &[("Cookie", &page.cookie), ahead], b"");
+        assert!(output(&text(&answer)) == said, "{answer:?}");
+        buffered(&stage, said.len()).unwrap();
+    }
+    page.follow(&stage, path);
+    buffered(&stage, 0).unwrap();
 }
 
 fn all_of_a_flood_can_be_read_page_by_page() {

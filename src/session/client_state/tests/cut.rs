@@ -246,6 +246,22 @@ fn observers_and_writers_displace_nobody() {
 }
 
 #[test]
+fn a_writer_that_sees_no_output_hears_that_its_destination_is_gone() {
+    let mut world = open();
+    // Nobody hears the end of the output, so the session stays.
+    world.cut(0);
+    let writer = world.join(Mode::Input, Progress { input: 6, ..Progress::default() });
+    world.connect(writer, WHOLE);
+    settle(&mut world);
+    assert!(world.remote.sent > 0, "there is output that it does not see");
+    world.break_off();
+    world.seats[writer].client.input(b"too late");
+    while world.step(writer, 64) {}
+    assert!(world.is_connected(writer), "{:?}", world.seats[writer].last);
+    assert_eq!(world.seats[writer].client.undelivered(), b"too late", "and knows that nobody has taken it");
+}
+
+#[test]
 fn input_that_a_writer_has_overtaken_is_not_sent_twice_and_not_lost_in_silence() {
     let mut world = open();
     world.cut(0);

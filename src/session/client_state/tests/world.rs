@@ -285,6 +285,12 @@ impl World {
         }
     }
 
+    /// The destination's connection breaks.
+    pub(super) fn break_off(&mut self) {
+        self.remote.ended = true;
+        self.tell(Input::Reset(104));
+    }
+
     fn tell(&mut self, input: Input<'_>) {
         let mut actions = Vec::new();
         if let Some(id) = self.remote.id {

@@ -68,7 +68,7 @@ fn observers_and_writers_displace_nobody_and_are_few() {
     }
     assert_eq!(bench.attach(Connection(60), Mode::Input, 0).0, Err(Refusal::Busy { retry_after: 1 }));
     assert_eq!((bench.session.client(), bench.session.phase()), (Some(ONE), Phase::Attached));
-    assert_eq!(bench.sent(Connection(10)), ["DATA 0+50"]);
+    assert_eq!(bench.sent(Connection(10)), [arrived(0, 0), "DATA 0+50".into()]);
     assert_eq!(bench.sent(Connection(40)), ["ACK 0+200 0"]);
     assert_eq!(bench.says(Connection(10), data(0, b"x")), [dismissed(Connection(10), BROKE)]);
     assert_eq!(bench.says(Connection(11), Frame::Close), [dismissed(Connection(11), BROKE)]);
@@ -77,6 +77,24 @@ fn observers_and_writers_displace_nobody_and_are_few() {
     // An observer's acknowledgements keep nothing and free nothing.
     bench.says(Connection(12), ack(50, 100));
     assert_eq!(bench.session.buffered(), 50);
+}
+
+/// What an observer is told first: how much of the output has arrived.
+fn arrived(offset: u64, next: u8) -> String {
+    format!("Event {{ offset: {offset}, kind: 6, body: [0, 0, 0, 0, 0, 0, 0, {next}] }}")
+}
+
+#[test]
+fn an_observer_is_told_how_much_has_arrived() {
+    let mut bench = Bench::attached();
+    bench.output(100);
+    bench.says(ONE, ack(70, 100));
+    for (connection, from) in [(TWO, 0), (Connection(3), 90)] {
+        bench.attach(connection, Mode::Observe, from).0.unwrap();
+        let told = [arrived(from, 70), format!("DATA {from}+{}", 100 - from)];
+        assert_eq!(bench.sent(connection), told, "the scrollback before has arrived, and is there");
+        assert_eq!(bench.sent(connection), Vec::<String>::new(), "once");
+    }
 }
 
 #[test]
@@ -107,7 +125,8 @@ fn a_slow_observer_gets_a_gap_and_holds_nobody_up() {
         bench.says(ONE, ack(500 * round, 600));
     }
     assert_eq!(bench.session.bytes_out(), (2500, 2200));
-    assert_eq!(bench.sent(TWO), ["Gap { from: 0, to: 2200 }"]);
+    let arrived = "Event { offset: 2200, kind: 6, body: [0, 0, 0, 0, 0, 0, 9, 196] }";
+    assert_eq!(bench.sent(TWO), ["Gap { from: 0, to: 2200 }", arrived], "all 2500 have");
     bench.says(TWO, ack(2200, 600));
     assert_eq!(bench.sent(TWO), ["DATA 2200+120", "DATA 2320+120", "DATA 2440+60"]);
 }

@@ -260,8 +260,8 @@ fn a_writer_is_told_that_nobody_takes_its_input() {
     bench.on(Input::Eof);
     bench.on(Input::WriteFailed);
     let lost = "Event { offset: 0, kind: 5, body: [0, 0, 0, 0, 0, 0, 0, 2] }";
-    assert_eq!(bench.sent(TWO), [lost, "ACK 6+0 2"]);
+    assert_eq!(bench.sent(TWO), [lost, "Destination(Eof)", "ACK 6+0 2"]);
     bench.attach(THREE, Mode::Input, 0).0.unwrap();
     let told = bench.sent(THREE);
-    assert_eq!(told[told.len() - 2..], [lost, "ACK 6+0 2"], "and who comes later");
+    assert_eq!(told[told.len() - 3..], [lost, "Destination(Eof)", "ACK 6+0 2"], "and who comes later");
 }

@@ -4,6 +4,7 @@
 use super::create::{Confirming, made};
 use super::{Refusal, Visit, content, cookies, heads, hosts, put, set_cookie};
 use crate::session::credential::{self, SessionId};
+use crate::session::frame::{self, Accept};
 use crate::session::web::cookie;
 use crate::session::web::errand::{Cut, Outcome, Task};
 use crate::session::web::gate::{Foreign, Gate, Proof, essence};
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// How long a page waits for what a form has caused.
 const WAITS: Duration = Duration::from_secs(1);
+/// So often a page is looked for that becomes too old meanwhile.
+const LOOKS: u32 = 3;
 
 /// `/plain`
 pub(super) async fn start(visit: &mut Visit<'_>, body: Body) -> Result<Response<Body>, Refusal> {
@@ -118,6 +121,9 @@ fn no_token() -> Refusal {
 
 /// Does what the form says, and shows the session again.
 async fn act(visit: &Visit<'_>, pair: &Arc<Pair>, secret: &str, form: &Form) -> Result<Response<Body>, Refusal> {
+    if form.action == Action::LeaveOut {
+        return Ok(see_other(&form.query.location(&pair.id.to_string(), None)));
+    }
     let server = &visit.gateway.server;
     let task = task(form)?;
     let after = match visit::run(server, pair, Task::Look).await? {
@@ -150,7 +156,8 @@ fn task(form: &Form) -> Result<Task, Refusal> {
         Action::Open => return Err(Refusal::bad("there is a session already")),
         Action::Send => Task::Append { offset: form.offset, bytes: plain::line(&form.line).into(), cut: Cut::Text },
         Action::End => Task::Close,
-        Action::Interrupt | Action::Break | Action::AreYouThere => match plain::command(form.action) {
+        Action::Interrupt | Action::Break | Action::AreYouThere | Action::LeaveOut => match plain::command(form.action)
+        {
             Some(command) => Task::Command(command),
             None => return Err(Refusal::bad("there is no such command")),
         },
@@ -185,30 +192,20 @@ async fn show(
     query: Query,
     left: Option<Left<'_>>,
 ) -> Result<Response<Body>, Refusal> {
-    let server = &visit.gateway.server;
-    let accept = match visit::run(server, pair, Task::Look).await? {
-        Outcome::Looks(accept) => accept,
-        Outcome::Refused(refusal) if Refusal::from(refusal).is_unknown() => {
-            let mut response = show_start(visit, Some("There is no such session any more."))?;
-            for secure in [false, true] {
-                set_cookie(response.headers_mut(), &cookie::forget(&pair.id.to_string(), secure));
-            }
-            return Ok(response);
-        }
-        outcome => return Err(super::session::refuse(outcome)),
-    };
-    let part = Part::of((accept.output_base, accept.output_next), query.seen, query.from);
-    let after = query.after.filter(|_| !accept.output_ended);
-    let mut shown = Glance::new(part.base, part.until, after);
-    let seen = query.seen.map(|seen| seen.min(accept.output_next));
-    visit::glance(server, pair, &mut shown, seen, WAITS).await??;
     let id = pair.id.to_string();
+    let Some((accept, shown)) = look(visit, pair, query).await? else {
+        let mut response = show_start(visit, Some("There is no such session any more."))?;
+        for secure in [false, true] {
+            set_cookie(response.headers_mut(), &cookie::forget(&id, secure));
+        }
+        return Ok(response);
+    };
     let view = View {
         id: &id,
         output: &shown.bytes,
         base: shown.base,
-        more: accept.output_next.saturating_sub(shown.next()),
-        skipped: (shown.base > part.first).then_some(part.first),
+        more: shown.there.saturating_sub(shown.next()),
+        first: shown.first,
         input_next: accept.input_next,
         echo: shown.echo,
         destination: accept.destination,
@@ -221,6 +218,31 @@ async fn show(
         *response.status_mut() = left.status;
     }
     Ok(response)
+}
+
+/// How the session is, and its output as the page is to show it; none if there is no such session.
+async fn look(visit: &Visit<'_>, pair: &Arc<Pair>, query: Query) -> Result<Option<(Box<Accept>, Glance)>, Refusal> {
+    let server = &visit.gateway.server;
+    let mut tries = 0;
+    loop {
+        let accept = match visit::run(server, pair, Task::Look).await? {
+            Outcome::Looks(accept) => accept,
+            Outcome::Refused(refusal) if Refusal::from(refusal).is_unknown() => return Ok(None),
+            outcome => return Err(super::session::refuse(outcome)),
+        };
+        let part = Part::of((accept.output_base, accept.output_next), query.seen, query.from);
+        let after = query.after.filter(|_| !accept.output_ended);
+        let mut shown = Glance::new(part, accept.output_next, after);
+        // What a browser asks for before its user wants it has been seen by nobody.
+        let seen = query.seen.filter(|_| !visit.is_ahead()).map(|seen| seen.min(accept.output_next));
+        tries += 1;
+        match visit::glance(server, pair, &mut shown, seen, WAITS).await? {
+            Ok(()) => return Ok(Some((accept, shown))),
+            // It has become too old since the look.
+            Err(frame::Refusal::OutOfRange { .. }) if tries < LOOKS => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
 }
 
 /// The page of somebody at no session, with a cookie that its form is believed by.

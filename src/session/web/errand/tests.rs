@@ -4,9 +4,10 @@ use crate::session::credential::Nonce;
 use crate::session::frame::{
     Accept, Ack, Closed, Command, Decoder, Destination, Detached, Frame, Mode, Refusal, event,
 };
+use crate::session::state::{Connection, Input as StateInput, Policy, Session};
 use crate::session::web::handshake::tests::{accept, pair};
 use crate::session::web::handshake::{Attached, Handshake, Terms, Want};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One that is let in, with what it said so far thrown away.
 fn attached(task: Task, accept: Accept) -> (Errand, Option<Outcome>, Vec<u8>) {
@@ -172,16 +173,20 @@ fn a_line_is_taken_as_a_whole_or_divided_between_letters() {
 }
 
 #[test]
-fn letters_and_what_enter_sends_are_in_one_frame() {
-    let (_, _, sent) = appending(append_line(10, "größe"), 10, 64);
-    assert_eq!(sent, ["10:grö", "ping 1"]);
-    let (_, _, sent) = appending(append_line(10, "abc\r\n"), 10, 64);
-    assert_eq!(sent, ["10:abc", "ping 1"]);
-    let (mut errand, _, _) = attached(append_line(0, "\u{1f600}"), accept());
-    errand.stage = Stage::Waiting { from: super::Start { next: 0, ended: false }, longest: 3 };
+fn a_line_of_several_frames_goes_in_one_go_so_that_nobody_comes_between() {
+    let (mut errand, outcome, sent) = appending(append_line(10, "grüße\r\n"), 10, 64);
+    assert!(outcome.is_none());
+    // The frames of a stream may end within a letter.
+    assert_eq!(sent.len(), 4, "{sent:?}");
+    assert_eq!((sent[0].as_str(), sent[3].as_str()), ("10:grü", "ping 1"));
     let mut out = Vec::new();
-    errand.hear(ack(0, 64, false), &mut out).unwrap();
-    assert!(!out.is_empty(), "unless a frame has no room for one");
+    for arrived in [14, 18] {
+        assert!(errand.hear(ack(arrived, 50, false), &mut out).unwrap().is_none() && out.is_empty());
+    }
+    assert!(matches!(errand.hear(ack(19, 50, false), &mut out), Ok(Some(Outcome::Appended { next: 19 }))));
+    // What was there before goes along with it.
+    let (_, _, sent) = appending(append_line(10, "abcdefghi\r\n"), 15, 64);
+    assert_eq!(sent, ["10:abcd", "14:e", "15:fghi", "19:\r\n", "ping 1"]);
 }
 
 #[test]
@@ -209,6 +214,53 @@ fn who_repeats_input_that_is_lost_learns_how_much_the_destination_was_sent() {
         matches!(told, Ok(Some(Outcome::Ended { next: 10, written: 7, destination: Destination::Reset }))),
         "{told:?}"
     );
+}
+
+/// All that a session sends to this connection, heard by an errand: what comes of it, and what the errand says to that.
+fn hears(errand: &mut Errand, (session, connection): (&mut Session, Connection)) -> (Option<Outcome>, Vec<u8>) {
+    let (mut bytes, mut out, mut outcome) = (Vec::new(), Vec::new(), None);
+    while session.transmit(connection, 500, &mut bytes) {}
+    let mut decoder = Decoder::new();
+    decoder.proved();
+    decoder.feed(&bytes);
+    while let Some(frame) = decoder.frame().unwrap() {
+        if outcome.is_none() {
+            outcome = errand.hear(frame, &mut out).unwrap();
+        }
+    }
+    (outcome, out)
+}
+
+#[test]
+fn who_is_in_the_middle_of_it_learns_what_has_become_of_the_destination() {
+    let refused = StateInput::ConnectFailed(Destination::Refused);
+    for (ends, expected) in [(StateInput::Reset(104), Destination::Reset), (refused, Destination::Refused)] {
+        for asked_before in [true, false] {
+            let (now, maker, writer) = (Instant::now(), Connection(1), Connection(2));
+            let mut session = Session::new(now, Policy::default(), maker);
+            let on = |session: &mut Session, input| session.on(now, input, &mut Vec::new());
+            on(&mut session, StateInput::Confirmed(maker));
+            if expected == Destination::Reset {
+                on(&mut session, StateInput::Connected);
+            }
+            let accept = session.attach(now, (writer, Mode::Input), 0, &mut Vec::new()).unwrap();
+            let (mut errand, _, _) = attached(append(0, "abc"), accept);
+            if asked_before {
+                let (outcome, said_first) = hears(&mut errand, (&mut session, writer));
+                assert!(outcome.is_none() && said(&said_first) == ["0:abc", "ping 1"]);
+            }
+            on(&mut session, ends);
+            if asked_before {
+                on(&mut session, StateInput::Said(writer, &Frame::Append { offset: 0, bytes: b"abc" }));
+                on(&mut session, StateInput::Said(writer, &Frame::Ping(1_u64.to_be_bytes())));
+            }
+            let (outcome, _) = hears(&mut errand, (&mut session, writer));
+            assert!(
+                matches!(outcome, Some(Outcome::Ended { next: 0, destination, .. }) if destination == expected),
+                "{outcome:?}"
+            );
+        }
+    }
 }
 
 #[test]

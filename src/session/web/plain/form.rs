@@ -36,6 +36,8 @@ pub enum Action {
     Break,
     /// Telnet's AYT.
     AreYouThere,
+    /// Do without the output that is before the page.
+    LeaveOut,
     /// Close the session.
     End,
 }
@@ -158,6 +160,7 @@ fn action(value: &str) -> Option<Action> {
         "interrupt" => Some(Action::Interrupt),
         "break" => Some(Action::Break),
         "are-you-there" => Some(Action::AreYouThere),
+        "leave-out" => Some(Action::LeaveOut),
         "end" => Some(Action::End),
         _ => None,
     }

@@ -1,3 +1,4 @@
+use super::text::{Keep, Shown};
 use super::*;
 
 fn view(output: &[u8]) -> View<'_> {
@@ -6,7 +7,7 @@ fn view(output: &[u8]) -> View<'_> {
         output,
         base: 0,
         more: 0,
-        skipped: None,
+        first: 0,
         input_next: 7,
         echo: None,
         destination: Destination::Open,
@@ -14,6 +15,10 @@ fn view(output: &[u8]) -> View<'_> {
         notice: None,
         line: "",
     }
+}
+
+fn shown(output: &[u8]) -> String {
+    text::shown(output, Keep::Last).text
 }
 
 fn shows_password_field(view: &View<'_>) -> bool {
@@ -100,8 +105,9 @@ fn what_is_typed_is_hidden_where_echo_begins_within_the_line() {
     assert!(!shows_password_field(&at(18, true)), "a line before");
     // A login echoes from the beginning on; so does a shell.
     assert!(!shows_password_field(&View { output: b"login: ", ..at(0, true) }));
-    assert!(shows_password_field(&View { base: 1000, ..at(1025, true) }));
-    assert!(!shows_password_field(&View { base: 1000, ..at(1018, true) }));
+    let later = |offset| View { base: 1000, first: 1000, ..at(offset, true) };
+    assert!(shows_password_field(&later(1025)));
+    assert!(!shows_password_field(&later(1018)));
 }
 
 #[test]
@@ -147,22 +153,27 @@ fn where_a_page_leads_says_what_was_seen_and_skips_nothing_unasked() {
     let links = |page: &str| -> Vec<String> {
         page.split("seen=").skip(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect()).collect()
     };
-    let page = session(&View { base: 5, ..view(b"output") }, "t");
+    let page = session(&View { base: 5, first: 5, ..view(b"output") }, "t");
     assert!(links(&page).iter().all(|seen| seen == "11") && links(&page).len() == 3, "{page}");
     assert!(page.contains("name=\"seen\" value=\"11\""), "{page}");
-    let page = session(&View { base: 5, skipped: Some(2), more: 4, ..view(b"output") }, "t");
+    let page = session(&View { base: 5, first: 2, more: 4, ..view(b"output") }, "t");
     assert!(page.contains("3 bytes before this are not shown"), "{page}");
     assert!(page.contains("href=\"/plain/1d1d?seen=2&amp;from=2#output\">Show them"), "{page}");
-    assert!(page.contains("href=\"/plain/1d1d?seen=11#end\">Leave them out"), "{page}");
     assert!(page.contains("4 bytes more have come. <a href=\"/plain/1d1d?seen=2&amp;from=11#output\">Go on"), "{page}");
-    assert_eq!(links(&page).iter().filter(|seen| *seen != "2").count(), 1, "{page}");
+    assert!(links(&page).iter().all(|seen| seen == "2"), "{page}");
     assert!(page.contains("name=\"seen\" value=\"2\""), "{page}");
+    // Only a form of ours does without.
+    let leave = page.split("<form").nth(1).unwrap().split("</form>").next().unwrap();
+    assert!(leave.contains("method=\"post\" action=\"/plain/1d1d\"") && leave.contains("Leave them out"), "{page}");
+    assert!(leave.contains("name=\"token\" value=\"t\"") && leave.contains("name=\"seen\" value=\"11\""), "{page}");
+    let form = Form::parse(b"token=t&do=leave-out&seen=11").unwrap();
+    assert_eq!((form.action, form.query.seen), (Action::LeaveOut, Some(11)));
     assert!(Form::parse(b"token=t&do=end&seen=2").unwrap().query.seen == Some(2));
 }
 
 #[test]
 fn what_is_no_longer_kept_is_told() {
-    assert!(session(&View { base: 1, ..view(b"") }, "t").contains("is not shown"));
+    assert!(session(&View { base: 1, first: 1, ..view(b"") }, "t").contains("is not shown"));
     assert!(!session(&view(b""), "t").contains("is not shown"));
 }
 
@@ -178,7 +189,7 @@ fn text_is_what_a_terminal_shows() {
         (b"abc\x08 \x08d", "abd"),
         (b"a\tb", "a       b"),
         (b"junk\r\x1b[Kline", "line"),
-        (b"old\r\n\x1b[2J\x1b[Hnew", "new"),
+        (b"old\r\n\x1b[2J\x1b[Hnew", "old\nnew"),
         (b"\x1b]0;title\x07a\x1b]2;t\x1b\\b\x1bP1$r\x1b\\c", "abc"),
         (b"\x1b(Ba\x1b=b", "ab"),
         (b"\x07\x00a\x7f", "a"),
@@ -187,23 +198,108 @@ fn text_is_what_a_terminal_shows() {
         (b"abcdef\x1b[3Dxy\x1b[P", "abcxy"),
     ];
     for (output, expected) in known {
-        assert_eq!(text::shown(output), expected, "{}", output.escape_ascii());
+        assert_eq!(shown(output), expected, "{}", output.escape_ascii());
     }
 }
 
 #[test]
 fn text_is_bounded_and_a_broken_command_ends() {
-    let lines = text::shown(&b"x\n".repeat(5000));
+    let lines = shown(&b"x\n".repeat(5000));
     assert_eq!(lines.lines().count(), 5000, "all of it is shown");
-    assert_eq!(text::shown(&b"y".repeat(100_000)).len(), 100_000);
-    assert_eq!(text::shown(&b"\t".repeat(100_000)).len(), 800_000);
-    let wide = text::shown(&b"\x1b[4000Cx\n".repeat(10_000));
+    assert_eq!(shown(&b"y".repeat(100_000)).len(), 100_000 + 100_000 / 4096);
+    assert_eq!(shown(&b"\t".repeat(100_000)).len(), 800_000 + 800_000 / 4096);
+    let wide = shown(&b"\x1b[4000Cx\n".repeat(10_000));
     assert_eq!(wide.lines().count(), 1024 * 1024 / 4002, "what fits of whole lines");
-    assert_eq!(text::shown(b"\x1b[12"), "");
-    assert_eq!(text::shown(b"\x1b[99999999999999999999Cz").chars().count(), 2);
-    assert_eq!(text::shown(b"\x1b[9999Cz").chars().count(), 4096);
+    assert_eq!(shown(b"\x1b[12"), "");
+    assert_eq!(shown(b"\x1b[99999999999999999999Cz").chars().count(), 2);
+    assert_eq!(shown(b"\x1b[9999Cz").chars().count(), 4096);
     let endless = [b"\x1b]0;".to_vec(), vec![b'a'; 5000], b"seen".to_vec()].concat();
-    assert!(text::shown(&endless).ends_with("seen"));
+    assert!(shown(&endless).ends_with("seen"));
+}
+
+#[test]
+fn a_long_line_goes_on_as_another_one_and_no_command_moves_more_than_one() {
+    let letters: String = ('a'..='z').cycle().take(10_000).collect();
+    let wrapped = shown(letters.as_bytes());
+    assert!(wrapped.lines().all(|line| line.len() <= 4096) && wrapped.replace('\n', "") == letters, "{wrapped}");
+    // What a command may move is what is in the last line, however much came before.
+    let moved = shown(&[b"\t".repeat(64 * 1024).as_slice(), b"\r", b"\x1b[P".repeat(5000).as_slice()].concat());
+    let lines: Vec<_> = moved.split('\n').map(str::len).collect();
+    assert!(lines.iter().all(|length| *length <= 4096), "{lines:?}");
+    assert_eq!(lines.iter().sum::<usize>(), 8 * 64 * 1024 - 4096, "the others are as they were");
+    // A full line that is cleared is none to go left in.
+    let cleared = [b"x".repeat(4096).as_slice(), b"\x1b[2K\x1b[Cy"].concat();
+    assert_eq!(shown(&cleared), "\ny");
+    assert_eq!(shown(b"abc\x1b[2K\x1b[Cy"), "    y");
+}
+
+#[test]
+fn what_a_program_clears_is_still_to_be_read() {
+    for clear in ["\x1b[2J", "\x1b[3J", "\x1bc"] {
+        assert_eq!(shown(format!("seen by nobody{clear}new").as_bytes()), "seen by nobody\nnew", "{clear:?}");
+    }
+}
+
+#[test]
+fn text_that_does_not_fit_is_skipped_or_left_for_the_next_page() {
+    let wide = b"\x1b[4000Cx\n".repeat(10_000);
+    let length = wide.len();
+    let page = session(&View { base: 100, first: 100, ..view(&wide) }, "t");
+    let lines = 1024 * 1024 / 4002;
+    assert!(page.contains(&format!("{} bytes before this are not shown", length - 9 * lines)), "it counts as skipped");
+    assert!(page.contains("name=\"seen\" value=\"100\""), "and not as seen");
+    assert!(page.contains("?seen=100&amp;from=100#output\">Show them"));
+    // Somebody who looks for it comes to all of it.
+    let (mut from, mut pages, mut text) = (0, 0, String::new());
+    while from < length {
+        let Shown { text: more, part } = text::shown(&wide[from..], Keep::First);
+        assert!(part.start == 0 && part.end > 0 && more.len() <= 1024 * 1024 + 4097, "{part:?}");
+        (from, pages) = (from + part.end, pages + 1);
+        text += &more;
+    }
+    assert!(pages == 10_000_usize.div_ceil(lines + 1) && text.lines().count() == 10_000, "{pages}");
+    let looks = View { query: Query { from: Some(100), ..Query::default() }, base: 100, first: 100, ..view(&wide) };
+    let (left, end) = (length - 9 * (lines + 1), 100 + 9 * (lines + 1));
+    let page = session(&looks, "t");
+    assert!(page.contains(&format!("{left} bytes more have come. <a href=\"/plain/1d1d?seen={end}&amp;from={end}#")));
+}
+
+#[test]
+fn a_page_behind_which_there_is_more_ends_with_a_line_or_a_whole_letter() {
+    let ends: [(&[u8], usize); 10] = [
+        (b"one\ntwo", 4),
+        (b"one\n", 4),
+        (b"abc", 3),
+        ("ab\u{e9}".as_bytes(), 4),
+        (&"ab\u{e9}".as_bytes()[..3], 2),
+        (&"ab\u{1f600}".as_bytes()[..5], 2),
+        (b"ab\xff", 3),
+        (b"ab\x1b[1", 2),
+        (b"ab\x1b", 2),
+        (b"ab\x1b]0;tit", 2),
+    ];
+    for (output, end) in ends {
+        assert_eq!(text::whole(output), end, "{}", output.escape_ascii());
+    }
+    assert_eq!(text::whole(b"\x1b[12"), 4, "what is nothing else goes on all the same");
+    // Wherever pages are cut, together they are what one would be.
+    let all = "gr\u{fc}\u{df}e \x1b[1;31mrot\x1b[0m\x1b]0;t\x07 \u{1f600} Ende".as_bytes();
+    for cut in 1..all.len() {
+        let more = (all.len() - cut) as u64;
+        let first = View { more, ..view(&all[..cut]) };
+        let (first, begin) = first.cut();
+        let at = usize::try_from(first.next()).unwrap();
+        assert_eq!(first.more, (all.len() - at) as u64);
+        assert_eq!(begin + &shown(&all[at..]), shown(all), "{cut}");
+    }
+}
+
+#[test]
+fn what_is_typed_is_hidden_where_there_is_more_than_the_page_shows() {
+    let part = View { more: 9, ..view(b"$ \n") };
+    assert!(shows_password_field(&part), "that may end with a question for a password");
+    let shown = Query { hidden: Some(false), ..Query::default() };
+    assert!(!shows_password_field(&View { query: shown, ..part }), "unless the user says otherwise");
 }
 
 #[test]

@@ -42,6 +42,8 @@ impl Reading {
     /// The next request goes on where the last one has ended.
     pub(super) fn go_on(&mut self, now: Instant, manner: Manner) {
         (self.acknowledged, self.owed.ack, self.end_given, self.moved) = (self.given, true, false, now);
+        // Who asked that has gone.
+        self.barrier = None;
         if let Manner::Poll { until, .. } = manner
             && until <= now
             && self.bytes.is_empty()

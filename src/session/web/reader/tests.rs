@@ -36,7 +36,11 @@ impl World {
 
     /// The server lets it in, with output from 0 or `base` to `next`.
     fn let_in(&mut self, accept: Accept) -> &mut Self {
-        let terms = Terms { longest: 16_376, window: 256 * 1024, heartbeat: Duration::from_secs(15) };
+        self.let_in_with(accept, Duration::from_secs(15))
+    }
+
+    fn let_in_with(&mut self, accept: Accept, heartbeat: Duration) -> &mut Self {
+        let terms = Terms { longest: 16_376, window: 256 * 1024, heartbeat };
         self.reader.attached(self.now, Attached { accept, terms, new: None });
         self.reader.settle(self.now, &mut self.actions);
         self
@@ -155,7 +159,8 @@ fn a_poll_that_does_not_wait_knows_that_nothing_came() {
 #[test]
 fn an_answer_to_an_earlier_question_does_not_count_and_a_heartbeat_asks_again() {
     let mut world = World::new();
-    world.poll(1, 3, 0).with_output(3).done();
+    let heartbeat = Duration::from_secs(2);
+    world.poll(1, 3, 0).let_in_with(Accept { output_next: 3, ..accept() }, heartbeat).done();
     world.poll(2, 3, 0).output(3, b"x").done();
     world.said();
     world.poll(3, 4, 0);
@@ -163,13 +168,33 @@ fn an_answer_to_an_earlier_question_does_not_count_and_a_heartbeat_asks_again() 
     world.say(Frame::Pong(Barrier::question(1)));
     assert_eq!(world.done(), [], "that was asked before this poll");
     // The server may answer but the last of several.
-    world.reader.tick(world.now, &mut world.actions);
-    if let super::Link::Attached(reading) = &mut world.reader.link {
-        reading.owed.ping = true;
-    }
-    assert_eq!(world.said(), ["barrier 2"]);
+    assert_eq!(world.reader.deadline(), Some(world.now + heartbeat));
+    world.pass(heartbeat);
+    assert_eq!((world.said(), world.done()), (vec!["barrier 2".to_owned()], vec![]));
     world.say(Frame::Pong(Barrier::question(2)));
     assert_eq!(world.done(), [Action::Answer(3, Answer::Nothing { next: 4 })]);
+}
+
+#[test]
+fn a_question_goes_with_the_poll_that_has_asked_it() {
+    for leaves in [true, false] {
+        let mut world = World::new();
+        world.poll(1, 3, 0).with_output(3).done();
+        world.poll(2, 3, 0);
+        if leaves {
+            world.reader.leave(world.now, 2);
+        }
+        world.poll(3, 3, 30).done();
+        // Neither its answer nor the end of waiting for it makes the next one look again and again.
+        world.say(Frame::Pong(Barrier::question(1)));
+        for _ in 0..2 {
+            assert_eq!(world.done(), [], "the next poll waits for output");
+            assert!(world.reader.deadline().is_some_and(|at| at > world.now), "{leaves}");
+            world.pass(Duration::from_secs(6));
+        }
+        world.output(3, b"x");
+        assert_eq!(world.done(), [Action::Answer(3, output(3, b"x"))]);
+    }
 }
 
 #[test]

@@ -18,11 +18,12 @@ impl Reader {
             Link::Attached(reading) => {
                 let beat = reading.terms.heartbeat;
                 let beat = (!beat.is_zero()).then(|| reading.heard + beat * (reading.pings + 1));
-                let goal = reading.goal.map(|goal| goal.until);
                 let asked = self.request.as_ref().and_then(|request| match request.manner {
-                    Manner::Poll { until, .. } => {
-                        Some(goal.or(reading.barrier.map(|barrier| barrier.until)).unwrap_or(until))
-                    }
+                    Manner::Poll { until, .. } => Some(match (reading.goal, reading.barrier) {
+                        (Some(goal), _) => goal.until,
+                        (None, Some(barrier)) => until.max(barrier.until),
+                        (None, None) => until,
+                    }),
                     Manner::Follow => self.stuck_from(),
                 });
                 beat.into_iter().chain(asked).min()
