@@ -36,6 +36,8 @@ struct World {
     /// What is on its way to the one who decides.
     inbox: VecDeque<(Input, Option<Arc<Standing>>)>,
     clients: BTreeMap<Request, Client>,
+    /// Those for whom the one who decides has a word to give.
+    waiting: BTreeSet<Request>,
     last: u64,
     lives: BTreeMap<Generation, Life>,
     /// What browsers have been told last that they would get.
@@ -60,6 +62,7 @@ impl World {
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             inbox: VecDeque::new(),
             clients: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             last: 0,
             lives: BTreeMap::new(),
             told: None,
@@ -160,6 +163,11 @@ impl World {
         if let (Input::Came(request), Some(standing)) = (input, standing) {
             self.porter.asks(request, standing);
         }
+        match input {
+            Input::Came(request) | Input::Lost(request, _) => drop(self.waiting.insert(request)),
+            Input::Done(request) => drop(self.waiting.remove(&request)),
+            _ => {}
+        }
         if let Input::Answered(generation) = input
             && !self.porter.answers_at(generation, SocketAddr::from(([127, 0, 0, 1], generation.0 as u16)))
         {
@@ -201,11 +209,13 @@ impl World {
             }
             Action::Kill(generation) => self.ends(generation),
             Action::Forward(request, generation) => {
+                self.waiting.remove(&request);
                 if let Some(client) = self.clients.get_mut(&request) {
                     assert!(client.at.replace(generation).is_none(), "{request:?} has got two words");
                 }
             }
             Action::Refuse(request, why) => {
+                self.waiting.remove(&request);
                 if let Some(client) = self.clients.get(&request) {
                     assert!(client.at.is_none() && client.asked, "{request:?} is answered, and refused");
                 }
@@ -299,6 +309,7 @@ impl World {
         assert!(self.clients.values().all(|client| client.at.is_some()), "{:?}", self.clients);
         self.all_leave();
         assert_eq!((self.porter.in_progress(), self.porter.standings.len()), (0, 0));
+        assert!(self.waiting.is_empty(), "{:?} have gone", self.waiting);
         let serving = self.porter.gate().serving().unwrap();
         assert_eq!(self.porter.addresses.keys().collect::<Vec<_>>(), [&serving], "the others are gone");
         self.comes();
