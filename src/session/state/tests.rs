@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 mod cut;
 mod hostile;
+mod observers;
 mod rules;
 mod senders;
 mod table;
