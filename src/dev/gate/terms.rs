@@ -69,14 +69,14 @@ pub enum Input {
     Came(Request),
     /// A client has got its answer, or has gone.
     Done(Request),
-    /// The server that a request went to has not answered it. [`may_replay`] tells whether it may go to another.
+    /// The server that a request went to has not answered it. [`may_replay`](super::may_replay) tells whether it may go to another.
     Lost(Request, bool),
     /// Whether only the server that has a request can answer it, and will in a time that can be waited for: it may have
     /// been done already, or its answer has begun.
     Bound(Request, bool),
     /// We are to end; a second time: now.
     Stop,
-    /// The time of [`Gate::deadline`] has come.
+    /// The time of [`Gate::deadline`](super::Gate::deadline) has come.
     Deadline,
 }
 
