@@ -37,6 +37,8 @@ fn known(path: &Path) -> Option<Directory> {
 /// The tree. Names are relative to the root; paths are whole.
 pub(super) struct Tree {
     root: PathBuf,
+    /// The directories that the root is in. A link to one leads to far more than anybody means.
+    around: Vec<Identity>,
     pub(super) rules: Rules,
     names: BTreeMap<PathBuf, Directory>,
     names_of: HashMap<Identity, Vec<PathBuf>>,
@@ -81,6 +83,7 @@ impl Tree {
     pub(super) fn new(root: &Path, rules: Rules) -> Tree {
         Tree {
             root: root.to_owned(),
+            around: Vec::new(),
             rules,
             names: BTreeMap::new(),
             names_of: HashMap::new(),
@@ -256,17 +259,21 @@ impl Tree {
         self.counts(&others).is_some()
     }
 
-    /// Whether a directory is not known by this name. One whose own parents it leads back to is not taken in. What was there
+    /// Whether a directory is not known by this name. One whose own parents it leads back to is not taken in, nor one that the
+    /// root is in. What was there
     /// before is lost.
     fn add(&mut self, name: &Path, lost: &mut Lost, ears: &mut impl Watches) -> io::Result<bool> {
         let path = self.path(name);
         let Some(directory) = known(&path) else { return Ok(false) };
         let identity = directory.identity;
         let known = |name: &Path| self.names.get(name).map(|known| known.identity);
-        if name.ancestors().any(|above| known(above) == Some(identity)) {
+        if name.ancestors().any(|above| known(above) == Some(identity)) || self.around.contains(&identity) {
             return Ok(false);
         }
-        if known(name).is_some() {
+        if name.as_os_str().is_empty() {
+            self.around = self.root.ancestors().skip(1).filter_map(self::identity).collect();
+        }
+        if self.names.contains_key(name) {
             // The path is watched anew below, so it has to be free before.
             lost.add(self.forget(&path, &[name.to_owned()], ears));
         }

@@ -110,6 +110,17 @@ fn a_link_that_leads_elsewhere_now_brings_what_is_there() {
 }
 
 #[test]
+fn a_link_to_where_the_root_is_in_leads_to_nothing_new() {
+    let (folder, mut tree) = tree(&["site/a.py", "site/sub/b.py", "beside/c.py"], "site", &[], &[]);
+    for (link, target) in [("up", ".."), ("sub/top", "/"), ("here", ".")] {
+        symlink(target, folder.path().join("site").join(link)).unwrap();
+    }
+    let (files, watched) = walk(&mut tree);
+    assert_eq!(files, ["a.py", "sub/b.py"]);
+    assert_eq!(watched, ["", "sub"]);
+}
+
+#[test]
 fn links_that_lead_elsewhere_again_and_again_leave_nothing_watched() {
     let files = ["out/v1/in/a.py", "out/v2/in/a.py", "out/v3/in/a.py", "far/v4/a.py", "one/c.py", "two/c.py", "site/x"];
     let (folder, mut tree) = tree(&files, "site", &["*.py"], &[]);
