@@ -1,9 +1,9 @@
 //! A section of the page, taken at its word.
 
-use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::harness::free_port;
 use crate::harness::ran::Running;
 use crate::harness::{PATIENCE, Scene, Setup};
 
@@ -99,16 +99,4 @@ impl Recipe {
     pub(super) fn setup(&self, scene: &Arc<Scene>) -> Setup {
         scene.setup().with(&self.options.join(" ")).listen(&[self.listen.as_str()]).command(&self.command)
     }
-}
-
-/// A port that nobody has. It is below those that the kernel gives to clients, so none of them takes it meanwhile.
-fn free_port() -> u16 {
-    let begin = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    // Two trials that look at the same time must not find the same.
-    static TAKEN: std::sync::Mutex<u16> = std::sync::Mutex::new(0);
-    let mut taken = TAKEN.lock().unwrap();
-    let port = (begin + *taken..30_000).find(free).expect("a free port");
-    *taken = port - begin + 1;
-    port
 }

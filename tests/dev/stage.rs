@@ -1,7 +1,7 @@
 //! A proxy for development on a scene: its directory of files, its server that follows scripts, and what it says.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::wire::Client;
+pub(crate) use crate::harness::free_port;
 use crate::harness::process::{Exit, send};
 use crate::harness::scene::{Scene, binary, suite};
 use crate::harness::{PATIENCE, eventually, until};
@@ -35,11 +36,6 @@ pub(crate) struct Proxy {
     /// Where browsers come.
     pub(crate) address: SocketAddr,
     exit: Option<Exit>,
-}
-
-/// A port that is free now.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Where browsers may come, once a proxy has said so.

@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
+pub(super) use crate::harness::free_port;
 use crate::harness::process::{self, Exit};
 use crate::harness::ran::Running;
 use crate::harness::unix::connections_to;
@@ -156,11 +157,6 @@ impl Drop for Place {
 /// A row of `ls`.
 pub(super) fn row(source: &str, destination: &str, connections: u64, status: &str) -> String {
     format!("{source} {destination} {connections} {status}")
-}
-
-/// A port that nobody has at this moment.
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A source on such a port, and where its clients connect.

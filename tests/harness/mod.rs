@@ -19,6 +19,9 @@ pub(crate) use ran::Ran;
 pub(crate) use scene::Scene;
 pub(crate) use supervisor::{Setup, Supervisor};
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that should happen at once. Generous: a loaded machine is no failure.
@@ -66,6 +69,20 @@ pub(crate) fn holds_for(window: Duration, mut holds: impl FnMut() -> bool) -> bo
         std::thread::sleep(LOOK);
     }
     holds()
+}
+
+/// A port that nobody listens at, and that nobody gets who leaves the choice to the kernel, as whoever listens beside it does:
+/// that chooses from 32768 up (ip(7), `ip_local_port_range`).
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() as u16).wrapping_mul(97);
+    loop {
+        let port = 10_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let is_taken = |host| TcpListener::bind((host, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+        if !["::", "127.0.0.1"].into_iter().any(is_taken) {
+            return port;
+        }
+    }
 }
 
 /// Builds the list of a module's trials, each named after its function.

@@ -1,10 +1,11 @@
 //! What LISTEN may be, and how children see it.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
 use crate::harness::client::ask;
+use crate::harness::free_port;
 use crate::harness::{Setup, trials};
 
 trials![
@@ -17,10 +18,6 @@ trials![
     an_ipv6_only_listener_leaves_ipv4_alone,
     forty_listeners_keep_their_order,
 ];
-
-fn free_port() -> u16 {
-    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
 
 fn every_form_of_a_tcp_endpoint() {
     for text in [

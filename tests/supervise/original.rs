@@ -1,7 +1,7 @@
 //! Programs that are linked with the original library, and whoever pretends to be one.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, bind, listen,
 
 use crate::children::original::{Channel, name};
 use crate::harness::client::{Client, ask};
+use crate::harness::free_port;
 use crate::harness::load::Load;
 use crate::harness::process;
 use crate::harness::supervisor::serving;
@@ -40,11 +41,6 @@ trials_of_root![a_descendant_of_another_user_is_turned_away, a_child_that_drops_
 /// Trials that need another user, too.
 pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
     trials().into_iter().chain(trials_of_root()).collect()
-}
-
-/// A port that was chosen, since such a program must be told.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn setup(port: u16) -> Setup {

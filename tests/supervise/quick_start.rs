@@ -1,7 +1,7 @@
 //! The README's first commands, with the program that a user reads first.
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::Signal;
 
+use crate::harness::free_port;
 use crate::harness::process::Exit;
 use crate::harness::scene::binary;
 use crate::harness::{PATIENCE, Scene, Setup, eventually, ran::Running, trials, until};
@@ -37,10 +38,6 @@ fn sample_client() -> String {
         folder.join("sample-client")
     });
     path.to_str().unwrap().to_owned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What `echo WORDS | nc localhost PORT` does.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+pub(super) use crate::harness::free_port;
 use crate::harness::process::{Exit, send};
 use crate::harness::ran::Running;
 use crate::harness::scene::binary;
@@ -227,10 +228,6 @@ impl Ended {
         assert!(self.err.contains(words), "stderr does not say {words:?}: {}", self.err);
         self
     }
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A destination that does what the trial says.
