@@ -26,6 +26,9 @@ use tokio_rustls::TlsAcceptor;
 const HEAD: Duration = Duration::from_secs(30);
 /// How long a handshake of TLS may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection that has asked nothing yet may take for that while the gateway drains: the request of a new one may
+/// be on its way.
+const FIRST: Duration = Duration::from_secs(5);
 /// How large the head of a request may be, in bytes, and in fields.
 const LONGEST_HEAD: usize = 32 * 1024;
 const MOST_FIELDS: usize = 100;
@@ -84,7 +87,7 @@ pub async fn accept(door: Door, gateway: Arc<Gateway>, permits: Arc<Semaphore>) 
         };
         let (permit, accepted) = tokio::select! {
             next = next => next,
-            _ = drained(&mut drain) => return,
+            _ = comes_true(&mut drain) => return,
         };
         let (Ok(permit), stream) = (permit, accepted) else {
             return;
@@ -106,8 +109,8 @@ pub async fn accept(door: Door, gateway: Arc<Gateway>, permits: Arc<Semaphore>) 
     }
 }
 
-async fn drained(drain: &mut watch::Receiver<bool>) {
-    let _ = drain.wait_for(|drains| *drains).await;
+async fn comes_true(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|is_set| *is_set).await;
 }
 
 async fn serve(stream: Box<dyn Stream>, door: Arc<Door>, counted: Counted) {
@@ -123,7 +126,9 @@ async fn serve(stream: Box<dyn Stream>, door: Arc<Door>, counted: Counted) {
         }
     };
     let mut drain = counted.gateway().drain.clone();
+    let (asks, mut asked) = watch::channel(false);
     let service = service_fn(move |request: Request<Incoming>| {
+        asks.send_replace(true);
         let (gate, counted) = (Arc::clone(&door.gate), counted.clone());
         async move { Ok::<_, Infallible>(api::answer(counted, gate, request.map(Body::new)).await) }
     });
@@ -133,10 +138,16 @@ async fn serve(stream: Box<dyn Stream>, door: Arc<Door>, counted: Counted) {
     let mut connection = pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
-        _ = drained(&mut drain) => {
-            // What was asked for is still answered.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        _ = comes_true(&mut drain) => {
+            // What was asked for is still answered. The library would close a connection of which it has read nothing.
+            let first = tokio::time::timeout(FIRST, comes_true(&mut asked));
+            tokio::select! {
+                done = connection.as_mut() => done,
+                _ = first => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = done {

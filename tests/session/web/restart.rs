@@ -13,6 +13,7 @@ trials![
     two_gateways_are_one,
     a_stop_lets_everybody_go_on_elsewhere,
     a_second_stop_ends_at_once,
+    a_connection_that_has_asked_nothing_yet_is_answered_by_a_gateway_that_drains,
     a_reload_under_a_supervisor_loses_nothing,
     a_gateway_serves_a_socket_that_it_was_given,
     a_stop_by_the_command_waits_for_the_end,
@@ -109,6 +110,19 @@ fn a_second_stop_ends_at_once() {
     gateway.signal(Signal::SIGTERM);
     eventually("it drains", || gateway.status()["draining"] == true);
     assert_eq!(gateway.end(Signal::SIGTERM), Some(0));
+}
+
+fn a_connection_that_has_asked_nothing_yet_is_answered_by_a_gateway_that_drains() {
+    let mut stage = Stage::new();
+    let mut client = Client::connect(stage.address);
+    stage.wait_connections(1);
+    let gateway = stage.gateway.take().unwrap();
+    gateway.signal(Signal::SIGTERM);
+    eventually("it drains", || gateway.status()["draining"] == true);
+    client.send("GET", "/healthz", &[], b"");
+    assert_eq!(client.head().status, 200);
+    // It ends by itself.
+    assert_eq!(gateway.end(Signal::SIGCONT), Some(0));
 }
 
 fn a_reload_under_a_supervisor_loses_nothing() {
