@@ -70,7 +70,7 @@ pub(super) fn with_library() -> ExitCode {
             // Short of descriptors: until connections that end make room.
             Err(error) => {
                 eprintln!("cannot take a connection: {error}");
-                std::thread::sleep(Duration::from_millis(50));
+                service.wait_for_an_end();
             }
         }
     }

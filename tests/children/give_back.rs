@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use socket_protector_client::wire::MAX_STATE;
@@ -17,6 +17,14 @@ use super::serve::Service;
 /// What `line_counter` takes for so many lines, and nothing unsent.
 fn lines(count: u64) -> [u8; 8] {
     count.to_le_bytes()
+}
+
+/// In milliseconds, between two looks for a file.
+const LOOK: u8 = 5;
+
+/// Waits until something can be done with it.
+fn wait(descriptor: BorrowedFd<'_>, what: PollFlags, patience: PollTimeout) {
+    poll(&mut [PollFd::new(descriptor, what)], patience).unwrap();
 }
 
 fn protector() -> Protector {
@@ -32,7 +40,9 @@ pub(super) fn gives_all_and_dies(file: &Path) -> ExitCode {
         match protector.accept() {
             Ok(Some(connection)) => held.push(connection),
             Ok(None) => return ExitCode::SUCCESS,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(5)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(protector.as_fd(), PollFlags::POLLIN, LOOK.into())
+            }
             Err(error) => panic!("cannot accept: {error}"),
         }
         protector.open_connections(u32::try_from(held.len()).unwrap()).unwrap();
@@ -81,8 +91,9 @@ pub(super) fn gives_badly(count: usize) -> ExitCode {
         for (record, carried) in [(&b"\x85\0\0"[..], 0), (b"\x85\0\0", 2), (b"\x85", 1), (b"\x83x", 1), (b"\xfe", 200)]
         {
             let files: Vec<BorrowedFd<'_>> = (0..carried).map(|_| file.as_fd()).collect();
-            while descriptors::send(channel.as_fd(), record, &files).is_err() {
-                thread::sleep(Duration::from_millis(1));
+            while let Err(error) = descriptors::send(channel.as_fd(), record, &files) {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+                wait(channel.as_fd(), PollFlags::POLLOUT, PollTimeout::NONE);
             }
         }
     }

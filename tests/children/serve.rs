@@ -67,6 +67,14 @@ impl Service {
         }
     }
 
+    /// Waits until one more of those that are open now has ended.
+    pub(super) fn wait_for_an_end(&self) {
+        let open = self.counts.0.lock().unwrap().open;
+        if open > 0 {
+            self.wait_for_fewer_than(open);
+        }
+    }
+
     /// Without another descriptor: children are tried that have few.
     fn converse(&self, stream: &TcpStream, place: u64) -> std::io::Result<()> {
         stream.set_nonblocking(false)?;
