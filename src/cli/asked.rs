@@ -55,10 +55,7 @@ pub(super) fn result<T: DeserializeOwned>(reply: Reply) -> Result<T, Failure> {
     let lines = reply.lines.iter().map(|line| printable(line.as_bytes()));
     let failure = Failure::told(printable(reply.error.as_deref().unwrap_or("failed").as_bytes()));
     let failure = failure.lines(lines.collect());
-    Err(match reply.hint {
-        Some(hint) => failure.hint(printable(hint.as_bytes())),
-        None => failure,
-    })
+    Err(failure.hint_if(reply.hint.map(|hint| printable(hint.as_bytes()))))
 }
 
 /// An answer as what it should be.

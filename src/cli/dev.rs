@@ -8,6 +8,7 @@ use crate::dev::gate::Policy;
 use crate::dev::settings::{Files, ReadyFrom, Settings};
 use crate::dev::{DevError, keeper, run};
 use crate::logging::{self, Destination};
+use crate::net::listener::hint;
 use crate::process::instance_name::InstanceName;
 use crate::process::run_dir::{RunDir, RunDirError};
 use crate::process::spawn::SpawnError;
@@ -192,7 +193,7 @@ fn failure(error: &DevError) -> Failure {
             Failure::failed(error).hint("end that process, or use {port} as BACKEND for a port that is free")
         }
         DevError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-            Failure::failed(error).hint("another process listens there; 'ss -ltnp' shows which")
+            Failure::failed(error).hint(hint::TAKEN)
         }
         DevError::Spawn(_)
         | DevError::Begin { .. }

@@ -54,6 +54,14 @@ impl Failure {
         self
     }
 
+    /// The same, where there is one.
+    pub(super) fn hint_if(self, hint: Option<impl Into<String>>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     pub(super) fn code(mut self, code: u8) -> Self {
         self.code = code;
         self

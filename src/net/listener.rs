@@ -6,7 +6,7 @@
 //! on the listener that it is given. A socket for datagrams has nothing to time out, and with SO_REUSEADDR a second one
 //! could take its datagrams away: it gets no option at all.
 
-mod hint;
+pub mod hint;
 mod named;
 #[cfg(test)]
 mod tests;

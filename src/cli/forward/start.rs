@@ -346,8 +346,5 @@ fn taken(asked: &Asked, error: &PidFileError) -> Failure {
 
 fn failure(error: &DriverError) -> Failure {
     let failure = Failure::failed(error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint_if(error.hint())
 }

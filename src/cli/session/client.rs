@@ -98,8 +98,5 @@ impl Client {
 
 fn failure(error: &ClientError) -> Failure {
     let failure = Failure::failed(error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint_if(error.hint())
 }

@@ -260,10 +260,7 @@ fn taken(name: &InstanceName, error: &PidFileError) -> Failure {
 pub(super) fn failed(error: &ServerError) -> Failure {
     let failure = Failure::failed(error);
     let failure = if error.is_wrong_use() { failure.code(2) } else { failure };
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint_if(error.hint())
 }
 
 pub(super) fn no_endpoint(error: &ParseError) -> Failure {

@@ -177,10 +177,7 @@ fn no_endpoint(error: &ParseError) -> Failure {
 
 fn failure(error: &WebError) -> Failure {
     let failure = Failure::failed(error).code(if error.is_wrong_use() { 2 } else { 1 });
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint_if(error.hint())
 }
 
 /// What a gateway says of itself.

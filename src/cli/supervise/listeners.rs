@@ -88,8 +88,5 @@ pub(super) fn announcement(listeners: &[(String, Bound)]) -> String {
 
 fn failure(error: &ListenError) -> Failure {
     let failure = Failure::failed(error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint_if(error.hint())
 }

@@ -4,6 +4,9 @@ use super::ListenError;
 use crate::net::endpoint::Listen;
 use std::io::ErrorKind;
 
+/// What could be done about a TCP port that is taken.
+pub const TAKEN: &str = "another process listens there; 'ss -ltnp' shows which";
+
 impl ListenError {
     /// What could be done about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
@@ -12,9 +15,7 @@ impl ListenError {
                 (Listen::Tcp(_) | Listen::Tls(_) | Listen::Udp(_), ErrorKind::PermissionDenied) => {
                     Some("ports below 1024 need root or CAP_NET_BIND_SERVICE")
                 }
-                (Listen::Tcp(_) | Listen::Tls(_), ErrorKind::AddrInUse) => {
-                    Some("another process listens there; 'ss -ltnp' shows which")
-                }
+                (Listen::Tcp(_) | Listen::Tls(_), ErrorKind::AddrInUse) => Some(TAKEN),
                 (Listen::Udp(_), ErrorKind::AddrInUse) => Some("another process has that port; 'ss -lunp' shows which"),
                 _ => None,
             },

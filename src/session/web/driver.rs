@@ -88,6 +88,7 @@ impl WebError {
     /// What could be done about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            WebError::Listen(error) => error.hint(),
             WebError::Insecure { .. } => {
                 Some("ssl:… speaks TLS, and so does a proxy in front; --insecure does without")
             }

@@ -13,6 +13,7 @@ trials![
     two_gateways_are_one,
     a_stop_lets_everybody_go_on_elsewhere,
     a_second_stop_ends_at_once,
+    a_port_that_is_taken_is_told_with_what_could_be_done,
     a_connection_that_has_asked_nothing_yet_is_answered_by_a_gateway_that_drains,
     a_reload_under_a_supervisor_loses_nothing,
     a_gateway_serves_a_socket_that_it_was_given,
@@ -110,6 +111,15 @@ fn a_second_stop_ends_at_once() {
     gateway.signal(Signal::SIGTERM);
     eventually("it drains", || gateway.status()["draining"] == true);
     assert_eq!(gateway.end(Signal::SIGTERM), Some(0));
+}
+
+fn a_port_that_is_taken_is_told_with_what_could_be_done() {
+    let stage = Stage::new();
+    let listen = format!("--listen={}", stage.address);
+    let ran = stage.scene.cli(&["session", "web", &listen, "--name=other"]).expect(1);
+    let lines = ran.err.lines().collect::<Vec<_>>();
+    assert!(lines[0].starts_with("socket-protector: cannot listen on ") && lines[0].contains("in use"), "{ran:?}");
+    assert!(lines[1].starts_with("hint: another process listens there") && lines.len() == 2, "{ran:?}");
 }
 
 fn a_connection_that_has_asked_nothing_yet_is_answered_by_a_gateway_that_drains() {

@@ -26,10 +26,7 @@ pub(super) fn run(state: Option<&Path>, as_json: bool, common: &Common) -> Resul
     // What cannot be read keeps nobody from seeing the others.
     match unread.into_iter().next() {
         None => Ok(ExitCode::SUCCESS),
-        Some(error) => Err(match error.hint() {
-            Some(hint) => Failure::failed(&error).hint(hint),
-            None => Failure::failed(&error),
-        }),
+        Some(error) => Err(Failure::failed(&error).hint_if(error.hint())),
     }
 }
 
