@@ -74,6 +74,16 @@ impl Reserve {
         enough
     }
 
+    /// The same though a start would lack its part: where nothing else brings descriptors back.
+    pub fn lend_last_record(&mut self) -> bool {
+        self.refill();
+        let enough = self.kept.len() >= FOR_A_RECORD;
+        if enough {
+            self.kept.truncate(self.kept.len() - FOR_A_RECORD);
+        }
+        enough
+    }
+
     /// Frees one if nothing of the reserve is missing; true when it is free.
     pub fn lend_one_of_all(&mut self) -> bool {
         self.refill();
@@ -121,6 +131,8 @@ mod tests {
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
         reserve.lend_rest();
         assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD);
+        assert!(reserve.lend_last_record(), "there are more descriptors here");
+        assert_eq!(reserve.kept.len(), RESERVED - FOR_A_RECORD, "refilled before");
         reserve.release();
         assert!(reserve.kept.is_empty());
         reserve.refill();

@@ -121,6 +121,8 @@ pub struct Driver {
     leftovers: Vec<(Number, Channel)>,
     /// Something could not be taken back yet. Until it is, nothing is accepted, so that the order is kept.
     behind: bool,
+    /// The serving child could not be passed anything when that was tried last, since too many descriptors are under way.
+    too_many: bool,
     /// Why the last generation that failed did; at most one starts, so there is one to tell of.
     why: Option<(Number, Why)>,
     /// How many connections were given back that nobody will serve any more.
@@ -192,6 +194,7 @@ impl Driver {
             probes: BTreeMap::new(),
             leftovers: Vec::new(),
             behind: false,
+            too_many: false,
             why: None,
             in_vain: 0,
             requests: HashMap::new(),

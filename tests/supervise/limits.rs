@@ -13,7 +13,7 @@ use crate::harness::client::{Client, ask};
 use crate::harness::process::{self, processor_time};
 use crate::harness::ran::Running;
 use crate::harness::scene::{binary, suite};
-use crate::harness::{Failure, PATIENCE, Scene, Setup, trials, trials_of_root};
+use crate::harness::{Failure, PATIENCE, Scene, Setup, eventually, trials, trials_of_root};
 
 trials![
     short_of_descriptors_it_waits_and_goes_on,
@@ -22,7 +22,11 @@ trials![
     a_reload_while_short_of_descriptors_loses_nothing,
     a_child_short_of_descriptors_loses_no_connection,
 ];
-trials_of_root![a_fork_that_fails_leaves_the_old_one_serving, too_many_descriptors_in_flight_are_a_full_channel,];
+trials_of_root![
+    a_fork_that_fails_leaves_the_old_one_serving,
+    too_many_descriptors_in_flight_are_a_full_channel,
+    too_many_descriptors_in_flight_and_none_free_are_no_end,
+];
 
 /// Trials that need another user, too.
 pub(crate) fn all() -> Vec<libtest_mimic::Trial> {
@@ -137,6 +141,33 @@ fn too_many_descriptors_in_flight_are_a_full_channel() {
     all_answered(crowd);
     let used = processor_time(supervisor.pid()) - before;
     assert!(used < Duration::from_secs(2), "{used:?} of processor time");
+}
+
+/// A record's descriptors are counted when it has gone, so there may be more in flight than are allowed; and what was taken back
+/// one by one has left no descriptors for a record of many.
+fn too_many_descriptors_in_flight_and_none_free_are_no_end() {
+    let setup = of_user(61_236, "nofile 100").connections().role("stops_reading");
+    let supervisor = setup.with("--respawn-delay 10ms..1s").start();
+    let accepted = |at_least: u64| {
+        supervisor.wait_status("so many are accepted", |status| {
+            status["counters"]["accepted"].as_u64().is_some_and(|count| count >= at_least)
+        });
+    };
+    let mut clients = Vec::new();
+    for count in 1..=10 {
+        clients.extend(crowd(supervisor.address(), 1, Duration::ZERO));
+        accepted(count);
+    }
+    // One that stands still cannot be asked who and where it is.
+    let (pid, address) = (supervisor.pid(), supervisor.address());
+    process::send(pid, Signal::SIGSTOP);
+    eventually("it stands still", || process::stopped(pid));
+    clients.extend(crowd(address, 300, Duration::ZERO));
+    process::send(pid, Signal::SIGCONT);
+    supervisor.wait_status("no descriptor is left", |status| status["listeners"][0]["held"].as_u64() >= Some(40));
+    supervisor.scene.role("one_by_one 1");
+    process::send(supervisor.serving_pid(), Signal::SIGKILL);
+    all_answered(clients);
 }
 
 fn a_fork_that_fails_leaves_the_old_one_serving() {

@@ -198,6 +198,7 @@ impl Driver {
         let before = worker.passed;
         let passed = worker.channel.pass(&mut self.hold, &mut worker.passed);
         self.counters.passed += worker.passed - before;
+        self.too_many = matches!(passed, Ok(Passed::TooMany));
         match passed {
             Ok(Passed::All | Passed::Full) => {}
             Ok(Passed::TooMany) => {
@@ -250,8 +251,14 @@ impl Driver {
     }
 
     /// Goes on with what could not be taken back, the oldest channel first.
+    ///
+    /// What a dead child has not read may itself be what keeps us from passing on: then nothing that is held leaves, and no
+    /// descriptor comes free. The part of a start, which is not needed while a child serves, ends that: it has room for more than
+    /// can be under way beyond what is allowed, which is one record (the kernel looks before a record goes; see `ETOOMANYREFS` in
+    /// unix(7)).
     pub(super) fn go_on_taking_back(&mut self) {
         loop {
+            self.too_many = false;
             self.pass_to_serving();
             let draining = self.workers.values_mut().filter(|worker| worker.reclaim);
             let leftovers = self.leftovers.iter_mut().map(|(_, channel)| channel);
@@ -261,7 +268,11 @@ impl Driver {
                 self.accept_again();
                 return;
             };
-            let connections = take_back_from(channel, &mut self.reserve);
+            let mut connections = take_back_from(channel, &mut self.reserve);
+            if connections.is_empty() && self.too_many && self.reserve.lend_last_record() {
+                connections.extend(channel.take_back().into_iter().flatten());
+                self.reserve.refill();
+            }
             let stuck = connections.is_empty() && !channel.is_empty();
             self.counters.reclaimed += connections.len() as u64;
             self.hold.put_back(connections);
