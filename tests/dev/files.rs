@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::Duration;
 
 use super::stage::{Proxy, Setup};
@@ -332,18 +333,24 @@ fn an_ignore_file_that_goes_or_comes_above_the_directory_counts() {
     wait_reload(&proxy, 3, "out/b.py");
 }
 
+/// While git has this lock it is at work. `last` is changed last.
+pub(super) fn nothing_counts_before_git_is_done(proxy: &Proxy, lock: &Path, last: &str) {
+    fs::write(lock, "").unwrap();
+    proxy.touch("a.py");
+    stays("it waits", Duration::from_millis(500), || proxy.reloads() == 0);
+    proxy.touch("b.py");
+    proxy.touch(last);
+    fs::remove_file(lock).unwrap();
+    wait_reload(proxy, 1, "a.py and 1 more");
+}
+
 fn what_git_changes_counts_once_it_is_done() {
     let setup = Setup::new().fixed();
     let lock = setup.scene().path("site/.git/index.lock");
     fs::create_dir(setup.scene().path("site/.git")).unwrap();
     let proxy = setup.start();
     proxy.wait_version("1");
-    fs::write(&lock, "").unwrap();
-    proxy.touch("a.py");
-    stays("it waits", Duration::from_millis(500), || proxy.reloads() == 0);
-    proxy.touch("b.py");
-    fs::remove_file(&lock).unwrap();
-    wait_reload(&proxy, 1, "a.py and 1 more");
+    nothing_counts_before_git_is_done(&proxy, &lock, "b.py");
     // One that was left behind is no obstacle: a save counts long before what never rests would.
     let old = std::time::SystemTime::now() - Duration::from_secs(3600);
     fs::File::create(&lock).unwrap().set_modified(old).unwrap();

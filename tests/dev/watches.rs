@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use super::files::wait_reload;
+use super::files::{nothing_counts_before_git_is_done, wait_reload};
 use super::stage::{Proxy, Setup};
-use crate::harness::{eventually, stays, trials, trials_with};
+use crate::harness::{eventually, trials, trials_with};
 
 trials![links_that_lead_elsewhere_again_and_again_leave_nothing_watched, directories_that_are_removed_are_told_of_once,];
 trials_with![
@@ -47,13 +46,7 @@ fn knows_its_repository(setup: Setup, site: &Path) {
     let lock = own("index.lock");
     let proxy = setup.start();
     proxy.wait_version("1");
-    fs::write(&lock, "").unwrap();
-    proxy.touch("a.py");
-    stays("it waits", Duration::from_millis(500), || proxy.reloads() == 0);
-    proxy.touch("b.py");
-    proxy.touch("ignored.py");
-    fs::remove_file(&lock).unwrap();
-    wait_reload(&proxy, 1, "a.py and 1 more");
+    nothing_counts_before_git_is_done(&proxy, &lock, "ignored.py");
     // What git does for itself is no change.
     git(site, "add a.py");
     git(site, "commit --quiet -m second");
