@@ -40,6 +40,12 @@ fn the_procedures_of_the_original_work_in_their_order() {
     day.control_c_ends_all();
 }
 
+/// Of another length for each version: Python takes a source for the one that it has compiled if it has the same length and was
+/// saved in the same second.
+fn source(version: &str) -> String {
+    format!("VERSION = '{version}'\n{}\n", "#".repeat(version.parse().unwrap()))
+}
+
 impl Day {
     /// `socket-protector dev localhost:8000 8001 --pattern 'src/**/*' --exclude 'src/**/test_*' --exec python ./manage.py
     /// runserver --noreload 8001`, but for the numbers, and the host, which is one of this trial alone.
@@ -53,7 +59,7 @@ impl Day {
         let host = setup.host();
         std::fs::create_dir(setup.scene().path("site/src")).unwrap();
         setup.scene().write("site/manage.py", &SERVER.replace("LIVERELOAD", &format!("http://{host}:35729")));
-        setup.scene().write("site/src/app.py", "VERSION = '1'\n");
+        setup.scene().write("site/src/app.py", &source("1"));
         setup.scene().write("site/loads", "");
         let pty = Pty::start(setup.scene(), &setup.line());
         let address = until("the proxy listens", PATIENCE, || {
@@ -99,7 +105,7 @@ impl Day {
 
     fn a_change_is_answered_by_the_new_server(&self, version: &str, loads: u64) {
         let (mut extension, _) = Socket::join(SocketAddr::new(self.address.ip(), 35729), "/livereload");
-        self.save("src/app.py", &format!("VERSION = '{version}'\n"));
+        self.save("src/app.py", &source(version));
         assert_eq!(extension.hear()["command"], "reload");
         let (status, body) = get(self.address, "/");
         assert!(status == 200 && body.contains(&format!("<title>{version}</title>")), "{status} {body}");
@@ -131,7 +137,7 @@ impl Day {
     }
 
     fn the_next_change_recovers(&self, loads: u64) {
-        self.save("src/app.py", "VERSION = '3'\n");
+        self.save("src/app.py", &source("3"));
         // Nobody touches the page.
         self.page_is("3", loads);
         self.pty.shows("reload: src/app.py changed");
